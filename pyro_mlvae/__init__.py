@@ -1,0 +1,60 @@
+"""The Multi-Level VAE as a Pyro library.
+
+Observations come in groups: what a group shares is its *content*, what each observation adds is
+its *style*. Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
+"""
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data import GroupedDataset, GroupSampler, ObservationSampler, load_dataset
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators import make_estimator
+from pyro_mlvae.evidence import Evidence
+from pyro_mlvae.guides import GroupedGuide, LinearGaussianGuide, ProductOfNormals
+from pyro_mlvae.likelihoods import (
+    BernoulliLikelihood,
+    ContinuousBernoulliLikelihood,
+    LearnedNormalLikelihood,
+    Likelihood,
+    NormalLikelihood,
+    make_likelihood,
+)
+from pyro_mlvae.linear_gaussian import LinearGaussian
+from pyro_mlvae.models import MLVAE, LinearGaussianModel
+from pyro_mlvae.networks import LinearEncoder, MLPDecoder, MLPEncoder
+from pyro_mlvae.normals import product_of_normals
+from pyro_mlvae.training import DivergedError, ElboTerms, EpochRecord, History, elbo_terms, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLVAE",
+    "BernoulliLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "DivergedError",
+    "ElboTerms",
+    "EpochRecord",
+    "Evidence",
+    "GroupSampler",
+    "GroupedBatch",
+    "GroupedDataset",
+    "GroupedGuide",
+    "History",
+    "InputError",
+    "LearnedNormalLikelihood",
+    "Likelihood",
+    "LinearEncoder",
+    "LinearGaussian",
+    "LinearGaussianGuide",
+    "LinearGaussianModel",
+    "MLPDecoder",
+    "MLPEncoder",
+    "NormalLikelihood",
+    "ObservationSampler",
+    "ProductOfNormals",
+    "elbo_terms",
+    "fit",
+    "load_dataset",
+    "make_estimator",
+    "make_likelihood",
+    "product_of_normals",
+]

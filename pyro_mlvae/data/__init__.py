@@ -1,0 +1,16 @@
+"""Grouped data: data sets, samplers, and the random choices inside groups."""
+
+from pyro_mlvae.data.catalogue import DATASETS, load_dataset
+from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.grouping import regroup
+from pyro_mlvae.data.samplers import GroupSampler, ObservationSampler, Sampler
+
+__all__ = [
+    "DATASETS",
+    "GroupSampler",
+    "GroupedDataset",
+    "ObservationSampler",
+    "Sampler",
+    "load_dataset",
+    "regroup",
+]

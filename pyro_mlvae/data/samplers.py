@@ -1,0 +1,117 @@
+"""Samplers: which observations make up each minibatch of an epoch.
+
+An epoch is a pure function of the sampler's seed and the epoch's number, so a run that is resumed
+at an epoch sees the same minibatches as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.grouping import subsample_groups
+from pyro_mlvae.errors import require_positive
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """What :func:`pyro_mlvae.fit` trains on: anything that yields the minibatches of an epoch."""
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        """The minibatches of epoch ``number``, counted from 0."""
+        ...
+
+
+class GroupSampler:
+    """Minibatches of ``groups_per_batch`` groups; an epoch visits every group once.
+
+    Args:
+        data: where observations come from.
+        groups_per_batch: groups in a minibatch; the last one of an epoch may have fewer.
+        observations_per_group: how many observations, chosen anew in every epoch, stand for a group.
+            A group with no more than that, or every group by default, takes part whole.
+        seed: of the order of groups and the choice of observations.
+
+    A group that is represented by m of its n observations is treated as a smaller group, as in the
+    paper: that is biased for the whole group's ELBO, the less so the larger m.
+
+    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
+    >>> [batch.sizes.tolist() for batch in GroupSampler(data, 2, 2, seed=1).epoch(0)]
+    [[2, 1], [2]]
+    """
+
+    def __init__(
+        self,
+        data: GroupedDataset,
+        groups_per_batch: int,
+        observations_per_group: int | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        require_positive(groups_per_batch=groups_per_batch)
+        if observations_per_group is not None:
+            require_positive(observations_per_group=observations_per_group)
+        self.data = data
+        self.groups_per_batch = groups_per_batch
+        self.observations_per_group = observations_per_group
+        self.seed = seed
+        self._present = data.sizes.nonzero().flatten()
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        generator = epoch_generator(self.seed, number)
+        present, group = self._present, self.data.group
+        place = torch.empty(self.data.num_groups, dtype=torch.int64)
+        place[present] = torch.randperm(len(present), generator=generator)
+        index = torch.arange(len(group))
+        if self.observations_per_group is not None:
+            index = index[subsample_groups(group, self.observations_per_group, generator)]
+        index = index[torch.argsort(place[group[index]], stable=True)]
+        _, batch_sizes = torch.unique_consecutive(
+            place[group[index]] // self.groups_per_batch, return_counts=True
+        )
+        for part in index.split(batch_sizes.tolist()):
+            yield self.data.batch(part)
+
+
+class ObservationSampler:
+    """Minibatches of random observations, grouped inside the batch; an epoch visits each once.
+
+    The regime of the paper's authors: groups take part with as many observations as chance brings
+    into the minibatch, so large groups take part in more minibatches, and with more observations,
+    than small ones.
+
+    Args:
+        data: where observations come from.
+        observations_per_batch: observations in a minibatch; the last one of an epoch may have fewer.
+        seed: of the order of observations.
+
+    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
+    >>> [len(batch) for batch in ObservationSampler(data, 4).epoch(0)]
+    [4, 2]
+    """
+
+    def __init__(self, data: GroupedDataset, observations_per_batch: int, *, seed: int = 0) -> None:
+        require_positive(observations_per_batch=observations_per_batch)
+        self.data = data
+        self.observations_per_batch = observations_per_batch
+        self.seed = seed
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        order = torch.randperm(len(self.data), generator=epoch_generator(self.seed, number))
+        for part in order.split(self.observations_per_batch):
+            yield self.data.batch(part)
+
+
+def epoch_generator(seed: int, number: int) -> torch.Generator:
+    """The source of randomness of one epoch: neighbouring seeds and epochs share nothing."""
+    return torch.Generator().manual_seed(mixed_seed(seed, number))
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One 64-bit seed out of several numbers, each at least 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

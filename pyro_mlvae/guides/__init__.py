@@ -1,0 +1,7 @@
+"""Guides, one file a guide."""
+
+from pyro_mlvae.guides.base import GroupedGuide
+from pyro_mlvae.guides.linear_gaussian import LinearGaussianGuide
+from pyro_mlvae.guides.product_of_normals import ProductOfNormals
+
+__all__ = ["GroupedGuide", "LinearGaussianGuide", "ProductOfNormals"]

@@ -1,0 +1,83 @@
+"""The base of every guide: sites and plates, once; a guide fills in how a group is aggregated."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from jaxtyping import Float
+from pyro import distributions as dist
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_mlvae.batch import GroupedBatch
+
+
+class GroupedGuide(PyroModule):
+    """The variational family of the Multi-Level VAE, but for how a group's content is aggregated::
+
+        q(C_G | X_G) = aggregate over i in G of N(C; loc_c(x_i), scale_c(x_i))     site "content"
+        q(S_i | x_i) = N(S; loc_s(x_i), scale_s(x_i))                              site "style"
+
+    Args:
+        encoder: from ``x [N, *event_shape]`` to ``(content, style)``, the Normals that single
+            observations give, of batch shapes ``[N, content]`` and ``[N, style]``.
+
+    A subclass defines :meth:`aggregate`. One whose style depends on content as well,
+    q(S_i | x_i, C_G), overrides :meth:`style_posterior`.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        # The name keeps the guide's parameters apart from the model's in Pyro's parameter store.
+        super().__init__(name="guide")
+        self.encoder = encoder
+
+    def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
+        """From the Normals of single observations to one Normal a group.
+
+        Args:
+            content: one Normal an observation, batch shape ``[N, content]``.
+            batch: for its ``group`` and ``num_groups``.
+
+        Returns:
+            One Normal a group, batch shape ``[num_groups, content]``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define aggregate(content, batch)")
+
+    def style_posterior(
+        self, style: dist.Normal, content: Float[Tensor, "*particles observations content"]
+    ) -> dist.Normal:
+        """q(S_i | x_i, C_G), batch shape ``[..., N, style]``; by default content plays no part.
+
+        Args:
+            style: what the encoder says of each observation's style.
+            content: the content of each observation's group.
+        """
+        return style
+
+    def content_posterior(self, batch: GroupedBatch) -> dist.Normal:
+        """q(C_G | X_G), batch shape ``[num_groups, content]``."""
+        content, _ = self.encoder(batch.x)
+        return self.aggregate(content, batch)
+
+    def codes(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
+        """``(content, style)`` of single observations, each taken as a group of its own.
+
+        Where style depends on content, content is the loc of q(C | x_i): that of the observation's
+        group would carry into style what the other observations say.
+        """
+        content, style = self.encoder(x)
+        n = len(x)
+        alone = GroupedBatch.trusted(x, torch.arange(n, device=x.device), n)
+        content = self.aggregate(content, alone)
+        return content, self.style_posterior(style, content.loc)
+
+    def forward(self, batch: GroupedBatch) -> None:
+        """Draw content and style of ``batch`` from the posterior, in Pyro."""
+        content_normal, style_normal = self.encoder(batch.x)
+        with pyro.plate("groups", batch.num_groups, dim=-1):
+            posterior = self.aggregate(content_normal, batch)
+            content = pyro.sample("content", posterior.to_event(1))
+        with pyro.plate("observations", len(batch), dim=-1):
+            own_content = content.index_select(-2, batch.group)
+            style = self.style_posterior(style_normal, own_content)
+            pyro.sample("style", style.to_event(1))

@@ -1,0 +1,47 @@
+"""The paper's guide: a group's content is the product of its observations' Normals."""
+
+from __future__ import annotations
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.guides.base import GroupedGuide
+from pyro_mlvae.normals import product_of_normals
+
+
+class ProductOfNormals(GroupedGuide):
+    """The guide of the Multi-Level VAE::
+
+        q(C_G | X_G) ∝ [N(C; 0, I)]  prod_{i in G} N(C; loc_c(x_i), scale_c(x_i))
+        q(S_i | x_i) = N(S; loc_s(x_i), scale_s(x_i))
+
+    Args:
+        encoder: from x to the Normals of content and of style, one of each an observation.
+        prior_expert: whether the prior N(0, I) takes part in every product, as one more expert. The
+            paper's product has none; the exact posterior of a group has one.
+
+    Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
+
+    >>> from pyro_mlvae import MLPEncoder
+    >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
+    >>> batch = GroupedBatch(torch.zeros(3, 4), torch.tensor([0, 0, 1]), num_groups=2)
+    >>> guide.content_posterior(batch).batch_shape
+    torch.Size([2, 2])
+    """
+
+    _origin: Tensor
+
+    def __init__(self, encoder: nn.Module, *, prior_expert: bool = False) -> None:
+        super().__init__(encoder)
+        self.prior_expert = prior_expert
+        self.register_buffer("_origin", torch.zeros(1), persistent=False)
+
+    def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
+        """The product over the observations of each group; see :func:`product_of_normals`."""
+        prior = (self._origin, self._origin + 1.0) if self.prior_expert else None
+        loc, scale = product_of_normals(
+            content.loc, content.scale, batch.group, batch.num_groups, prior=prior
+        )
+        return dist.Normal(loc, scale)

@@ -1,0 +1,6 @@
+"""Generative models, one file a model."""
+
+from pyro_mlvae.models.linear_gaussian import LinearGaussianModel
+from pyro_mlvae.models.mlvae import MLVAE
+
+__all__ = ["MLVAE", "LinearGaussianModel"]

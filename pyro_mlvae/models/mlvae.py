@@ -1,0 +1,86 @@
+"""The Multi-Level VAE: two levels of latents, one a group and one an observation."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.errors import require_positive
+from pyro_mlvae.likelihoods import Likelihood
+
+
+class MLVAE(PyroModule):
+    """The generative model of the Multi-Level VAE::
+
+        C_G ~ N(0, I)                        one per group           site "content"
+        S_i ~ N(0, I)                        one per observation     site "style"
+        x_i ~ p(x | C_G, S_i; theta)         decoder network         site "x"
+
+    Args:
+        decoder: from ``content [..., N, content]`` and ``style [..., N, style]`` to as many tensors
+            ``[..., N, *event_shape]`` as the likelihood has parameters.
+        likelihood: from those tensors to the distribution of x.
+        content_dim: size of content.
+        style_dim: size of style.
+
+    Each conditional of the story is a method, and a model that differs in one overrides that one.
+
+    Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
+
+    >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
+    >>> model = MLVAE(MLPDecoder((4,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
+    >>> batch = GroupedBatch(torch.zeros(3, 4), torch.tensor([0, 0, 1]), num_groups=2)
+    >>> trace = pyro.poutine.trace(model).get_trace(batch)
+    >>> trace.nodes["content"]["value"].shape, trace.nodes["style"]["value"].shape
+    (torch.Size([2, 2]), torch.Size([3, 1]))
+    """
+
+    _origin: Tensor
+
+    def __init__(
+        self, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
+    ) -> None:
+        require_positive(content_dim=content_dim, style_dim=style_dim)
+        # The name keeps the model's parameters apart from the guide's in Pyro's parameter store.
+        super().__init__(name="model")
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.content_dim = content_dim
+        self.style_dim = style_dim
+        # A buffer, so that the priors are wherever, and in whatever dtype, the module is.
+        self.register_buffer("_origin", torch.zeros(()), persistent=False)
+
+    def content_prior(self) -> TorchDistributionMixin:
+        """p(C), event shape ``[content]``."""
+        return self._standard_normal(self.content_dim)
+
+    def style_prior(self) -> TorchDistributionMixin:
+        """p(S), event shape ``[style]``."""
+        return self._standard_normal(self.style_dim)
+
+    def observation(
+        self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
+    ) -> TorchDistributionMixin:
+        """p(x | C, S), event shape that of one observation; leading dimensions broadcast."""
+        parameters = self.decoder(content, style)
+        batch_ndim = max(content.ndim, style.ndim) - 1
+        return self.likelihood(*parameters).to_event(parameters[0].ndim - batch_ndim)
+
+    def forward(self, batch: GroupedBatch) -> None:
+        """The story of ``batch``, in Pyro."""
+        with pyro.plate("groups", batch.num_groups, dim=-1):
+            content = pyro.sample("content", self.content_prior())
+        with pyro.plate("observations", len(batch), dim=-1):
+            style = pyro.sample("style", self.style_prior())
+            # index_select, not content[..., group, :], whose backward is not deterministic.
+            own_content = content.index_select(-2, batch.group)
+            pyro.sample("x", self.observation(own_content, style), obs=batch.x)
+
+    def _standard_normal(self, dim: int) -> TorchDistributionMixin:
+        return dist.Normal(self._origin, self._origin + 1.0).expand([dim]).to_event(1)

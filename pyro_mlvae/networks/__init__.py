@@ -1,0 +1,6 @@
+"""Networks: encoders return the Normals of content and style, decoders the parameters of x."""
+
+from pyro_mlvae.networks.linear import LinearEncoder
+from pyro_mlvae.networks.mlp import MLPDecoder, MLPEncoder
+
+__all__ = ["LinearEncoder", "MLPDecoder", "MLPEncoder"]

@@ -1,0 +1,127 @@
+"""The paper's networks: multilayer perceptrons between observations and latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pyro_mlvae.errors import InputError, require_positive, unknown_name
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+
+# Scales stay within e^-7 and e^7: wide enough for any latent, and neither a precision nor a
+# gradient through one can overflow float32.
+_LOG_SCALE_BOUND = 7.0
+
+
+def normal_from_parameters(parameters: Float[Tensor, "*batch two_dims"]) -> dist.Normal:
+    """A Normal whose loc is the first half of ``parameters``, its smoothly bounded log scale the rest.
+
+    >>> normal_from_parameters(torch.zeros(3, 4))
+    Normal(loc: torch.Size([3, 2]), scale: torch.Size([3, 2]))
+    """
+    loc, raw = parameters.chunk(2, -1)
+    log_scale = _LOG_SCALE_BOUND * (raw / _LOG_SCALE_BOUND).tanh()
+    return dist.Normal(loc, log_scale.exp())
+
+
+class MLPEncoder(nn.Module):
+    """Observation to the Normals of its content and of its style, from one shared trunk.
+
+    Args:
+        event_shape: shape of one observation.
+        content_dim: size of content.
+        style_dim: size of style.
+        hidden: widths of the hidden layers; the paper's is one of 500.
+        activation: "tanh" (the paper's), "relu" or "silu".
+
+    >>> content, style = MLPEncoder((8, 8), content_dim=4, style_dim=2)(torch.rand(5, 8, 8))
+    >>> content.batch_shape, style.batch_shape
+    (torch.Size([5, 4]), torch.Size([5, 2]))
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        content_dim: int,
+        style_dim: int,
+        hidden: Sequence[int] = (500,),
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        require_positive(content_dim=content_dim, style_dim=style_dim)
+        self.event_shape = torch.Size(event_shape)
+        self.content_dim = content_dim
+        widths = [self.event_shape.numel(), *hidden, 2 * (content_dim + style_dim)]
+        self.layers = _layers(widths, activation)
+
+    def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
+        """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
+        if x.shape[1:] != self.event_shape:
+            raise InputError(
+                f"x must hold observations of shape {list(self.event_shape)}, which this encoder was "
+                f"made for, got {list(x.shape[1:])}"
+            )
+        parameters = self.layers(x.flatten(1))
+        content, style = parameters.tensor_split([2 * self.content_dim], -1)
+        return normal_from_parameters(content), normal_from_parameters(style)
+
+
+class MLPDecoder(nn.Module):
+    """Content and style to the parameters of the distribution of x.
+
+    Args:
+        event_shape: shape of one observation.
+        content_dim: size of content.
+        style_dim: size of style.
+        outputs: parameters per value of x, as the likelihood asks for.
+        hidden: widths of the hidden layers; the paper's is one of 500.
+        activation: "tanh" (the paper's), "relu" or "silu".
+
+    >>> decoder = MLPDecoder((8, 8), content_dim=4, style_dim=2, outputs=2)
+    >>> [p.shape for p in decoder(torch.zeros(5, 4), torch.zeros(5, 2))]
+    [torch.Size([5, 8, 8]), torch.Size([5, 8, 8])]
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        content_dim: int,
+        style_dim: int,
+        outputs: int = 1,
+        hidden: Sequence[int] = (500,),
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        require_positive(content_dim=content_dim, style_dim=style_dim, outputs=outputs)
+        self.event_shape = torch.Size(event_shape)
+        self.outputs = outputs
+        widths = [content_dim + style_dim, *reversed(hidden), outputs * math.prod(self.event_shape)]
+        self.layers = _layers(widths, activation)
+
+    def forward(
+        self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
+    ) -> tuple[Tensor, ...]:
+        """``outputs`` tensors, each ``[*batch, *event_shape]``; leading dimensions broadcast."""
+        batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
+        latents = torch.cat([content.expand(*batch, -1), style.expand(*batch, -1)], -1)
+        parameters = self.layers(latents).tensor_split(self.outputs, -1)
+        return tuple(p.unflatten(-1, self.event_shape) for p in parameters)
+
+
+def _layers(widths: Sequence[int], activation: str) -> nn.Sequential:
+    if activation not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
+    if len(widths) < 3:
+        raise InputError("hidden must name the width of at least one hidden layer, got none")
+    require_positive(**{f"the width of layer {i}": width for i, width in enumerate(widths)})
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])

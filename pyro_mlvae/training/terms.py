@@ -1,0 +1,179 @@
+"""The terms of the ELBO: read off the traces that an estimator makes, or measured on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.enum import get_importance_trace
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.trace_messenger import TraceMessenger
+from pyro.poutine.trace_struct import Trace
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.errors import require_positive
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """Sums over a number of observations and groups, in nats; they add.
+
+    Attributes:
+        reconstruction: the expected log likelihood of the observations.
+        kl: for each latent site, the divergence of its posterior from its prior.
+        observations: how many observations the sums run over.
+        groups: how many groups they run over.
+
+    >>> terms = ElboTerms(-10.0, {"content": 2.0, "style": 3.0}, observations=5, groups=2)
+    >>> terms.elbo / terms.observations, (terms + terms).elbo / (terms + terms).groups
+    (-3.0, -7.5)
+    """
+
+    reconstruction: Any = 0.0
+    kl: dict[str, Any] = field(default_factory=dict)
+    observations: int = 0
+    groups: int = 0
+
+    @property
+    def elbo(self) -> Any:
+        """Reconstruction minus every divergence: the ELBO of all the groups together."""
+        return self.reconstruction - sum(self.kl.values())
+
+    def __add__(self, other: ElboTerms) -> ElboTerms:
+        return ElboTerms(
+            self.reconstruction + other.reconstruction,
+            {site: self.kl.get(site, 0.0) + other.kl.get(site, 0.0) for site in {**self.kl, **other.kl}},
+            self.observations + other.observations,
+            self.groups + other.groups,
+        )
+
+    def floats(self) -> ElboTerms:
+        """The same sums as Python numbers; on a GPU this waits for them."""
+        kl = {site: float(value) for site, value in self.kl.items()}
+        return ElboTerms(float(self.reconstruction), kl, self.observations, self.groups)
+
+    def per_observation(self) -> dict[str, float]:
+        """``elbo``, ``reconstruction`` and ``kl_<site>`` in nats per observation."""
+        parts = {"elbo": self.elbo, "reconstruction": self.reconstruction}
+        parts |= {f"kl_{site}": value for site, value in self.kl.items()}
+        return {name: float(value) / self.observations for name, value in parts.items()}
+
+
+@torch.no_grad()
+def elbo_terms(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    batch: GroupedBatch,
+    *,
+    num_particles: int = 1,
+    seed: int = 0,
+) -> ElboTerms:
+    """Measure the ELBO's terms on ``batch``.
+
+    Divergences are in closed form where PyTorch has one, and averaged over ``num_particles`` draws
+    from the guide where it has not, as the reconstruction is. The draws are fixed by ``seed``, and
+    the caller's random state and parameter store are left as they were.
+
+    Returns:
+        Sums over the batch, in nats.
+    """
+    require_positive(num_particles=num_particles)
+    device = batch.x.device
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        pyro.get_param_store().scope(),
+    ):
+        torch.manual_seed(seed)
+        pairs = [get_importance_trace("flat", 1, model, guide, (batch,), {}) for _ in range(num_particles)]
+    return _mean_terms(pairs, batch, _divergence).floats()
+
+
+class TermRecorder:
+    """Reads the terms of a step off the very traces that its estimator makes.
+
+    Whatever the estimator, it runs guide and model under Pyro's tracing, and leaves in the traces'
+    sites the log probabilities that it has computed. :meth:`watch` wraps a program so that the
+    trace under which it runs is remembered, and :meth:`collect` reads the sites: no second pass, no
+    log probability computed twice. The divergences are those of the draws that were made.
+    """
+
+    def __init__(self) -> None:
+        self._traces: dict[str, list[Trace]] = {"model": [], "guide": []}
+
+    def watch(self, kind: str, program: Callable[..., Any]) -> Callable[..., Any]:
+        """``program``, remembering the traces it runs under; ``kind`` is "model" or "guide"."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            result = program(*args, **kwargs)
+            traces = [
+                handler.trace
+                for handler in _PYRO_STACK
+                if isinstance(handler, TraceMessenger) and not handler.param_only
+            ]
+            self._traces[kind] += traces[-1:]
+            return result
+
+        return run
+
+    def collect(self, batch: GroupedBatch) -> ElboTerms:
+        """The terms of the passes since the last call, averaged over them."""
+        pairs = list(zip(self._traces["model"], self._traces["guide"], strict=True))
+        self._traces = {"model": [], "guide": []}
+        with torch.no_grad():
+            return _mean_terms(pairs, batch, _drawn_divergence)
+
+
+def _mean_terms(
+    pairs: Sequence[tuple[Trace, Trace]],
+    batch: GroupedBatch,
+    divergence: Callable[[Any, Any], Tensor],
+) -> ElboTerms:
+    """The terms of pairs of a model's and a guide's trace, averaged over the pairs."""
+    reconstruction: Any = 0.0
+    kl: dict[str, Any] = {}
+    for model_trace, guide_trace in pairs:
+        for name, site in _sample_sites(model_trace):
+            if site["is_observed"]:
+                reconstruction = reconstruction + _log_prob(site) / len(pairs)
+            elif name in guide_trace.nodes:
+                term = divergence(guide_trace.nodes[name], site) / len(pairs)
+                kl[name] = kl.get(name, 0.0) + term
+    return ElboTerms(reconstruction, kl, len(batch), batch.num_groups)
+
+
+def _sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
+    for name, site in trace.nodes.items():
+        if site["type"] == "sample" and not pyro.poutine.util.site_is_subsample(site):
+            yield name, site
+
+
+def _log_prob(site: Any) -> Tensor:
+    """The unscaled log probability of a site, as the estimator left it there."""
+    if "unscaled_log_prob" not in site:
+        site["unscaled_log_prob"] = site["fn"].log_prob(site["value"])
+    return site["unscaled_log_prob"].sum(dtype=torch.float64) / _particles(site)
+
+
+def _drawn_divergence(guide_site: Any, model_site: Any) -> Tensor:
+    return _log_prob(guide_site) - _log_prob(model_site)
+
+
+def _divergence(guide_site: Any, model_site: Any) -> Tensor:
+    try:
+        divergence = kl_divergence(guide_site["fn"], model_site["fn"])
+    except NotImplementedError:
+        return _drawn_divergence(guide_site, model_site)
+    return divergence.sum(dtype=torch.float64) / _particles(guide_site)
+
+
+def _particles(site: Any) -> int:
+    """How many vectorised particles the site holds: Pyro's estimators put them in a plate."""
+    for frame in site["cond_indep_stack"]:
+        if frame.name == "num_particles_vectorized":
+            return int(frame.size)
+    return 1
