@@ -27,6 +27,12 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"unknown {what} {name!r}: {hint}Known are {', '.join(known)}")
 
 
+def require_seed(seed: int) -> None:
+    """Raise for what can seed no generator."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
+
+
 def require_positive(**arguments: int) -> None:
     """Raise for the first argument that is not a positive whole number."""
     for name, value in arguments.items():

@@ -71,7 +71,12 @@ def product_of_normals(
     reference = _largest_by_group(log_precision.detach(), group, num_groups)
     weight = (log_precision - reference.index_select(-2, group)).exp()
     total = sum_by_group(weight, group, num_groups)
-    product_loc = sum_by_group(weight * loc, group, num_groups) / total
+    # Locs are taken relative to that member's too: its own scale moves the product's loc only by the
+    # others' distances from it, which float32 would lose next to the locs themselves.
+    most_precise = torch.where(weight.detach() == 1.0, loc.detach(), -torch.inf)
+    centre = _largest_by_group(most_precise, group, num_groups)
+    offset = sum_by_group(weight * (loc - centre.index_select(-2, group)), group, num_groups)
+    product_loc = centre + offset / total
     product_scale = (-0.5 * (reference + total.log())).exp()
     return product_loc, product_scale
 

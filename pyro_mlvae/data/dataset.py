@@ -130,13 +130,17 @@ class GroupedDataset:
 
 
 def _as_observations(x: Any) -> Tensor:
-    try:
-        x = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"x must be an array of numbers, [N, *event_shape], but could not be read as one ({error})"
-        ) from None
-    if x.ndim == 1 and len(x):
+    if not isinstance(x, Tensor):
+        try:
+            array = np.asarray(x)
+            # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only ones.
+            array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "W"))
+            x = torch.from_numpy(array)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"x must be an array of numbers, [N, *event_shape], but is none ({error})"
+            ) from None
+    if x.ndim < 2 and x.numel():
         raise InputError(
             f"x must have a dimension for observations and at least one for their values, got shape "
             f"{list(x.shape)}: use x[:, None] for scalar observations"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_mlvae.errors import require_positive
+
 
 def random_rank(group: Tensor, generator: torch.Generator) -> Tensor:
     """A random order inside each group: the rank of each observation, 0 to its group's size - 1.
@@ -50,6 +52,7 @@ def regroup(
     >>> new_group.bincount()
     tensor([2, 1, 1])
     """
+    require_positive(size=size)
     piece = random_rank(group, generator) // size
     number = piece + group * (int(piece.max()) + 1)
     _, new_group, counts = torch.unique(number, return_inverse=True, return_counts=True)

@@ -15,7 +15,7 @@ import torch
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import subsample_groups
-from pyro_mlvae.errors import require_positive
+from pyro_mlvae.errors import require_positive, require_seed
 
 
 @runtime_checkable
@@ -53,6 +53,7 @@ class GroupSampler:
         *,
         seed: int = 0,
     ) -> None:
+        require_seed(seed)
         require_positive(groups_per_batch=groups_per_batch)
         if observations_per_group is not None:
             require_positive(observations_per_group=observations_per_group)
@@ -96,6 +97,7 @@ class ObservationSampler:
     """
 
     def __init__(self, data: GroupedDataset, observations_per_batch: int, *, seed: int = 0) -> None:
+        require_seed(seed)
         require_positive(observations_per_batch=observations_per_batch)
         self.data = data
         self.observations_per_batch = observations_per_batch

@@ -36,11 +36,12 @@ class ProductOfNormals(GroupedGuide):
     def __init__(self, encoder: nn.Module, *, prior_expert: bool = False) -> None:
         super().__init__(encoder)
         self.prior_expert = prior_expert
-        self.register_buffer("_origin", torch.zeros(1), persistent=False)
+        self.register_buffer("_origin", torch.zeros(()), persistent=False)
 
     def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """The product over the observations of each group; see :func:`product_of_normals`."""
-        prior = (self._origin, self._origin + 1.0) if self.prior_expert else None
+        zero = self._origin.expand(content.loc.shape[-1])
+        prior = (zero, zero + 1.0) if self.prior_expert else None
         loc, scale = product_of_normals(
             content.loc, content.scale, batch.group, batch.num_groups, prior=prior
         )

@@ -20,6 +20,7 @@ class LinearGaussianModel(MLVAE):
     Args:
         solved: its parameters; ``solved.log_evidence(batch)`` is the truth to compare with.
 
+    >>> import torch
     >>> model = LinearGaussianModel(LinearGaussian.orthogonal(dim=6, content_dim=2, style_dim=1))
     >>> model.observation(torch.zeros(5, 2).double(), torch.zeros(5, 1).double()).event_shape
     torch.Size([6])

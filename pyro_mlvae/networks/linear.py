@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import require_positive
+from pyro_mlvae.networks.shapes import require_event_shape
 
 
 class LinearEncoder(nn.Module):
@@ -26,6 +27,7 @@ class LinearEncoder(nn.Module):
     def __init__(self, dim: int, content_dim: int, style_dim: int) -> None:
         super().__init__()
         require_positive(dim=dim, content_dim=content_dim, style_dim=style_dim)
+        self.event_shape = torch.Size([dim])
         self.content = nn.Linear(dim, content_dim)
         self.style = nn.Linear(dim, style_dim)
         self.content_log_scale = nn.Parameter(torch.zeros(content_dim))
@@ -33,6 +35,7 @@ class LinearEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "observations dim"]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
+        require_event_shape(x, self.event_shape)
         content_loc, style_loc = self.content(x), self.style(x)
         return (
             dist.Normal(content_loc, self.content_log_scale.exp().expand_as(content_loc)),

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
+from pyro_mlvae.networks.shapes import require_event_shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -63,11 +64,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
-        if x.shape[1:] != self.event_shape:
-            raise InputError(
-                f"x must hold observations of shape {list(self.event_shape)}, which this encoder was "
-                f"made for, got {list(x.shape[1:])}"
-            )
+        require_event_shape(x, self.event_shape)
         parameters = self.layers(x.flatten(1))
         content, style = parameters.tensor_split([2 * self.content_dim], -1)
         return normal_from_parameters(content), normal_from_parameters(style)

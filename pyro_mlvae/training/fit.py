@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from pyro.optim import Adam, PyroOptim  # type: ignore[attr-defined]
 from torch import nn
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
-from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.likelihoods import Likelihood
+from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.training.history import EpochRecord, History
-from pyro_mlvae.training.terms import ElboTerms, TermRecorder, elbo_terms
-
-Program = Callable[[GroupedBatch], Any]
+from pyro_mlvae.training.step import NotFiniteError, Program, Step
+from pyro_mlvae.training.terms import ElboTerms, elbo_terms
 
 
 class DivergedError(InputError):
@@ -96,19 +92,22 @@ def fit(
     3
     """
     require_positive(epochs=epochs, validate_every=validate_every)
+    require_seed(seed)
     if clip_norm is not None and not clip_norm > 0.0:
         raise InputError(f"clip_norm must be positive, or None for no clipping, got {clip_norm}")
-    for module in _modules(model, guide):
-        module.to(device=device, dtype=dtype)
+    for module in (model, guide):
+        if isinstance(module, nn.Module):
+            module.to(device=device, dtype=dtype)
+            module.zero_grad()  # what the caller left there is no part of the first step
+    place = _like_parameters(guide, model)
     if validation is not None:
-        validation = validation.to(device, dtype)
-    step = _Step(model, guide, estimator or Trace_ELBO(max_plate_nesting=1), clip_norm)
+        validation = validation.to(**place)
+    step = Step(model, guide, estimator or Trace_ELBO(max_plate_nesting=1), clip_norm)
     optimizer = optimizer or Adam({"lr": 1e-3})
     svi = SVI(step.model, step.guide, optimizer, loss=step.loss, loss_and_grads=step.loss_and_grads)
     history = History()
-    target = torch.device(device) if device is not None else _device_of(model, guide)
     with (
-        torch.random.fork_rng([target] if target.type == "cuda" else []),
+        torch.random.fork_rng([place["device"]] if place["device"].type == "cuda" else []),
         pyro.get_param_store().scope(),
     ):
         try:
@@ -116,111 +115,34 @@ def fit(
                 # Seeded epoch by epoch, so that the draws depend on no earlier epoch's length.
                 torch.manual_seed(mixed_seed(seed, epoch))
                 started = time.perf_counter()
-                total, objective, groups = ElboTerms(), 0.0, 0
+                total, objective = ElboTerms(), 0.0
                 for number, batch in enumerate(sampler.epoch(epoch - 1), start=1):
-                    batch = batch.to(device, dtype)
-                    step.where = f"epoch {epoch}, step {number}"
-                    try:
+                    batch = batch.to(**place)
+                    with step.checks(epoch, number, batch):
                         loss = svi.step(batch)
-                    except _NotFiniteError as error:
-                        raise DivergedError(str(error), history) from None
                     objective -= loss * batch.num_groups
-                    groups += batch.num_groups
                     total = total + step.terms
+                if not total.groups:
+                    raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
                 measured = None
                 if validation is not None and (epoch % validate_every == 0 or epoch == epochs):
                     measured = elbo_terms(model, guide, validation)
-                record = EpochRecord(
-                    epoch, time.perf_counter() - started, objective / groups, total.floats(), measured
-                )
+                seconds = time.perf_counter() - started
+                record = EpochRecord(epoch, seconds, objective / total.groups, total.floats(), measured)
                 history.epochs.append(record)
                 if callback is not None:
                     callback(record)
+        except NotFiniteError as error:
+            raise DivergedError(str(error), history) from None
         except KeyboardInterrupt:
             history.interrupted = True
     return history
 
 
-class _NotFiniteError(Exception):
-    """A NaN or an infinity in the loss or its gradient; says where, which term, and what to try."""
-
-
-class _Step:
-    """One step's loss and gradient: the scale, the terms, and the checks before any update."""
-
-    def __init__(self, model: Program, guide: Program, estimator: ELBO, clip_norm: float | None) -> None:
-        self._recorder = TermRecorder()
-        self.model = self._recorder.watch("model", _mean_over_groups(model))
-        self.guide = self._recorder.watch("guide", _mean_over_groups(guide))
-        self.loss = estimator.loss  # type: ignore[attr-defined]
-        self.terms = ElboTerms()
-        self.where = ""
-        self._modules = {"model": model, "guide": guide}
-        self._loss_and_grads = estimator.loss_and_grads  # type: ignore[attr-defined]
-        self._clip_norm = clip_norm
-        self._verified = False
-
-    def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
-        """The estimator's loss; leaves on the parameters gradients that are finite, and clipped."""
-        if not self._verified:
-            self._check_support(batch)
-        loss = self._loss_and_grads(model, guide, batch)
-        self.terms = self._recorder.collect(batch)
-        if not self._verified:
-            self._check_store()
-            self._verified = True
-        trained = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in trained])  # type: ignore[misc]
-        if not (torch.isfinite(norm) and math.isfinite(loss)):
-            raise _NotFiniteError(self._what_is_not_finite(loss))
-        if self._clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(trained, self._clip_norm, norm)
-        return loss
-
-    def _check_support(self, batch: GroupedBatch) -> None:
-        likelihood = getattr(self._modules["model"], "likelihood", None)
-        if isinstance(likelihood, Likelihood):
-            likelihood.check(batch.x)
-
-    def _check_store(self) -> None:
-        """Every parameter that has a gradient must be in the store as itself, or it never moves."""
-        stored = {id(p) for _, p in pyro.get_param_store().named_parameters()}
-        for kind, module in self._modules.items():
-            if not isinstance(module, nn.Module):
-                continue
-            for name, parameter in module.named_parameters():
-                if parameter.grad is not None and id(parameter) not in stored:
-                    raise InputError(
-                        f"the {kind}'s parameter {name!r} would never be trained: model and guide "
-                        f"register different parameters under that name; rename the attribute "
-                        f"{name.split('.')[0]!r} in one of them, or name the module with "
-                        f"PyroModule.__init__(name={kind!r})"
-                    )
-
-    def _what_is_not_finite(self, loss: float) -> str:
-        terms = self.terms.per_observation()
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        named = [name for name in bad if name != "elbo"] or ["the gradient"]
-        return (
-            f"training stopped at {self.where}, before the update: {' and '.join(named)} is not "
-            f"finite (loss {loss:.4g}); try a smaller learning rate, clip_norm=10, or rescale x"
-        )
-
-
-def _mean_over_groups(program: Program) -> Program:
-    def run(batch: GroupedBatch) -> Any:
-        with poutine.scale(scale=1.0 / batch.num_groups):
-            return program(batch)
-
-    return run
-
-
-def _modules(*programs: Program) -> list[nn.Module]:
-    return [program for program in programs if isinstance(program, nn.Module)]
-
-
-def _device_of(*programs: Program) -> torch.device:
-    for module in _modules(*programs):
-        for parameter in module.parameters():
-            return parameter.device
-    return torch.device("cpu")
+def _like_parameters(*programs: Program) -> dict[str, Any]:
+    """Device and dtype of the first parameter, where batches have to be."""
+    for program in programs:
+        if isinstance(program, nn.Module):
+            for parameter in program.parameters():
+                return {"device": parameter.device, "dtype": parameter.dtype}
+    return {"device": torch.device("cpu"), "dtype": None}

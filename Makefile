@@ -1,0 +1,34 @@
+# Each verb makes .venv itself, and nothing is done twice.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test doctest lint clean
+
+demo: .venv/installed
+	$(BIN)/pyro-mlvae train --data digits --out runs/digits --overwrite
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+doctest: .venv/installed-test
+	$(BIN)/python -m pytest pyro_mlvae README.md
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,56 @@
+"""``pyro-mlvae evaluate``: measure a trained run again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from pyro_mlvae import runs
+from pyro_mlvae.cli.summary import summary
+from pyro_mlvae.data import load_dataset
+from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.evaluation import evaluate
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained run on held-out observations, and write its metrics.json anew."""
+
+    folder: tyro.conf.Positional[Path]
+    """The run folder."""
+    data: str | None = None
+    """Another data set than the run's own; its numbers go to metrics-NAME.json."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    def run(self) -> int:
+        """Evaluate; returns the exit status."""
+        device = find_device(self.device)
+        run = runs.load_run(self.folder)
+        name = self.data or run.config.data
+        data = load_dataset(name)
+        if tuple(data.event_shape) != run.event_shape:
+            raise InputError(
+                f"{name} has observations of shape {list(data.event_shape)}, but the run in {self.folder} "
+                f"was trained on {list(run.event_shape)}: evaluate it on data of that shape"
+            )
+        train, test = data.split(run.config.test_fraction, seed=run.config.seed)
+        _, untrained = run.config.build(run.event_shape)
+        print(f"evaluating on {name}, each number beside its control", file=sys.stderr)
+        metrics = evaluate(
+            run.model.to(device),
+            run.guide.to(device),
+            untrained.to(device),
+            train,
+            test,
+            data_name=name,
+            seed=run.config.seed,
+        )
+        file = runs.METRICS if name == run.config.data else f"metrics-{name}.json"
+        runs.write_json(self.folder / file, metrics)
+        print(summary(metrics))
+        return 0

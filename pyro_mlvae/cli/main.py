@@ -1,0 +1,82 @@
+"""Entry point: which command, and what becomes of its errors.
+
+Results go to stdout, progress and errors to stderr. Exit status: 0; 2 for what the user can correct,
+with one sentence as the last line on stderr; 1 for a bug, with a traceback; 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from pyro_mlvae.cli.evaluate import Evaluate
+from pyro_mlvae.cli.train import Train
+from pyro_mlvae.errors import InputError
+
+PROGRAM = "pyro-mlvae"
+DESCRIPTION = "The Multi-Level VAE: learn what the observations of a group share, and what each adds."
+
+# One member a command; a command is a dataclass of its options with a method run().
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")] | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit status."""
+    try:
+        command = parse(arguments)
+        status: int = command.run()
+    except InputError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """The command and its options.
+
+    Raises:
+        InputError: the arguments are not understood. What tyro has to say of them in its own
+            layout, with the nearest options, is printed before.
+        SystemExit: help was asked for.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                Command,
+                prog=PROGRAM,
+                description=DESCRIPTION,
+                args=list(arguments),
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+            )
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        print(said.getvalue(), file=sys.stderr, end="")
+        raise InputError(_first_sentence(said.getvalue())) from None
+
+
+def _first_sentence(box: str) -> str:
+    """The first paragraph in tyro's framed message, as one line."""
+    words: list[str] = []
+    for line in box.splitlines()[1:]:
+        inside = line.strip("│ ╰╯─")
+        if not inside:
+            break
+        words.append(inside)
+    return f"{' '.join(words).rstrip('.')}; see {PROGRAM} --help"

@@ -1,0 +1,87 @@
+"""``pyro-mlvae train``: train, evaluate and draw."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pyro.optim import Adam  # type: ignore[attr-defined]
+from tqdm import tqdm
+
+from pyro_mlvae import runs
+from pyro_mlvae.cli.summary import summary
+from pyro_mlvae.config import RunConfig
+from pyro_mlvae.data import load_dataset
+from pyro_mlvae.devices import find_device
+from pyro_mlvae.estimators import make_estimator
+from pyro_mlvae.evaluation import evaluate, fixed_groups
+from pyro_mlvae.plotting import draw_run
+from pyro_mlvae.training import EpochRecord, fit
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(RunConfig):
+    """Train a model; then evaluate it, and draw what it learned."""
+
+    out: Path
+    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures."""
+    device: str = "auto"
+    """Where to train: auto, cpu, cuda or cuda:N."""
+    overwrite: bool = False
+    """Replace the run that --out holds."""
+
+    def run(self) -> int:
+        """Train; returns the exit status."""
+        started = time.perf_counter()
+        config = RunConfig(**{field.name: getattr(self, field.name) for field in fields(RunConfig)})
+        device = find_device(self.device)
+        data = load_dataset(config.data)
+        train, test = data.split(config.test_fraction, seed=config.seed)
+        model, guide = config.build(data.event_shape)
+        model.likelihood.check(data.x)
+        folder = runs.prepare_run_folder(self.out, overwrite=self.overwrite)
+        runs.save_config(folder, config, data.event_shape)
+        with tqdm(
+            total=config.epochs, unit="epoch", desc=f"training on {config.data}", mininterval=0.5
+        ) as bar:
+
+            def show(record: EpochRecord) -> None:
+                bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
+                bar.update()
+
+            history = fit(
+                model,
+                guide,
+                config.make_sampler(train),
+                epochs=config.epochs,
+                estimator=make_estimator(config.elbo, config.num_particles),
+                optimizer=Adam({"lr": config.learning_rate}),
+                validation=fixed_groups(test, seed=config.seed),
+                validate_every=max(1, config.epochs // 50),
+                device=device,
+                seed=config.seed,
+                callback=show,
+            )
+        runs.save_weights(folder, model, guide)
+        history.write_csv(folder / runs.HISTORY)
+        if history.interrupted:
+            done = len(history.epochs)
+            print(f"interrupted after {done} epochs; their weights are in {folder}", file=sys.stderr)
+            return INTERRUPTED
+        trained = time.perf_counter() - started
+        print("evaluating, each number beside its control", file=sys.stderr)
+        _, untrained = config.build(data.event_shape)
+        metrics = evaluate(
+            model, guide, untrained.to(device), train, test, data_name=config.data, seed=config.seed
+        )
+        runs.write_json(folder / runs.METRICS, metrics)
+        print("drawing", file=sys.stderr)
+        draw_run(folder / runs.FIGURES, model, guide, test, history, metrics)
+        print(summary(metrics))
+        total = time.perf_counter() - started
+        print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {folder / runs.FIGURES}")
+        return 0

@@ -1,0 +1,86 @@
+"""A map of the latent space in two dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_mlvae.plotting.style import new_figure
+
+# Tol's "muted", with black for its pale grey: ten colours told apart with any kind of colour vision.
+TOL_MUTED = (
+    "#332288",
+    "#CC6677",
+    "#117733",
+    "#DDCC77",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#000000",
+)
+
+
+def latent_map(
+    content: Tensor, style: Tensor, label: Tensor, names: Sequence[Hashable], *, most: int = 2000
+) -> Figure:
+    """Content and style of single observations, laid out by t-SNE, coloured by label.
+
+    Args:
+        content: locs of content, ``[N, content]``.
+        style: locs of style, ``[N, style]``.
+        label: index of each observation's label, ``[N]``.
+        names: what the labels are called.
+        most: of more observations than this, a seeded choice is drawn.
+    """
+    if len(label) > most:
+        chosen = torch.randperm(len(label), generator=torch.Generator().manual_seed(0))[:most]
+        content, style, label = content[chosen], style[chosen], label[chosen]
+    figure = new_figure(9.4, 4.3)
+    panels = figure.subplots(1, 2)
+    present = label.unique().tolist()
+    colours = ListedColormap(TOL_MUTED) if len(present) <= 10 else colormaps["viridis"]
+    for axes, codes, title in zip(
+        panels,
+        (content, style),
+        ("Content of single observations", "Style of single observations"),
+        strict=True,
+    ):
+        place = _two_dimensions(codes)
+        for rank, value in enumerate(present):
+            position = rank if len(present) <= 10 else rank / max(len(present) - 1, 1)
+            here = (label == value).numpy()
+            name = str(names[value])
+            # A name of one character is its own marker: it reads without any colour at all.
+            marker, size = (f"${name}$", 26) if len(name) == 1 else ("o", 9)
+            axes.scatter(
+                *place[here].T, s=size, linewidths=0, color=colours(position), marker=marker, label=name
+            )
+        axes.set_title(title, fontsize=11)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_color("#cccccc")
+    if len(present) <= 12 and any(len(str(names[value])) > 1 for value in present):
+        handles, texts = panels[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside right center", frameon=False, markerscale=1.6)
+    return figure
+
+
+def _two_dimensions(codes: Tensor) -> np.ndarray:
+    from sklearn.manifold import TSNE
+
+    values = codes.double().cpu().numpy()
+    if values.shape[1] == 1:
+        return np.column_stack([values[:, 0], np.random.default_rng(0).normal(size=len(values))])
+    if values.shape[1] == 2 or len(values) < 10:
+        return values[:, :2]
+    perplexity = min(30.0, (len(values) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(values)

@@ -1,0 +1,162 @@
+"""The run folder: what a training run leaves behind, and how it is opened again.
+
+Nothing is ever unpickled: weights are safetensors, everything else is JSON or CSV, and every file
+appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pyro_mlvae.config import RunConfig
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.files import write_atomically
+from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.models import MLVAE
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained pair with what it was made from.
+
+    Attributes:
+        config: what the run was made from.
+        event_shape: the shape of one observation.
+        model: the trained model.
+        guide: its trained guide.
+    """
+
+    config: RunConfig
+    event_shape: tuple[int, ...]
+    model: MLVAE
+    guide: GroupedGuide
+
+
+def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Make the folder of a new run, or refuse.
+
+    Args:
+        path: the folder.
+        overwrite: whether an existing run there may be replaced; its files are removed.
+
+    Raises:
+        InputError: it is not an empty folder, cannot be written, or holds a run and ``overwrite``
+            is not set.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            if not (path / CONFIG).is_file():
+                raise InputError(
+                    f"--out {path} exists and is not a run folder (it has no {CONFIG}): name a new or "
+                    f"empty folder"
+                )
+            if not overwrite:
+                raise InputError(
+                    f"--out {path} already holds a run: name another folder, or replace that run with "
+                    f"--overwrite"
+                )
+            known = [path / name for name in (METRICS, HISTORY, WEIGHTS, CONFIG)]
+            for old in [*known, *(path / FIGURES).glob("*.png")]:
+                old.unlink(missing_ok=True)
+        with write_atomically(path / CONFIG) as temporary:
+            temporary.write_text("{}")
+        (path / CONFIG).unlink()
+    except FileExistsError:
+        raise InputError(f"--out {path} is a file: name a folder") from None
+    except OSError as error:
+        raise InputError(f"--out {path} cannot be written ({error.strerror}): choose another") from None
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, whole or not at all; NaN and infinities are refused, not written."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def save_config(path: Path, config: RunConfig, event_shape: Sequence[int]) -> None:
+    """Write config.json: everything that is needed to rebuild the run."""
+    write_json(
+        path / CONFIG,
+        {"format_version": FORMAT_VERSION, **asdict(config), "event_shape": list(event_shape)},
+    )
+
+
+def save_weights(path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> None:
+    """Write model.safetensors: the weights of the pair."""
+    tensors = {
+        f"{kind}.{name}": tensor.detach().cpu().contiguous()
+        for kind, module in (("model", model), ("guide", guide))
+        for name, tensor in module.state_dict().items()
+    }
+    with write_atomically(path / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder: the pair with its trained weights, on the CPU.
+
+    Raises:
+        InputError: the folder lacks a file, or one of them is not what this version writes.
+    """
+    path = Path(path)
+    settings = _read_config(path)
+    event_shape = tuple(settings.pop("event_shape"))
+    config = RunConfig(**settings)
+    model, guide = config.build(event_shape)
+    try:
+        tensors = load_file(_required(path, WEIGHTS))
+    except SafetensorError as error:
+        raise InputError(f"{path / WEIGHTS} is damaged ({error}): train the run again") from None
+    for kind, module in (("model", model), ("guide", guide)):
+        prefix = f"{kind}."
+        weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"the {kind}'s weights in {path / WEIGHTS} do not fit {CONFIG} ({reason}): both must come "
+                f"from the same run"
+            ) from None
+    return Run(config, event_shape, model, guide)
+
+
+def _required(path: Path, name: str) -> Path:
+    if not (path / name).is_file():
+        raise InputError(f"{path} is not a finished run folder: {name} is missing; name one from train")
+    return path / name
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = _required(path, CONFIG)
+    try:
+        settings = json.loads(file.read_text())
+        version = settings.pop("format_version")
+        known = {field.name for field in fields(RunConfig)} | {"event_shape"}
+        if version != FORMAT_VERSION or set(settings) != known:
+            raise InputError(
+                f"{file} has format_version {version} and settings other than those of this version of "
+                f"pyro_mlvae: open it with the version that wrote it"
+            )
+        settings["hidden"] = tuple(settings["hidden"])
+        settings["event_shape"] = [int(size) for size in settings["event_shape"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file} is damaged ({error}): train the run again") from None
+    return settings

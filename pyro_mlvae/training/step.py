@@ -1,0 +1,113 @@
+"""One step of ``fit``: the scale, the terms, and the checks before any update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from torch import nn
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.likelihoods import Likelihood
+from pyro_mlvae.training.terms import ElboTerms, TermRecorder
+
+Program = Callable[[GroupedBatch], Any]
+
+
+class NotFiniteError(Exception):
+    """A NaN or an infinity in the loss or its gradient; says where, which term, and what to try."""
+
+
+class Step:
+    """What ``SVI`` calls in a step: model and guide under the objective's scale, loss and gradient.
+
+    Attributes:
+        model: the model, scaled and watched for its terms.
+        guide: the guide, likewise.
+        loss: the estimator's loss, which ``SVI`` asks for and ``fit`` never calls.
+        terms: the terms of the last step.
+    """
+
+    def __init__(self, model: Program, guide: Program, estimator: ELBO, clip_norm: float | None) -> None:
+        self._recorder = TermRecorder()
+        self.model = self._recorder.watch("model", _mean_over_groups(model))
+        self.guide = self._recorder.watch("guide", _mean_over_groups(guide))
+        self.loss = estimator.loss  # type: ignore[attr-defined]
+        self.terms = ElboTerms()
+        self._where = ""
+        self._modules = {"model": model, "guide": guide}
+        self._loss_and_grads = estimator.loss_and_grads  # type: ignore[attr-defined]
+        self._clip_norm = clip_norm
+        self._verified = False
+
+    @contextmanager
+    def checks(self, epoch: int, number: int, batch: GroupedBatch) -> Iterator[None]:
+        """The checks around a step: what cannot change is checked once, then trusted.
+
+        The first step runs under the caller's validation of Pyro's structure (sites, plates,
+        shapes), the first epoch checks that the likelihood can take x. The parameters of
+        distributions are not validated one by one: :meth:`loss_and_grads` sees every NaN.
+        """
+        self._where = f"epoch {epoch}, step {number}"
+        likelihood = getattr(self._modules["model"], "likelihood", None)
+        if epoch == 1 and isinstance(likelihood, Likelihood):
+            likelihood.check(batch.x)
+        settings = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
+        if self._verified:
+            settings |= {"validate_poutine": False, "validate_infer": False}
+        with pyro.settings.context(**settings):
+            yield
+
+    def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
+        """The estimator's loss; leaves on the parameters gradients that are finite, and clipped."""
+        loss = self._loss_and_grads(model, guide, batch)
+        self.terms = self._recorder.collect(batch)
+        if not self._verified:
+            self._check_store()
+            self._verified = True
+        trained = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in trained])  # type: ignore[misc]
+        if not (torch.isfinite(norm) and math.isfinite(loss)):
+            raise NotFiniteError(self._what_is_not_finite(loss))
+        if self._clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(trained, self._clip_norm, norm)
+        return loss
+
+    def _check_store(self) -> None:
+        """Every parameter that has a gradient must be in the store as itself, or it never moves."""
+        stored = {id(p) for _, p in pyro.get_param_store().named_parameters()}
+        for kind, module in self._modules.items():
+            if not isinstance(module, nn.Module):
+                continue
+            for name, parameter in module.named_parameters():
+                if parameter.grad is not None and id(parameter) not in stored:
+                    raise InputError(
+                        f"the {kind}'s parameter {name!r} would never be trained: model and guide "
+                        f"register different parameters under that name; rename the attribute "
+                        f"{name.split('.')[0]!r} in one of them, or name the module with "
+                        f"PyroModule.__init__(name={kind!r})"
+                    )
+
+    def _what_is_not_finite(self, loss: float) -> str:
+        terms = self.terms.per_observation()
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        named = [name for name in bad if name != "elbo"] or ["the gradient"]
+        return (
+            f"training stopped at {self._where}, before the update: {' and '.join(named)} is not "
+            f"finite (loss {loss:.4g}); try a smaller learning rate, clip_norm=10, or rescale x"
+        )
+
+
+def _mean_over_groups(program: Program) -> Program:
+    def run(batch: GroupedBatch) -> Any:
+        with poutine.scale(scale=1.0 / batch.num_groups):
+            return program(batch)
+
+    return run

@@ -1,0 +1,167 @@
+"""The command line, as its users meet it: files, streams and exit status."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from pyro_mlvae import runs
+from pyro_mlvae.cli.main import run
+
+SMALL = ["--epochs", "2", "--hidden", "20", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small run on real digits, made through the installed program as a user would."""
+    folder = tmp_path_factory.mktemp("cli") / "digits"
+    command = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(folder), *SMALL]
+    return folder, subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_train_writes_the_run_folder(trained):
+    folder, done = trained
+    assert done.returncode == 0, done.stderr
+    written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    figures = ("evidence", "latents", "reconstructions", "swap-evidence", "swap", "training")
+    assert written == [
+        "config.json",
+        *(f"figures/{name}.png" for name in figures),
+        "history.csv",
+        "metrics.json",
+        "model.safetensors",
+    ]
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(trained):
+    _, done = trained
+    assert "nats per observation" in done.stdout
+    assert "2/2" in done.stderr
+    assert "2/2" not in done.stdout
+
+
+def test_the_figures_are_pictures_with_something_on_them(trained):
+    folder, _ = trained
+    for path in (folder / "figures").glob("*.png"):
+        image = Image.open(path).convert("L")
+        assert min(image.size) > 300
+        assert image.getextrema()[0] < 100 < image.getextrema()[1]
+
+
+def test_metrics_are_as_the_contract_says(trained):
+    metrics = json.loads((trained[0] / "metrics.json").read_text())
+    assert metrics["format_version"] == 1
+    assert metrics["data"] == "digits"
+    elbo = metrics["elbo"]
+    assert elbo["per_observation"] == pytest.approx(
+        elbo["reconstruction"] - elbo["kl_style"] - elbo["kl_content"], rel=1e-6
+    )
+    assert elbo["per_group"] * elbo["groups"] == pytest.approx(
+        elbo["per_observation"] * elbo["observations"], rel=1e-6
+    )
+    for probe in (metrics["probe"], metrics["probe"]["untrained"]):
+        assert list(probe["content"]) == ["1", "2", "5", "10", "50"]
+        assert set(probe["content"]["1"]) == {"accuracy", "cross_entropy", "linear_accuracy"}
+        assert probe["content"]["50"] is None  # no digit has 50 held-out drawings
+        assert 0.0 < probe["style"]["accuracy"] <= 1.0
+    assert metrics["evidence"]["k"] == [1, 2, 5, 10]
+    scales = metrics["evidence"]["content_scale"]
+    assert scales == sorted(scales, reverse=True)
+    assert metrics["unseen"] is None
+
+
+def test_history_has_a_row_an_epoch_with_units_in_the_names(trained):
+    rows = list(csv.DictReader((trained[0] / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[-1]["elbo_per_observation"]) > float(rows[0]["elbo_per_observation"])
+    assert rows[-1]["validation_kl_content_per_observation"]
+
+
+def test_evaluate_finds_the_same_numbers_again(trained, capsys):
+    folder, _ = trained
+    before = json.loads((folder / "metrics.json").read_text())
+    assert run(["evaluate", str(folder), "--device", "cpu"]) == 0
+    after = json.loads((folder / "metrics.json").read_text())
+    assert after | {"seconds": 0} == before | {"seconds": 0}
+    assert "held-out" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
+    weights = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        path = tmp_path / name
+        train = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(path), "--seed", seed]
+        subprocess.run([*train, *SMALL], check=True, capture_output=True)
+        weights.append((path / runs.WEIGHTS).read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Expected one of"),
+        (["trian"], "Unrecognized options: trian"),
+        (["train"], "Missing from pyro-mlvae train: --out"),
+        (["train", "--out", "OUT", "--epoch", "3"], "Unrecognized options: --epoch"),
+        (["train", "--out", "OUT", "--epochs", "many"], "--epochs"),
+        (["train", "--out", "OUT", "--epochs", "0"], "epochs must be a positive whole number, got 0"),
+        (["train", "--out", "OUT", "--data", "digit"], "did you mean 'digits'"),
+        (["train", "--out", "OUT", "--style-dim", "-2"], "style_dim must be"),
+        (["train", "--out", "OUT", "--device", "cuda:77"], "is not here: choose auto or one of cpu"),
+        (["train", "--out", "OUT", "--test-fraction", "2"], "between 0 and 1"),
+        (["train", "--out", "OUT", "--data", "linear-gaussian", "--likelihood", "bernoulli"], "takes x in"),
+        (["train", "--out", "/proc/run"], "cannot be written"),
+        (["train", "--out", "OUT", "--learning-rate", "1e30"], "try a smaller learning rate"),
+        (["evaluate", "OUT"], "config.json is missing"),
+    ],
+)
+def test_what_the_user_can_correct_ends_with_one_sentence_and_status_2(
+    arguments, sentence, tmp_path, capsys
+):
+    arguments = [str(tmp_path / "run") if argument == "OUT" else argument for argument in arguments]
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("pyro-mlvae: ")
+    assert sentence in last
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_an_existing_run_is_refused_then_replaced(trained, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(["train", "--out", str(folder), *SMALL]) == 0
+    capsys.readouterr()
+    assert run(["train", "--out", str(folder), *SMALL]) == 2
+    assert "--overwrite" in capsys.readouterr().err.splitlines()[-1]
+    assert run(["train", "--out", str(folder), *SMALL, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
+def test_help_goes_to_stdout(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run(arguments)
+    assert not exit_.value.code
+    assert "pyro-mlvae" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_trained(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(folder), "--epochs", "100000"]
+    errors = tmp_path / "stderr"
+    with errors.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        deadline = time.monotonic() + 120
+        while "nats/observation" not in errors.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    said = errors.read_text()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert runs.load_run(folder).config.epochs == 100000
+    assert len((folder / runs.HISTORY).read_text().splitlines()) > 1

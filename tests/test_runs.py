@@ -1,0 +1,147 @@
+"""The run folder: written whole, opened exactly, and refused with a sentence where it is not right."""
+
+import json
+
+import pytest
+import torch
+
+from pyro_mlvae import InputError, runs
+from pyro_mlvae.config import RunConfig
+from pyro_mlvae.inference import encode
+
+EVENT_SHAPE = (1, 8, 8)
+CONFIG = RunConfig(content_dim=3, style_dim=2, hidden=(7,), likelihood="normal-learned", seed=5)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = runs.prepare_run_folder(tmp_path / "run")
+    runs.save_config(path, CONFIG, EVENT_SHAPE)
+    runs.save_weights(path, *_perturbed())
+    return path
+
+
+def _perturbed():
+    model, guide = CONFIG.build(EVENT_SHAPE)
+    with torch.no_grad():
+        for parameter in [*model.parameters(), *guide.parameters()]:
+            parameter += 0.01 * torch.randn_like(parameter)
+    return model, guide
+
+
+def test_a_saved_run_gives_identical_outputs(folder):
+    torch.manual_seed(1)
+    model, guide = _perturbed()
+    runs.save_weights(folder, model, guide)
+    opened = runs.load_run(folder)
+    x = torch.rand(9, *EVENT_SHAPE)
+    codes, opened_codes = encode(guide, x), encode(opened.guide, x)
+    assert torch.equal(codes.content.loc, opened_codes.content.loc)
+    assert torch.equal(codes.style.scale, opened_codes.style.scale)
+    content, style = torch.randn(9, 3), torch.randn(9, 2)
+    expected, got = model.observation(content, style), opened.model.observation(content, style)
+    assert torch.equal(expected.mean, got.mean)
+    assert torch.equal(expected.stddev, got.stddev)
+
+
+def test_the_initial_weights_follow_from_the_seed_alone():
+    first, second = (RunConfig(seed=3).build(EVENT_SHAPE) for _ in range(2))
+    other = RunConfig(seed=4).build(EVENT_SHAPE)
+    for a, b, c in zip(first, second, other, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+        assert not all(torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True))
+
+
+def test_the_callers_random_state_is_left_alone():
+    before = torch.get_rng_state()
+    RunConfig().build(EVENT_SHAPE)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", [runs.CONFIG, runs.WEIGHTS])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        runs.load_run(folder)
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(folder):
+    settings = json.loads((folder / runs.CONFIG).read_text())
+    (folder / runs.CONFIG).write_text(json.dumps(settings | {"content_dim": 4}))
+    with pytest.raises(InputError, match=r"the model's weights .* do not fit config.json"):
+        runs.load_run(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format_version": 1', "null"])
+def test_a_damaged_config_is_refused(folder, text):
+    (folder / runs.CONFIG).write_text(text)
+    with pytest.raises(InputError, match="damaged"):
+        runs.load_run(folder)
+
+
+def test_a_config_of_another_version_is_refused(folder):
+    settings = json.loads((folder / runs.CONFIG).read_text())
+    (folder / runs.CONFIG).write_text(json.dumps(settings | {"format_version": 99}))
+    with pytest.raises(InputError, match="format_version 99"):
+        runs.load_run(folder)
+
+
+def test_damaged_weights_are_refused(folder):
+    (folder / runs.WEIGHTS).write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match="damaged"):
+        runs.load_run(folder)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is not a run folder"):
+        runs.prepare_run_folder(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_existing_run_is_replaced_only_when_told_to(folder):
+    with pytest.raises(InputError, match=r"already holds a run.*--overwrite"):
+        runs.prepare_run_folder(folder)
+    assert (folder / runs.WEIGHTS).exists()
+    (folder / "notes.txt").write_text("mine")
+    runs.prepare_run_folder(folder, overwrite=True)
+    assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(InputError, match="is a file"):
+        runs.prepare_run_folder(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_written_is_refused():
+    # Nobody, root included, can write to /proc.
+    with pytest.raises(InputError, match="cannot be written"):
+        runs.prepare_run_folder("/proc/run")
+
+
+def test_json_never_holds_what_json_cannot_say(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        runs.write_json(tmp_path / "metrics.json", {"elbo": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"content_dim": 0}, "content_dim must be a positive whole number, got 0"),
+        ({"style_dim": -1}, "style_dim must be a positive whole number, got -1"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"model": "mlvea"}, "unknown model 'mlvea': did you mean 'mlvae'"),
+        ({"guide": "product"}, "unknown guide"),
+        ({"likelihood": "binomial"}, "unknown likelihood"),
+        ({"elbo": "tracee"}, "did you mean 'trace'"),
+        ({"sampler": "group"}, "did you mean 'groups'"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(setting, sentence):
+    with pytest.raises(InputError, match=sentence):
+        RunConfig(**setting)
