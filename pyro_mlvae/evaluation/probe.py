@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset, regroup
@@ -43,7 +44,8 @@ class Probe:
         x, y = codes.double().cpu().numpy(), labels.numpy()
         mlp = MLPClassifier((256,), alpha=1e-3, max_iter=100, random_state=seed)
         linear = LogisticRegression(max_iter=1000)
-        with warnings.catch_warnings():
+        # Its matrices are far too small for threads, which only get into each other's way.
+        with threadpool_limits(1), warnings.catch_warnings():
             # Stopping after a fixed number of epochs is the probe's definition, not a failure.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return cls(
@@ -57,12 +59,14 @@ class Probe:
         The cross-entropy is an upper bound on the conditional entropy of the label given the code.
         """
         x, y = codes.double().cpu().numpy(), labels.numpy()
-        probability = self.mlp.predict_proba(x)
+        with threadpool_limits(1):
+            probability = self.mlp.predict_proba(x)
+            linear_accuracy = float(self.linear.score(x, y))
         column = np.searchsorted(self.mlp.classes_, y)
         return {
             "accuracy": float((self.mlp.classes_[probability.argmax(1)] == y).mean()),
             "cross_entropy": float(-np.log(probability[np.arange(len(y)), column] + 1e-12).mean()),
-            "linear_accuracy": float(self.linear.score(x, y)),
+            "linear_accuracy": linear_accuracy,
         }
 
 

@@ -9,6 +9,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pyro_mlvae.plotting.style import new_figure
@@ -83,4 +84,6 @@ def _two_dimensions(codes: Tensor) -> np.ndarray:
     if values.shape[1] == 2 or len(values) < 10:
         return values[:, :2]
     perplexity = min(30.0, (len(values) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(values)
+    # So few points gain nothing from threads, and lose much where the cores are busy.
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(values)
