@@ -62,6 +62,8 @@ class LinearGaussian:
                 f"content_dim and style_dim must be positive and their sum at most dim, got "
                 f"{content_dim} + {style_dim} with dim {dim}"
             )
+        if not noise_scale > 0.0:
+            raise InputError(f"noise_scale must be positive, got {noise_scale}")
         generator = torch.Generator().manual_seed(seed)
         basis, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=dtype))
         lengths = 1.0 + torch.rand(content_dim + style_dim, generator=generator, dtype=dtype)

@@ -1,55 +1,22 @@
-"""``fit``: it learns, repeats itself, leaves no trace, and stops with a sentence before it goes wrong."""
+"""``fit``: it learns, repeats itself, and leaves no trace."""
 
-import csv
 import math
 
 import pyro
 import pytest
 import torch
+from fitting import fit_small, make_pair, small_data, weights
 from pyro import distributions as dist
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule
 from torch import nn
 
 from pyro_mlvae import (
-    MLVAE,
-    DivergedError,
-    GroupedDataset,
     GroupSampler,
-    History,
     InputError,
-    MLPDecoder,
-    MLPEncoder,
-    NormalLikelihood,
-    ProductOfNormals,
     fit,
     load_dataset,
-    make_likelihood,
 )
-from pyro_mlvae.files import write_atomically
-
-
-def small_data(low=0.0):
-    x = torch.rand(24, 5, generator=torch.Generator().manual_seed(0)) + low
-    return GroupedDataset.from_arrays(x, torch.arange(24) % 4)
-
-
-def make_pair(event_shape=(5,), likelihood=None, hidden=(8,), dim=2):
-    torch.manual_seed(1)
-    likelihood = likelihood or NormalLikelihood()
-    model = MLVAE(MLPDecoder(event_shape, dim, dim, likelihood.outputs, hidden), likelihood, dim, dim)
-    return model, ProductOfNormals(MLPEncoder(event_shape, dim, dim, hidden))
-
-
-def weights(*modules):
-    return [p.detach().clone() for module in modules for p in module.parameters()]
-
-
-def fit_small(model=None, guide=None, *, epochs=3, data=None, **options):
-    if model is None:
-        model, guide = make_pair()
-    data = small_data() if data is None else data
-    return fit(model, guide, GroupSampler(data, 3, 4), epochs=epochs, **options)
 
 
 def test_two_fits_one_after_the_other_both_learn_digits():
@@ -211,101 +178,6 @@ def test_the_terms_add_up_to_the_objective(estimator, particles):
             assert objective != pytest.approx(terms.elbo, abs=1e-5)
 
 
-class Spoiled(nn.Module):
-    """A decoder that is well until the call after ``calls``, and whose output or gradient then is not."""
-
-    def __init__(self, decoder, how, calls):
-        super().__init__()
-        self.decoder, self.how, self.calls = decoder, how, calls
-
-    def forward(self, content, style):
-        (loc,) = self.decoder(content, style)
-        self.calls -= 1
-        if self.calls >= 0:
-            return (loc,)
-        # The square root at 0 has a value, but no derivative.
-        return (
-            {"infinite": loc + torch.inf, "nan": loc * torch.nan, "gradient": loc + (loc * 0).sqrt()}[
-                self.how
-            ],
-        )
-
-
-@pytest.mark.filterwarnings("ignore:Encountered NaN")
-@pytest.mark.parametrize(
-    ("how", "term"),
-    [("nan", "reconstruction"), ("infinite", "reconstruction"), ("gradient", "the gradient")],
-)
-@pytest.mark.parametrize("validate", [True, False])
-def test_training_stops_with_a_sentence_before_the_weights_are_lost(how, term, validate):
-    model, guide = make_pair()
-    model.decoder = Spoiled(model.decoder, how, calls=3)
-    with (
-        pyro.validation_enabled(validate),
-        pytest.raises(
-            DivergedError, match=f"epoch 2, step 2.*{term} is not finite.*smaller learning rate"
-        ) as e,
-    ):
-        fit_small(model, guide)
-    assert [record.epoch for record in e.value.history.epochs] == [1]
-    assert all(w.isfinite().all() for w in weights(model, guide))
-
-
-@pytest.mark.filterwarnings("ignore:Encountered NaN")
-@pytest.mark.parametrize("validation", [None, small_data().batch()], ids=["no batch", "a batch"])
-@pytest.mark.parametrize("validate", [True, False])
-def test_a_learning_rate_beyond_reason_is_a_divergence(validate, validation):
-    model, guide = make_pair()
-    options = {"optimizer": pyro.optim.SGD({"lr": 1e20}), "epochs": 20, "validation": validation}
-    with pyro.validation_enabled(validate), pytest.raises(DivergedError, match="smaller learning rate"):
-        fit(model, guide, GroupSampler(small_data(), 4), **options)
-    assert all(w.isfinite().all() for w in weights(model, guide))
-
-
-@pytest.mark.filterwarnings("ignore:Encountered NaN")
-@pytest.mark.parametrize("validate", [True, False])
-def test_an_encoder_that_returns_nan_is_a_divergence(validate):
-    model, guide = make_pair()
-    guide.encoder.layers.register_forward_hook(lambda module, inputs, output: output * torch.nan)
-    with (
-        pyro.validation_enabled(validate),
-        pytest.raises(DivergedError, match=r"epoch 1, step 1.*not finite"),
-    ):
-        fit_small(model, guide)
-
-
-def interrupt(*args):
-    raise KeyboardInterrupt
-
-
-def test_ctrl_c_in_the_callback_keeps_the_epochs_so_far():
-    history = fit_small(epochs=5, callback=lambda record: record.epoch == 2 and interrupt())
-    assert history.interrupted
-    assert [record.epoch for record in history.epochs] == [1, 2]
-    assert not fit_small().interrupted
-
-
-def test_ctrl_c_in_the_middle_of_an_epoch_keeps_the_epochs_before_it():
-    sampler = GroupSampler(small_data(), 3)
-
-    class Interrupted:
-        def epoch(self, number):
-            batches = list(sampler.epoch(number))
-            yield batches[0]
-            if number == 1:
-                interrupt()
-            yield batches[1]
-
-    state = torch.get_rng_state()
-    pair = make_pair()
-    torch.set_rng_state(state)
-    history = fit(*pair, Interrupted(), epochs=5)
-    assert history.interrupted
-    assert [record.epoch for record in history.epochs] == [1]
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("how", ["asked for", "the modules'"])
 def test_training_is_in_the_dtype_asked_for_or_else_the_modules(how):
     model, guide = make_pair()
     seen, options = set(), {"dtype": torch.float64}
@@ -316,86 +188,8 @@ def test_training_is_in_the_dtype_asked_for_or_else_the_modules(how):
     assert seen == {w.dtype for w in weights(model, guide)} == {torch.float64}
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
-@pytest.mark.parametrize("epoch", [0, 1])
-@pytest.mark.parametrize("step", [0, 1])
-def test_x_outside_the_support_is_refused_whenever_it_comes(likelihood, epoch, step):
-    good, bad = small_data().batch(), small_data(low=0.5).batch()
-
-    class OneBadBatch:
-        def epoch(self, number):
-            for i in range(2):
-                yield bad if (number, i) == (epoch, step) else good
-
-    pair = make_pair(likelihood=make_likelihood(likelihood))
-    with pytest.raises(InputError, match=r"ernoulli likelihood takes x in \[0, 1\].*rescale x"):
-        fit(*pair, OneBadBatch(), epochs=2)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"epochs": 0}, "epochs must be a positive whole number, got 0"),
-        ({"epochs": -3}, "epochs must be a positive whole number, got -3"),
-        ({"epochs": True}, "epochs must be a positive whole number, got True"),
-        ({"validate_every": 0}, "validate_every must be a positive whole number"),
-        ({"clip_norm": 0.0}, "clip_norm must be positive, or None"),
-        ({"clip_norm": -1.0}, "clip_norm must be positive, or None"),
-        ({"clip_norm": math.nan}, "clip_norm must be positive, or None"),
-    ],
-)
-def test_arguments_out_of_range_are_refused_before_any_step(options, sentence):
-    pair = make_pair()
-    before = weights(*pair)
-    with pytest.raises(InputError, match=sentence):
-        fit_small(*pair, **options)
-    assert all(torch.equal(b, a) for b, a in zip(before, weights(*pair), strict=True))
-
-
-def test_a_sampler_without_minibatches_is_refused():
-    class Empty:
-        def epoch(self, number):
-            return iter(())
-
-    with pytest.raises(InputError, match="sampler"):
-        fit(*make_pair(), Empty(), epochs=1)
-
-
 def test_the_callback_gets_every_record():
     records = []
     history = fit_small(callback=records.append)
     assert records == history.epochs
     assert [record.epoch for record in records] == [1, 2, 3]
-
-
-def test_a_history_written_as_csv_reads_back_and_leaves_nothing_else(tmp_path):
-    history = fit_small(validation=small_data().batch(), validate_every=2)
-    history.write_csv(tmp_path / "history.csv")
-    with (tmp_path / "history.csv").open(newline="") as file:
-        read = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-    assert read == history.rows()
-    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
-
-
-def test_a_history_without_epochs_can_be_written(tmp_path):
-    History().write_csv(tmp_path / "history.csv")
-    assert (tmp_path / "history.csv").read_text().split() == ["epoch"]
-
-
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def write():
-        with write_atomically(path) as temporary:
-            temporary.write_text("half of the n")
-            raise RuntimeError("disk full")
-
-    with pytest.raises(RuntimeError, match="disk full"):
-        write()
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
-    with write_atomically(path) as temporary:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"

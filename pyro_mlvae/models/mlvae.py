@@ -11,7 +11,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.errors import require_positive
+from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.likelihoods import Likelihood
 
 
@@ -80,7 +80,13 @@ class MLVAE(PyroModule):
             style = pyro.sample("style", self.style_prior())
             # index_select, not content[..., group, :], whose backward is not deterministic.
             own_content = content.index_select(-2, batch.group)
-            pyro.sample("x", self.observation(own_content, style), obs=batch.x)
+            observation = self.observation(own_content, style)
+            if observation.event_shape != batch.event_shape:
+                raise InputError(
+                    f"x must hold observations of shape {list(observation.event_shape)}, which the "
+                    f"decoder makes, got {list(batch.event_shape)}"
+                )
+            pyro.sample("x", observation, obs=batch.x)
 
     def _standard_normal(self, dim: int) -> TorchDistributionMixin:
         return dist.Normal(self._origin, self._origin + 1.0).expand([dim]).to_event(1)

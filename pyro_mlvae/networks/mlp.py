@@ -99,6 +99,7 @@ class MLPDecoder(nn.Module):
         require_positive(content_dim=content_dim, style_dim=style_dim, outputs=outputs)
         self.event_shape = torch.Size(event_shape)
         self.outputs = outputs
+        self.dims = (content_dim, style_dim)
         widths = [content_dim + style_dim, *reversed(hidden), outputs * math.prod(self.event_shape)]
         self.layers = _layers(widths, activation)
 
@@ -106,6 +107,11 @@ class MLPDecoder(nn.Module):
         self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
     ) -> tuple[Tensor, ...]:
         """``outputs`` tensors, each ``[*batch, *event_shape]``; leading dimensions broadcast."""
+        if (content.shape[-1], style.shape[-1]) != self.dims:
+            raise InputError(
+                f"content and style must have {self.dims[0]} and {self.dims[1]} dimensions, which this "
+                f"decoder was made for, got {content.shape[-1]} and {style.shape[-1]}"
+            )
         batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
         latents = torch.cat([content.expand(*batch, -1), style.expand(*batch, -1)], -1)
         parameters = self.layers(latents).tensor_split(self.outputs, -1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pyro_mlvae.plotting.style import CONTENT, STYLE, new_figure
@@ -15,6 +16,7 @@ from pyro_mlvae.plotting.style import CONTENT, STYLE, new_figure
 
 def to_image(x: Tensor) -> np.ndarray:
     """One observation as an image, ``[H, W]`` or ``[H, W, 3]``; a vector becomes a strip of one row."""
+    x = x.detach().cpu().float()
     if x.ndim == 3 and x.shape[0] == 3:
         return x.permute(1, 2, 0).numpy()
     if x.ndim == 3 and x.shape[0] == 1:
@@ -32,24 +34,20 @@ def swap_grid(content_x: Tensor, style_x: Tensor, swapped: Tensor, *, title: str
         title: what is seen.
     """
     rows, columns = swapped.shape[:2]
-    figure = new_figure(0.62 * (columns + 1) + 0.5, 0.62 * (rows + 1) + 0.9)
-    grid = figure.subplots(
-        rows + 1,
-        columns + 1,
-        squeeze=False,
-        gridspec_kw={"wspace": 0.04, "hspace": 0.04},
-    )
     limits = _limits(content_x, style_x)
-    grid[0, 0].axis("off")
+    figure = new_figure(0.62 * (columns + 1) + 0.4, 0.62 * (rows + 1) + 0.6)
+    axes = _empty(figure, rows + 1, columns + 1)
     for column in range(columns):
-        _show(grid[0, column + 1], style_x[column], limits, STYLE)
+        _place(axes, style_x[column], 0, column + 1, limits, STYLE)
     for row in range(rows):
-        _show(grid[row + 1, 0], content_x[row], limits, CONTENT)
+        _place(axes, content_x[row], row + 1, 0, limits, CONTENT)
         for column in range(columns):
-            _show(grid[row + 1, column + 1], swapped[row, column], limits)
-    figure.suptitle(title, fontsize=11)
-    figure.supylabel("content taken from", color=CONTENT, fontsize=10)
-    grid[0, (columns + 1) // 2].set_title("style taken from", color=STYLE, fontsize=10)
+            _place(axes, swapped[row, column], row + 1, column + 1, limits)
+    axes.set_title(title, fontsize=11, pad=20)
+    across: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 10}
+    axes.text((columns + 2) / 2, -0.05, "style from", color=STYLE, **across)
+    down: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 10, "rotation": 90}
+    axes.text(-0.05, (rows + 2) / 2, "content from", color=CONTENT, **down)
     return figure
 
 
@@ -61,19 +59,15 @@ def reconstructions(x: Tensor, own_content: Tensor, group_content: Tensor) -> Fi
         own_content: decoded with content inferred from each alone, the same shape.
         group_content: decoded with content inferred from its whole group, the same shape.
     """
-    lines = (
-        ("original", x),
-        ("content from itself", own_content),
-        ("content from its group", group_content),
-    )
-    figure = new_figure(0.62 * len(x) + 1.5, 0.62 * len(lines) + 0.7)
-    grid = figure.subplots(len(lines), len(x), squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
+    lines = {"original": x, "content from itself": own_content, "content from its group": group_content}
     limits = _limits(x)
-    for (name, images), line in zip(lines, grid, strict=True):
-        for axes, image in zip(line, images, strict=True):
-            _show(axes, image, limits)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    figure.suptitle("Held-out observations and their reconstructions", fontsize=11)
+    figure = new_figure(0.62 * len(x) + 1.8, 0.62 * len(lines) + 0.5)
+    axes = _empty(figure, len(lines), len(x))
+    for row, (name, images) in enumerate(lines.items()):
+        axes.text(-0.1, row + 0.5, name, ha="right", va="center", fontsize=9)
+        for column, image in enumerate(images):
+            _place(axes, image, row, column, limits)
+    axes.set_title("Held-out observations and their reconstructions", fontsize=11)
     return figure
 
 
@@ -84,18 +78,31 @@ def _limits(*images: Tensor) -> tuple[float, float]:
     return (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high)
 
 
-def _show(axes: Axes, x: Tensor, limits: Sequence[float], frame: str | None = None) -> None:
-    image = to_image(x.detach().cpu().float())
-    if image.ndim == 3:
-        image = ((image - limits[0]) / (limits[1] - limits[0])).clip(0.0, 1.0)
-    axes.imshow(image, cmap="gray_r", vmin=limits[0], vmax=limits[1])
-    axes.set_aspect("equal" if image.shape[0] > 1 else "auto")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(frame is not None)
-        if frame is not None:
-            spine.set(color=frame, linewidth=1.6)
+def _empty(figure: Figure, rows: int, columns: int) -> Axes:
+    """Axes with a cell of size one for each image: one pair of axes draws far faster than hundreds."""
+    axes = figure.subplots()
+    axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
+    axes.axis("off")
+    return axes
+
+
+def _place(
+    axes: Axes, x: Tensor, row: int, column: int, limits: tuple[float, float], frame: str | None = None
+) -> None:
+    """Draw one observation into its cell, framed in a colour where it is an original."""
+    low, high = limits
+    image = ((to_image(x) - low) / (high - low)).clip(0.0, 1.0)
+    # A picture keeps its shape inside the cell; a strip, which has none, fills it.
+    tall, wide = image.shape[:2] if image.shape[0] > 1 else (1, 1)
+    half_height, half_width = 0.44 * tall / max(tall, wide), 0.44 * wide / max(tall, wide)
+    left, right = column + 0.5 - half_width, column + 0.5 + half_width
+    top, bottom = row + 0.5 - half_height, row + 0.5 + half_height
+    axes.imshow(
+        image, cmap="gray_r", vmin=0.0, vmax=1.0, extent=(left, right, bottom, top), interpolation="none"
+    )
+    if frame is not None:
+        size = (right - left, bottom - top)
+        axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=frame, linewidth=1.8))
 
 
 def first_of_each_group(group: Tensor, most: int = 10) -> Tensor:

@@ -17,7 +17,7 @@ from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.training.history import EpochRecord, History
 from pyro_mlvae.training.step import NotFiniteError, Program, Step
-from pyro_mlvae.training.terms import ElboTerms, elbo_terms
+from pyro_mlvae.training.terms import ElboTerms
 
 
 class DivergedError(InputError):
@@ -81,7 +81,8 @@ def fit(
         DivergedError: the loss or its gradient is NaN or infinite.
 
     Pyro's parameter store is global: ``fit`` works in a scope of its own and leaves the caller's
-    store alone, but two threads must not fit at the same time.
+    store alone. So what is to outlive it must be a parameter of a module, not a ``pyro.param`` in a
+    function; and two threads must not fit at the same time.
 
     >>> from pyro_mlvae import *
     >>> data = load_dataset("digits")
@@ -126,7 +127,7 @@ def fit(
                     raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
                 measured = None
                 if validation is not None and (epoch % validate_every == 0 or epoch == epochs):
-                    measured = elbo_terms(model, guide, validation)
+                    measured = step.measure(epoch, validation)
                 seconds = time.perf_counter() - started
                 record = EpochRecord(epoch, seconds, objective / total.groups, total.floats(), measured)
                 history.epochs.append(record)

@@ -16,9 +16,11 @@ from torch import nn
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.likelihoods import Likelihood
-from pyro_mlvae.training.terms import ElboTerms, TermRecorder
+from pyro_mlvae.training.terms import ElboTerms, TermRecorder, elbo_terms
 
 Program = Callable[[GroupedBatch], Any]
+
+UNVALIDATED = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
 
 
 class NotFiniteError(Exception):
@@ -51,19 +53,26 @@ class Step:
     def checks(self, epoch: int, number: int, batch: GroupedBatch) -> Iterator[None]:
         """The checks around a step: what cannot change is checked once, then trusted.
 
-        The first step runs under the caller's validation of Pyro's structure (sites, plates,
-        shapes), the first epoch checks that the likelihood can take x. The parameters of
-        distributions are not validated one by one: :meth:`loss_and_grads` sees every NaN.
+        The first step runs under the caller's validation of Pyro's structure: sites, plates,
+        shapes. Distributions are not validated: the likelihood says once whether it can take x, and
+        :meth:`loss_and_grads` sees every NaN.
         """
-        self._where = f"epoch {epoch}, step {number}"
+        self._where = f"epoch {epoch}, step {number}, before the update"
         likelihood = getattr(self._modules["model"], "likelihood", None)
-        if epoch == 1 and isinstance(likelihood, Likelihood):
+        if isinstance(likelihood, Likelihood):
             likelihood.check(batch.x)
-        settings = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
-        if self._verified:
-            settings |= {"validate_poutine": False, "validate_infer": False}
-        with pyro.settings.context(**settings):
+        structure = {"validate_poutine": False, "validate_infer": False} if self._verified else {}
+        with pyro.settings.context(**UNVALIDATED, **structure):
             yield
+
+    def measure(self, epoch: int, batch: GroupedBatch) -> ElboTerms:
+        """The ELBO's terms on a validation batch, after an epoch."""
+        with pyro.settings.context(**UNVALIDATED):
+            terms = elbo_terms(self._modules["model"], self._modules["guide"], batch)
+        if not math.isfinite(terms.elbo):
+            self._where = f"the validation after epoch {epoch}"
+            raise NotFiniteError(self._what_is_not_finite(terms, -terms.elbo))
+        return terms
 
     def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
         """The estimator's loss; leaves on the parameters gradients that are finite, and clipped."""
@@ -75,7 +84,7 @@ class Step:
         trained = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in trained])  # type: ignore[misc]
         if not (torch.isfinite(norm) and math.isfinite(loss)):
-            raise NotFiniteError(self._what_is_not_finite(loss))
+            raise NotFiniteError(self._what_is_not_finite(self.terms, loss))
         if self._clip_norm is not None:
             nn.utils.clip_grads_with_norm_(trained, self._clip_norm, norm)
         return loss
@@ -95,12 +104,11 @@ class Step:
                         f"PyroModule.__init__(name={kind!r})"
                     )
 
-    def _what_is_not_finite(self, loss: float) -> str:
-        terms = self.terms.per_observation()
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+    def _what_is_not_finite(self, terms: ElboTerms, loss: float) -> str:
+        bad = [name for name, value in terms.per_observation().items() if not math.isfinite(value)]
         named = [name for name in bad if name != "elbo"] or ["the gradient"]
         return (
-            f"training stopped at {self._where}, before the update: {' and '.join(named)} is not "
+            f"training stopped at {self._where}: {' and '.join(named)} is not "
             f"finite (loss {loss:.4g}); try a smaller learning rate, clip_norm=10, or rescale x"
         )
 
