@@ -40,7 +40,7 @@ class GroupedBatch:
     num_parents: int = 0
 
     def __post_init__(self) -> None:
-        _check_x(self.x)
+        check_observations(self.x)
         _check_index("group", self.group, len(self.x), "x", self.num_groups, "num_groups")
         if self.parent is not None:
             _check_index(
@@ -91,7 +91,8 @@ class GroupedBatch:
         return GroupedBatch.trusted(self.x, torch.arange(n, device=self.group.device), n)
 
 
-def _check_x(x: Tensor) -> None:
+def check_observations(x: Tensor) -> None:
+    """Raise :class:`InputError` unless ``x`` is ``[N, *event_shape]``, floating point and finite."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         came = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"x must be a floating-point tensor [N, *event_shape], got {came}: convert it")

@@ -28,12 +28,12 @@ class Codes:
 
 
 @torch.no_grad()
-def encode(guide: GroupedGuide, x: Tensor, *, batch_size: int = 4096) -> Codes:
+def encode(guide: GroupedGuide, x: GroupedDataset | Tensor, *, batch_size: int = 4096) -> Codes:
     """Encode observations one by one, ``batch_size`` at a time.
 
     Args:
         guide: a trained guide.
-        x: observations, ``[N, *event_shape]``, on any device.
+        x: observations, ``[N, *event_shape]``, on any device, or a data set of them.
         batch_size: how many are on the guide's device at once.
 
     Returns:
@@ -46,8 +46,9 @@ def encode(guide: GroupedGuide, x: Tensor, *, batch_size: int = 4096) -> Codes:
     """
     device = device_of(guide)
     parts: list[tuple[Normal, Normal, Normal]] = []
-    for chunk in x.split(batch_size):
-        chunk = chunk.to(device)
+    read = x.observations if isinstance(x, GroupedDataset) else x.__getitem__
+    for start in range(0, len(x), batch_size):
+        chunk = read(slice(start, start + batch_size)).to(device)
         expert, _ = guide.encoder(chunk)
         parts.append((expert, *guide.codes(chunk)))
     return Codes(*(_concatenate(normals) for normals in zip(*parts, strict=True)))

@@ -59,7 +59,7 @@ def test_labels_are_apart_from_groups():
     assert (data.group_names, data.label_names) == (("a", "b"), (0, 1))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.bool_, np.float64, np.float32])
 def test_numbers_of_any_kind_become_floating_point_with_their_values(dtype):
     x = np.array([[0, 1], [1, 1]], dtype=dtype)
     data = from_arrays(x, [0, 1])

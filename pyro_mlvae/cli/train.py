@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pyro.optim import Adam  # type: ignore[attr-defined]
+from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import runs
@@ -42,7 +43,8 @@ class Train(RunConfig):
         data = load_dataset(config.data)
         train, test = data.split(config.test_fraction, seed=config.seed)
         model, guide = config.build(data.event_shape)
-        model.likelihood.check(data.x)
+        if isinstance(data.x, Tensor) and data.x.is_floating_point():
+            model.likelihood.check(data.x)
         folder = runs.prepare_run_folder(self.out, overwrite=self.overwrite)
         runs.save_config(folder, config, data.event_shape)
         with tqdm(

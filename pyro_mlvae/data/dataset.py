@@ -1,21 +1,20 @@
-"""``GroupedDataset``: grouped observations in memory, with the names of their groups."""
+"""``GroupedDataset``: grouped observations in memory or on disk, with the names of their groups."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.batch import GroupedBatch, check_observations
 from pyro_mlvae.data.grouping import subsample_groups
+from pyro_mlvae.data.labels import Labels, factorise, find_groups
+from pyro_mlvae.data.mapped import MappedRows
 from pyro_mlvae.errors import InputError
-
-# What names the group or the label of each observation.
-Labels: TypeAlias = Sequence[Hashable] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,52 +22,80 @@ class GroupedDataset:
     """Observations with the group of each; build one with :meth:`from_arrays`.
 
     Attributes:
-        x: ``[N, *event_shape]``, floating point, finite.
+        x: the observations as they are kept, ``[N, *event_shape]``: floating point, or uint8 pixels,
+            in a tensor or on disk. :meth:`observations` gives them as numbers to compute with.
         group: index of each observation's group into ``group_names``, int64 ``[N]``.
         group_names: what the groups are called, in sorted order where they can be sorted.
         label: index of each observation's evaluation label, int64 ``[N]``. Labels are only ever
             used to evaluate; without any of their own, observations are labelled by their group.
         label_names: what the labels are called.
+        parent: index of each group's super-group into ``parent_names``, int64 ``[num_groups]``.
+        parent_names: what the super-groups are called; empty without any.
+        held_out: which observations the data's authors hold out, bool ``[N]``, or None.
 
     A part of a data set (:meth:`subset`) keeps all the names, so an index means the same group in
     every part, and a group may have no observation in it.
     """
 
-    x: Tensor
+    x: Tensor | MappedRows
     group: Tensor
     group_names: tuple[Hashable, ...]
     label: Tensor
     label_names: tuple[Hashable, ...]
+    parent: Tensor | None = None
+    parent_names: tuple[Hashable, ...] = ()
+    held_out: Tensor | None = None
 
     @classmethod
-    def from_arrays(cls, x: Any, group: Labels, label: Labels | None = None) -> GroupedDataset:
+    def from_arrays(
+        cls,
+        x: Any,
+        group: Labels,
+        label: Labels | None = None,
+        *,
+        parent: Mapping[Any, Hashable] | None = None,
+        held_out: Any = None,
+    ) -> GroupedDataset:
         """A data set from arrays, tensors or sequences.
 
         Args:
-            x: observations, ``[N, *event_shape]``, numbers.
+            x: observations, ``[N, *event_shape]``, numbers. uint8 is kept as it is and taken for
+                pixels, which :meth:`observations` scales to [0, 1]; a memory-mapped array stays one.
             group: each observation's group, N values of any hashable kind.
             label: each observation's evaluation label, N values of any hashable kind.
+            parent: the super-group of each group, by name.
+            held_out: which observations the data's authors hold out for tests, N booleans.
 
         Raises:
-            InputError: lengths differ, nothing is there, x is not finite, or a label is missing
-                (None or NaN).
+            InputError: lengths differ, nothing is there, x is not finite, a label is missing (None
+                or NaN), or a group has no super-group.
 
         >>> data = GroupedDataset.from_arrays([[0.0], [0.5], [1.0]], ["ann", "bob", "ann"])
         >>> data.group_names, data.group
         (('ann', 'bob'), tensor([0, 1, 0]))
         """
         x = _as_observations(x)
-        group_index, group_names = _factorise("group", group, len(x))
-        if label is None:
-            label_index, label_names = group_index, group_names
-        else:
-            label_index, label_names = _factorise("label", label, len(x))
-        # The batch of everything runs the one validation of values: finite x, indices in range.
-        GroupedBatch(x, group_index, len(group_names))
-        return cls(x, group_index, group_names, label_index, label_names)
+        groups = factorise("group", group, len(x))
+        labels = groups if label is None else factorise("label", label, len(x))
+        parents: tuple[Tensor | None, tuple[Hashable, ...]] = (None, ())
+        if parent is not None:
+            missing = [name for name in groups[1] if name not in parent]
+            if missing:
+                raise InputError(
+                    f"parent must name the super-group of every group, but lacks that of {missing[0]!r} "
+                    f"and {len(missing) - 1} more"
+                )
+            parents = factorise("parent", [parent[name] for name in groups[1]], len(groups[1]))
+        if held_out is not None:
+            held_out = torch.as_tensor(held_out, dtype=torch.bool)
+            if held_out.shape != (len(x),):
+                raise InputError(
+                    f"held_out must have one entry for each of x, expected {len(x)}, got {len(held_out)}"
+                )
+        return cls(x, *groups, *labels, *parents, held_out)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.group)
 
     @property
     def num_groups(self) -> int:
@@ -78,36 +105,64 @@ class GroupedDataset:
     @property
     def event_shape(self) -> torch.Size:
         """The shape of one observation."""
-        return self.x.shape[1:]
+        return torch.Size(self.x.shape[1:])
 
     @property
     def sizes(self) -> Tensor:
         """The number of observations of each group, int64 ``[num_groups]``."""
         return torch.bincount(self.group, minlength=self.num_groups)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether observations are read from a memory-mapped file whenever they are asked for."""
+        return isinstance(self.x, MappedRows)
+
+    def observations(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """The observations at ``index`` (all by default), floating point; pixels are in [0, 1]."""
+        if isinstance(self.x, MappedRows):
+            x = self.x.read(index)
+        else:
+            x = self.x[index.to(self.x.device) if isinstance(index, Tensor) else index]
+        return x.to(torch.get_default_dtype()).div_(255.0) if x.dtype == torch.uint8 else x
+
+    def to(self, device: torch.device | str) -> GroupedDataset:
+        """The same data with its observations on ``device``; what is on disk stays there."""
+        return self if isinstance(self.x, MappedRows) else replace(self, x=self.x.to(device))
+
     def subset(self, index: Tensor) -> GroupedDataset:
         """The observations at ``index``, under the same names."""
-        return replace(self, x=self.x[index], group=self.group[index], label=self.label[index])
+        return replace(
+            self,
+            x=self.x.subset(index) if isinstance(self.x, MappedRows) else self.x[index.to(self.x.device)],
+            group=self.group[index],
+            label=self.label[index],
+            held_out=None if self.held_out is None else self.held_out[index],
+        )
 
     def batch(self, index: Tensor | None = None, group: Tensor | None = None) -> GroupedBatch:
-        """The observations at ``index`` (all by default) as a batch.
+        """The observations at ``index`` (all by default) as a batch, where the data is.
 
         Args:
             index: which observations, int64.
             group: another grouping of those same observations; by default their own groups. Only
                 the groups that occur are in the batch, in the order of their numbers.
         """
-        x = self.x if index is None else self.x[index]
+        x = self.observations(slice(None) if index is None else index)
+        own = group is None
         if group is None:
             group = self.group if index is None else self.group[index]
         present, dense = torch.unique(group, return_inverse=True)
-        return GroupedBatch.trusted(x, dense, len(present))
+        if own and self.parent is not None:
+            parents, parent = torch.unique(self.parent[present], return_inverse=True)
+            return GroupedBatch.trusted(x, dense, len(present), parent, len(parents)).to(x.device)
+        return GroupedBatch.trusted(x, dense, len(present)).to(x.device)
 
     def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple[GroupedDataset, GroupedDataset]:
         """Split by observations: the same groups, of each about ``fraction`` of its observations held out.
 
         Of a group of n observations, ``round(fraction * n)`` are held out but at least one is kept
-        for training, so every group is seen and a singleton is never held out.
+        for training, so every group is seen and a singleton is never held out. Data whose authors
+        hold out observations of their own (``held_out``) is split as they do, whatever ``fraction``.
 
         Returns:
             The training part and the held-out part.
@@ -115,21 +170,73 @@ class GroupedDataset:
         Raises:
             InputError: ``fraction`` is not between 0 and 1, or so small that nothing is held out.
         """
+        if self.held_out is not None:
+            return self._divide(self.held_out)
         if not 0.0 < fraction < 1.0:
             raise InputError(f"the held-out fraction must lie between 0 and 1, got {fraction}")
         sizes = self.sizes
         held_out = torch.minimum((fraction * sizes).round().long(), sizes - 1).clamp(min=0)
-        generator = torch.Generator().manual_seed(seed)
-        chosen = subsample_groups(self.group, held_out, generator)
+        chosen = subsample_groups(self.group, held_out, torch.Generator().manual_seed(seed))
         if not chosen.any():
             raise InputError(
                 f"a held-out fraction of {fraction} leaves nothing to hold out of groups of at most "
                 f"{int(sizes.max())} observation(s): use a larger fraction"
             )
-        return self.subset((~chosen).nonzero().flatten()), self.subset(chosen.nonzero().flatten())
+        return self._divide(chosen)
+
+    def split_groups(
+        self, hold_out: Sequence[str] | float, *, seed: int = 0
+    ) -> tuple[GroupedDataset, GroupedDataset]:
+        """Split by groups: those held out are never seen in training, with any of their observations.
+
+        Args:
+            hold_out: names of groups or of super-groups, as text; or the fraction of groups that are
+                held out, chosen at random.
+            seed: of that choice.
+
+        Returns:
+            The training part and the held-out part.
+
+        Raises:
+            InputError: a name is unknown, the fraction is not between 0 and 1, or one of the parts
+                would be empty.
+
+        >>> data = GroupedDataset.from_arrays([[0.0], [0.5], [1.0]], ["ann", "bob", "ann"])
+        >>> train, test = data.split_groups(["bob"])
+        >>> len(train), len(test)
+        (2, 1)
+        """
+        present = self.sizes > 0
+        count = int(present.sum())
+        if count < 2:
+            raise InputError("holding out groups takes at least two groups, got data with one")
+        if isinstance(hold_out, float | int):
+            if not 0.0 < hold_out < 1.0:
+                raise InputError(
+                    f"the fraction of groups to hold out must lie between 0 and 1, got {hold_out}"
+                )
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+            chosen = present.nonzero().flatten()[order[: min(max(round(hold_out * count), 1), count - 1)]]
+            held_out = torch.zeros_like(present).index_fill(0, chosen, value=True)
+        else:
+            held_out = find_groups(hold_out, self.group_names, self.parent_names, self.parent) & present
+        if int(held_out.sum()) in (0, count):
+            raise InputError(
+                f"{int(held_out.sum())} of {count} groups would be held out: hold out some, but not all"
+            )
+        return self._divide(held_out[self.group])
+
+    def _divide(self, held_out: Tensor) -> tuple[GroupedDataset, GroupedDataset]:
+        return self.subset((~held_out).nonzero().flatten()), self.subset(held_out.nonzero().flatten())
 
 
-def _as_observations(x: Any) -> Tensor:
+def _as_observations(x: Any) -> Tensor | MappedRows:
+    if isinstance(x, np.memmap) and x.ndim > 1 and len(x) and (x.dtype == np.uint8 or x.dtype.kind == "f"):
+        mapped = MappedRows(x, torch.arange(len(x)))
+        if x.dtype != np.uint8:
+            for chunk in mapped.chunks():
+                check_observations(chunk)
+        return mapped
     if not isinstance(x, Tensor):
         try:
             array = np.asarray(x)
@@ -145,29 +252,8 @@ def _as_observations(x: Any) -> Tensor:
             f"x must have a dimension for observations and at least one for their values, got shape "
             f"{list(x.shape)}: use x[:, None] for scalar observations"
         )
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-
-
-def _factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Hashable, ...]]:
-    """Number the distinct labels; sorted where they can be, else in the order of appearance."""
-    if isinstance(labels, np.ndarray | Tensor):
-        labels = labels.tolist()
-    labels = list(labels)
-    if len(labels) != length:
-        raise InputError(f"{name} must have one entry for each of x, expected {length}, got {len(labels)}")
-    for i, value in enumerate(labels):
-        if value is None or value != value:
-            raise InputError(
-                f"{name} must be known for every observation, but is missing ({value}) for "
-                f"observation {i}: drop it or name its {name}"
-            )
-    try:
-        distinct = dict.fromkeys(labels)
-    except TypeError as error:
-        raise InputError(f"{name} must hold hashable values ({error}): use strings or numbers") from None
-    try:
-        names = tuple(sorted(distinct))  # type: ignore[type-var]
-    except TypeError:
-        names = tuple(distinct)
-    number = {value: i for i, value in enumerate(names)}
-    return torch.tensor([number[value] for value in labels], dtype=torch.int64), names
+    if x.dtype == torch.uint8 and len(x):
+        return x
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    check_observations(x)
+    return x

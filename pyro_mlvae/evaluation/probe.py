@@ -85,7 +85,7 @@ def probe_metrics(
         ``{"style": scores, "content": {"1": scores, ...}}``; the scores of a k for which no group
         of ``test`` is large enough are None.
     """
-    train_codes, test_codes = encode(guide, train.x), encode(guide, test.x)
+    train_codes, test_codes = encode(guide, train), encode(guide, test)
     style = Probe.train(train_codes.style.loc, train.label, seed=seed)
     content = Probe.train(train_codes.content.loc, train.label, seed=seed)
     result: dict[str, Any] = {
@@ -111,7 +111,7 @@ def evidence_metrics(
     guide: GroupedGuide, test: GroupedDataset, *, ks: Sequence[int] = (1, 2, 5, 10), seed: int = 0
 ) -> dict[str, Any]:
     """How the posterior of content narrows: its scale, averaged over groups of k and dimensions."""
-    codes = encode(guide, test.x)
+    codes = encode(guide, test)
     scales: list[float | None] = []
     for k in ks:
         generator = torch.Generator().manual_seed(seed)

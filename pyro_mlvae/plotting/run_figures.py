@@ -31,7 +31,7 @@ def draw_run(
     metrics: Mapping[str, Any],
 ) -> list[Path]:
     """Draw every figure of a run into ``folder`` and return their paths."""
-    codes = encode(guide, test.x)
+    codes = encode(guide, test)
     figures = {
         "training": training_curves(history, metrics["elbo"]["units"]),
         "swap": swap_figure(model, guide, test),
@@ -65,16 +65,21 @@ def swap_figure(
     generator = torch.Generator().manual_seed(seed)
     columns = others[torch.randperm(len(others), generator=generator)[: len(rows)]]
     own, of_group = content_locs(guide, data, rows)
-    style = encode(guide, data.x[columns]).style.loc
+    style = encode(guide, data.observations(columns)).style.loc
     grid = swap(model, of_group if accumulate else own, style)
     source = "all held-out observations of a group" if accumulate else "one observation"
-    return swap_grid(data.x[rows], data.x[columns], grid, title=f"Content of the row, from {source}")
+    return swap_grid(
+        data.observations(rows),
+        data.observations(columns),
+        grid,
+        title=f"Content of the row, from {source}",
+    )
 
 
 def reconstruction_figure(model: MLVAE, guide: GroupedGuide, data: GroupedDataset) -> Figure:
     """One observation of each of up to ten groups, from its own content and from its group's."""
     chosen = first_of_each_group(data.group)
-    x = data.x[chosen]
+    x = data.observations(chosen)
     style = encode(guide, x).style.loc
     own, of_group = content_locs(guide, data, chosen)
     return reconstructions(x, decode(model, own, style), decode(model, of_group, style))
@@ -82,7 +87,7 @@ def reconstruction_figure(model: MLVAE, guide: GroupedGuide, data: GroupedDatase
 
 def content_locs(guide: GroupedGuide, data: GroupedDataset, index: Tensor) -> tuple[Tensor, Tensor]:
     """Locs of content of the observations at ``index``: each from itself, and from all of its group."""
-    codes = encode(guide, data.x)
+    codes = encode(guide, data)
     _, group = torch.unique(data.group, return_inverse=True)
     everything = torch.arange(len(data))
     of_groups = group_content(guide, codes.expert, data, everything, group)

@@ -1,0 +1,94 @@
+"""From names of any hashable kind to numbers, and back."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_mlvae.errors import InputError
+
+# What names the group or the label of each observation.
+Labels: TypeAlias = Sequence[Hashable] | np.ndarray | Tensor
+
+
+def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Hashable, ...]]:
+    """Number the distinct labels, sorted where they can be, else in the order of appearance.
+
+    Args:
+        name: what is labelled, for the error.
+        labels: one label for each of ``length``.
+        length: how many are expected.
+
+    Raises:
+        InputError: there are more or fewer, one is missing (None or NaN), or cannot be hashed.
+
+    >>> factorise("group", ["b", "a", "b"], 3)
+    (tensor([1, 0, 1]), ('a', 'b'))
+    """
+    if isinstance(labels, Tensor):
+        labels = labels.cpu().numpy()
+    if len(labels) != length:
+        raise InputError(f"{name} must have one entry for each of x, expected {length}, got {len(labels)}")
+    if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "biu":
+        # Numbers, of which none can be missing: a million of them are no loop in Python.
+        distinct, number = np.unique(labels, return_inverse=True)
+        return torch.from_numpy(number.astype(np.int64)), tuple(distinct.tolist())
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    for i, value in enumerate(labels):
+        if value is None or value != value:
+            raise InputError(
+                f"{name} must be known for every observation, but is missing ({value}) for "
+                f"observation {i}: drop it or name its {name}"
+            )
+    try:
+        appeared = dict.fromkeys(labels)
+    except TypeError as error:
+        raise InputError(f"{name} must hold hashable values ({error}): use strings or numbers") from None
+    try:
+        names = tuple(sorted(appeared))
+    except TypeError:
+        names = tuple(appeared)
+    numbers = {value: i for i, value in enumerate(names)}
+    return torch.tensor([numbers[value] for value in labels], dtype=torch.int64), names
+
+
+def find_groups(
+    wanted: Sequence[str],
+    group_names: Sequence[Hashable],
+    parent_names: Sequence[Hashable],
+    parent: Tensor | None,
+) -> Tensor:
+    """The groups that are named, or that belong to a super-group that is named.
+
+    Args:
+        wanted: names, compared as text.
+        group_names: what the groups are called.
+        parent_names: what the super-groups are called.
+        parent: the super-group of each group.
+
+    Returns:
+        Which groups they are, bool ``[num_groups]``.
+
+    Raises:
+        InputError: a name is neither's; the sentence lists near ones.
+    """
+    groups = {str(name): i for i, name in enumerate(group_names)}
+    parents = {str(name): i for i, name in enumerate(parent_names)}
+    found = torch.zeros(len(group_names), dtype=torch.bool)
+    for name in wanted:
+        if name in groups:
+            found[groups[name]] = True
+        elif parent is not None and name in parents:
+            found |= parent == parents[name]
+        else:
+            near = difflib.get_close_matches(name, [*parents, *groups], n=3, cutoff=0.4)
+            hint = (
+                f"near are {', '.join(near)}" if near else f"there are {', '.join(list(groups)[:5])}, ..."
+            )
+            raise InputError(f"no group or super-group is called {name!r}: {hint}")
+    return found

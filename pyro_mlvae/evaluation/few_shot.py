@@ -1,0 +1,272 @@
+r"""Few-shot classification and verification of unseen groups, by the posterior of content alone.
+
+Each observation's expert :math:`f_i(C) = N(C; \mu_i, \sigma_i^2)` is its likelihood of content, up to a
+constant, so the guide itself says how much likelier a query q and some shots S are if they share one
+content, drawn from the prior, than if each has its own:
+
+.. math:: s(q, S) = \log \frac{\int p(C) f_q(C) \prod_{i \in S} f_i(C) \, dC}
+        {\int p(C) f_q(C) \, dC \; \int p(C) \prod_{i \in S} f_i(C) \, dC}
+    = \log \frac{N(\mu_q;\, \mu_S,\, \sigma_S^2 + \sigma_q^2)}{N(\mu_q;\, 0,\, 1 + \sigma_q^2)}
+
+summed over dimensions, with :math:`\sigma_S^{-2} = 1 + \sum_i \sigma_i^{-2}` and
+:math:`\mu_S = \sigma_S^2 \sum_i \sigma_i^{-2} \mu_i`: the exact log Bayes factor under the guide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from pyro.distributions import Normal
+from torch import Tensor
+
+from pyro_mlvae.errors import InputError, require_positive, require_seed
+
+# Values held at once, in float64, while episodes are scored.
+_CHUNK = 2**24
+
+
+def log_evidence_ratio(
+    query_loc: Float[Tensor, "*#batch dim"],
+    query_scale: Float[Tensor, "*#batch dim"],
+    shots_loc: Float[Tensor, "*#batch shots dim"],
+    shots_scale: Float[Tensor, "*#batch shots dim"],
+) -> Float[Tensor, "*batch"]:
+    """The score s(q, S) of this module's formula, in nats; leading dimensions broadcast.
+
+    Args:
+        query_loc: locs of the queries' experts.
+        query_scale: their scales, positive.
+        shots_loc: locs of the experts of the shots, which are known to share their content.
+        shots_scale: their scales, positive.
+
+    Returns:
+        Above zero where query and shots are likelier to share content than not. With one shot it is
+        symmetric in shot and query.
+
+    >>> one = torch.ones(1)
+    >>> near = log_evidence_ratio(2 * one, 0.1 * one, 2 * one[None], 0.1 * one[None])
+    >>> far = log_evidence_ratio(2 * one, 0.1 * one, -2 * one[None], 0.1 * one[None])
+    >>> bool(near > 0 > far)
+    True
+    """
+    loc, scale = _content_of_shots(shots_loc, shots_scale)
+    together = Normal(loc, (scale.square() + query_scale.square()).sqrt(), validate_args=False)
+    apart = Normal(
+        torch.zeros_like(query_loc), (1.0 + query_scale.square()).sqrt(), validate_args=False
+    )
+    return (together.log_prob(query_loc) - apart.log_prob(query_loc)).sum(-1)
+
+
+def few_shot_accuracy(
+    expert: Normal,
+    group: Int64[Tensor, " observations"],
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    episodes: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How often the group of a query is the one whose shots score highest, :func:`log_evidence_ratio`.
+
+    An episode draws ``ways`` groups, and of each ``shots`` observations and one query, all without
+    replacement; each query is put to all the groups of its episode. Chance is ``1 / ways``.
+
+    Args:
+        expert: each observation's factor of its group's content, batch shape ``[N, content]``, as
+            :func:`pyro_mlvae.inference.encode` gives it.
+        group: the group of each observation, ``[N]``, any integers.
+        ways: groups in an episode.
+        shots: observations of each group that are given.
+        episodes: how many episodes.
+        seed: of the episodes; the same for every scale, loc and vector, so that what is compared is
+            compared on the same episodes.
+
+    Returns:
+        ``{"accuracy": ..., "standard_error": ...}``, the error that of a mean over episodes.
+
+    Raises:
+        InputError: fewer than ``ways`` groups have ``shots + 1`` observations.
+
+    >>> loc = torch.arange(6.0).repeat_interleave(3)[:, None]
+    >>> group = torch.arange(6).repeat_interleave(3)
+    >>> few_shot_accuracy(Normal(loc, torch.full_like(loc, 0.1)), group, shots=2)
+    {'accuracy': 1.0, 'standard_error': 0.0}
+    """
+    loc, scale = expert.loc.double(), expert.scale.double()
+
+    def score(query: Tensor, given: Tensor) -> Tensor:
+        # Every query of an episode, [..., query, 1, dim], meets every way, [..., 1, way, shots, dim].
+        return log_evidence_ratio(
+            loc[query].unsqueeze(-2), scale[query].unsqueeze(-2),
+            loc[given].unsqueeze(-4), scale[given].unsqueeze(-4),
+        )  # fmt: skip
+
+    values = loc.shape[-1] * ways * max(ways, shots)
+    return _accuracy(score, group, ways, shots, episodes, seed, values)
+
+
+def nearest_neighbour_accuracy(
+    vectors: Float[Tensor, "observations ..."],
+    group: Int64[Tensor, " observations"],
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    episodes: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The control: how often the shot nearest to a query, in Euclidean distance, is of its own group.
+
+    Args:
+        vectors: what distances are measured between, ``[N, ...]``, such as the pixels themselves.
+        group: as for :func:`few_shot_accuracy`, and so are the rest; equal seeds give equal episodes.
+        ways: groups in an episode.
+        shots: observations of each group that are given.
+        episodes: how many episodes.
+        seed: of the episodes.
+
+    Returns:
+        ``{"accuracy": ..., "standard_error": ...}``.
+
+    >>> x = torch.eye(6).repeat_interleave(3, 0)
+    >>> nearest_neighbour_accuracy(x, torch.arange(6).repeat_interleave(3))
+    {'accuracy': 1.0, 'standard_error': 0.0}
+    """
+    vectors = vectors.flatten(1).double()
+
+    def score(query: Tensor, given: Tensor) -> Tensor:
+        distance = torch.cdist(
+            vectors[query], vectors[given.flatten(-2)], compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        return -distance.unflatten(-1, given.shape[-2:]).amin(-1)
+
+    return _accuracy(score, group, ways, shots, episodes, seed, vectors.shape[1] * ways * (shots + 1))
+
+
+def verification_auc(
+    expert: Normal, group: Int64[Tensor, " observations"], *, pairs: int = 20_000, seed: int = 0
+) -> float:
+    """How well :func:`log_evidence_ratio` tells pairs of one group from pairs of two: the ROC AUC.
+
+    The probability that a random pair of one group scores higher than a random pair of two; chance is
+    0.5 whatever the number and the sizes of the groups.
+
+    Args:
+        expert: each observation's factor of its group's content, batch shape ``[N, content]``.
+        group: the group of each observation, ``[N]``, any integers.
+        pairs: how many pairs of either kind, drawn uniformly among all there are, with replacement.
+        seed: of the pairs.
+
+    Raises:
+        InputError: there is only one group, or none with two observations.
+
+    >>> loc = torch.arange(6.0).repeat_interleave(3)[:, None]
+    >>> group = torch.arange(6).repeat_interleave(3)
+    >>> round(verification_auc(Normal(loc, torch.full_like(loc, 0.1)), group, pairs=100), 6)
+    1.0
+    """
+    from sklearn.metrics import roc_auc_score
+
+    require_positive(pairs=pairs)
+    require_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    order, start, size = _members(group)
+    if len(size) < 2 or int(size.max()) < 2:
+        raise InputError(
+            f"verification needs two groups, and one of them with two observations, got {len(size)} "
+            f"group(s) of at most {int(size.max()) if len(size) else 0}: give it more of the data"
+        )
+    # Places in ``order``, where groups stand side by side: of the first of a pair, its group's first,
+    # and, counted from there, the second of the pair among the others of its group or of the rest.
+    own_start, own_size = start.repeat_interleave(size), size.repeat_interleave(size)
+    total = len(order)
+    first = torch.multinomial((own_size - 1).double(), pairs, replacement=True, generator=generator)
+    step = 1 + _below(own_size[first] - 1, generator)
+    same = torch.stack([first, own_start[first] + (first - own_start[first] + step) % own_size[first]])
+    first = torch.multinomial((total - own_size).double(), pairs, replacement=True, generator=generator)
+    step = own_size[first] + _below(total - own_size[first], generator)
+    different = torch.stack([first, (own_start[first] + step) % total])
+    one, other = order[torch.cat([same, different], 1)].to(expert.loc.device)
+    loc, scale = expert.loc.double(), expert.scale.double()
+    score = log_evidence_ratio(loc[one], scale[one], loc[other].unsqueeze(-2), scale[other].unsqueeze(-2))
+    is_same = torch.arange(2 * pairs) < pairs
+    return float(roc_auc_score(is_same.numpy(), score.cpu().numpy()))
+
+
+def _content_of_shots(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Loc and scale of the product of the shots' experts and of the prior N(0, I)."""
+    precision = scale.square().reciprocal()
+    total = 1.0 + precision.sum(-2)
+    return (precision * loc).sum(-2) / total, total.rsqrt()
+
+
+def _accuracy(
+    score: Callable[[Tensor, Tensor], Tensor],
+    group: Tensor,
+    ways: int,
+    shots: int,
+    episodes: int,
+    seed: int,
+    values: int,
+) -> dict[str, float]:
+    """Accuracy of ``score``: from queries [E, ways] and shots [E, ways, shots] to scores [E, ways, ways].
+
+    Episodes are scored so many at a time that ``values`` numbers an episode stay within bounds.
+    """
+    query, given = _draw_episodes(group, ways, shots, episodes, seed)
+    right = torch.arange(ways)
+    per_episode = torch.cat(
+        [
+            (score(q, g).argmax(-1).cpu() == right).double().mean(-1)
+            for q, g in zip(*(t.split(max(1, _CHUNK // values)) for t in (query, given)), strict=True)
+        ]
+    )
+    error = float(per_episode.std()) / math.sqrt(episodes) if episodes > 1 else math.nan
+    return {"accuracy": float(per_episode.mean()), "standard_error": error}
+
+
+def _draw_episodes(
+    group: Tensor, ways: int, shots: int, episodes: int, seed: int
+) -> tuple[Int64[Tensor, "episodes ways"], Int64[Tensor, "episodes ways shots"]]:
+    """Queries and shots of seeded episodes, as indices of observations."""
+    require_positive(ways=ways, shots=shots, episodes=episodes)
+    require_seed(seed)
+    order, start, size = _members(group)
+    enough = size > shots
+    if int(enough.sum()) < ways:
+        raise InputError(
+            f"{ways}-way {shots}-shot episodes need {ways} groups of at least {shots + 1} observations, "
+            f"but only {int(enough.sum())} of {len(size)} have so many: use fewer ways or shots"
+        )
+    start, size = start[enough], size[enough]
+    generator = torch.Generator().manual_seed(seed)
+    way = _distinct(torch.full((episodes,), len(size)), ways, generator)
+    member = order[start[way].unsqueeze(-1) + _distinct(size[way], shots + 1, generator)]
+    return member[..., 0], member[..., 1:]
+
+
+def _members(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations ordered by group, and where in that order each group starts, and its size."""
+    group = group.cpu()
+    _, size = torch.unique(group, return_counts=True)
+    return torch.argsort(group, stable=True), size.cumsum(0) - size, size
+
+
+def _distinct(count: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """``number`` distinct values in ``0..count - 1``, in random order, for each of ``count [...]``."""
+    chosen = torch.empty(*count.shape, 0, dtype=torch.int64)
+    for i in range(number):
+        # The value of that rank among those not chosen yet: past every smaller chosen one, in order.
+        value = _below(count - i, generator)
+        for taken in chosen.sort(-1).values.unbind(-1):
+            value = value + (value >= taken)
+        chosen = torch.cat([chosen, value.unsqueeze(-1)], -1)
+    return chosen
+
+
+def _below(count: Tensor, generator: torch.Generator) -> Tensor:
+    """A uniform whole number in ``0..count - 1`` for each of ``count``."""
+    uniform = torch.rand(count.shape, generator=generator, dtype=torch.float64)
+    return (uniform * count).long()

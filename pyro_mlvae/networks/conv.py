@@ -1,0 +1,165 @@
+"""Convolutional networks for images, which strided convolutions halve until little is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pyro_mlvae.errors import InputError, require_positive
+from pyro_mlvae.networks.mlp import ACTIVATIONS, _layers, normal_from_parameters
+from pyro_mlvae.networks.shapes import require_event_shape
+
+# A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and its
+# transpose takes n // 2 back to n, with the remainder as output padding. Twice the stride, so that
+# every pixel the transpose makes is a sum of equally many terms, and no chequerboard is built in.
+_KERNEL = 4
+
+
+def default_channels(event_shape: Sequence[int]) -> tuple[int, ...]:
+    """One stage for every halving until the shorter side is at most 8; 32 channels, doubled up to 128.
+
+    >>> default_channels((1, 28, 28)), default_channels((3, 64, 64))
+    ((32, 64), (32, 64, 128))
+    """
+    side, channels = min(event_shape[1:]) // 2, [32]
+    while side > 8:
+        side //= 2
+        channels.append(min(2 * channels[-1], 128))
+    return tuple(channels)
+
+
+class ConvEncoder(nn.Module):
+    """Image to the Normals of its content and of its style, from one shared convolutional trunk.
+
+    Args:
+        event_shape: ``(channels, height, width)`` of one image.
+        content_dim: size of content.
+        style_dim: size of style.
+        channels: of the strided convolutions, each of which halves height and width; by default as
+            many as the image's size asks for, see :func:`default_channels`.
+        hidden: widths of the hidden layers between the convolutions and the latents.
+        activation: "relu", "silu" or "tanh".
+
+    Nothing is normalised over the batch, so that no observation's code depends on another's.
+
+    >>> content, style = ConvEncoder((1, 28, 28), content_dim=4, style_dim=2)(torch.rand(5, 1, 28, 28))
+    >>> content.batch_shape, style.batch_shape
+    (torch.Size([5, 4]), torch.Size([5, 2]))
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        content_dim: int,
+        style_dim: int,
+        channels: Sequence[int] | None = None,
+        hidden: Sequence[int] = (256,),
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        require_positive(content_dim=content_dim, style_dim=style_dim)
+        self.event_shape = torch.Size(event_shape)
+        self.content_dim = content_dim
+        widths, sizes = _stages(self.event_shape, channels)
+        features = widths[-1] * sizes[-1].numel()
+        dense = _layers([features, *hidden, 2 * (content_dim + style_dim)], activation)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1), ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), *dense)
+
+    def forward(
+        self, x: Float[Tensor, "observations channels height width"]
+    ) -> tuple[dist.Normal, dist.Normal]:
+        """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
+        require_event_shape(x, self.event_shape)
+        content, style = self.layers(x).tensor_split([2 * self.content_dim], -1)
+        return normal_from_parameters(content), normal_from_parameters(style)
+
+
+class ConvDecoder(nn.Module):
+    """Content and style to the parameters of the distribution of an image: the encoder's mirror image.
+
+    Args:
+        event_shape: ``(channels, height, width)`` of one image; every size is met exactly.
+        content_dim: size of content.
+        style_dim: size of style.
+        outputs: parameters per value of x, as the likelihood asks for.
+        channels: of the strided convolutions, in the order of the encoder's; by default as many as
+            the image's size asks for, see :func:`default_channels`.
+        hidden: widths of the hidden layers, in the order of the encoder's.
+        activation: "relu", "silu" or "tanh".
+
+    >>> decoder = ConvDecoder((3, 64, 64), content_dim=4, style_dim=2, outputs=2)
+    >>> [p.shape for p in decoder(torch.zeros(5, 4), torch.zeros(5, 2))]
+    [torch.Size([5, 3, 64, 64]), torch.Size([5, 3, 64, 64])]
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        content_dim: int,
+        style_dim: int,
+        outputs: int = 1,
+        channels: Sequence[int] | None = None,
+        hidden: Sequence[int] = (256,),
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        require_positive(content_dim=content_dim, style_dim=style_dim, outputs=outputs)
+        self.event_shape = torch.Size(event_shape)
+        self.outputs = outputs
+        self.dims = (content_dim, style_dim)
+        widths, sizes = _stages(self.event_shape, channels)
+        smallest = (widths[-1], *sizes[-1])
+        dense = _layers([sum(self.dims), *reversed(hidden), torch.Size(smallest).numel()], activation)
+        layers: list[nn.Module] = [*dense, nn.Unflatten(-1, smallest)]
+        widths[0] *= outputs
+        for inputs, made, size in zip(widths[:0:-1], widths[-2::-1], sizes[-2::-1], strict=True):
+            odd = (size[0] % 2, size[1] % 2)
+            transpose = nn.ConvTranspose2d(inputs, made, _KERNEL, stride=2, padding=1, output_padding=odd)
+            layers += [ACTIVATIONS[activation](), transpose]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(
+        self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
+    ) -> tuple[Tensor, ...]:
+        """``outputs`` tensors, each ``[*batch, *event_shape]``; leading dimensions broadcast."""
+        if (content.shape[-1], style.shape[-1]) != self.dims:
+            raise InputError(
+                f"content and style must have {self.dims[0]} and {self.dims[1]} dimensions, which this "
+                f"decoder was made for, got {content.shape[-1]} and {style.shape[-1]}"
+            )
+        batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
+        latents = torch.cat([content.expand(*batch, -1), style.expand(*batch, -1)], -1)
+        # Convolutions know one batch dimension: particles and observations are one while they run.
+        images = self.layers(latents.reshape(-1, sum(self.dims)))
+        return tuple(p.reshape(batch + self.event_shape) for p in images.tensor_split(self.outputs, 1))
+
+
+def _stages(event_shape: torch.Size, channels: Sequence[int] | None) -> tuple[list[int], list[torch.Size]]:
+    """Channels and sizes of the image and after every stage; one more of each than there are stages."""
+    if len(event_shape) != 3:
+        raise InputError(
+            f"convolutions take images of shape [channels, height, width], got observations of shape "
+            f"{list(event_shape)}: give grey images a channel with x.unsqueeze(1), or use an MLP"
+        )
+    require_positive(channels=event_shape[0], height=event_shape[1], width=event_shape[2])
+    channels = default_channels(event_shape) if channels is None else channels
+    if not channels:
+        raise InputError("channels must name those of at least one convolution, got none")
+    require_positive(**{f"channels of stage {i}": width for i, width in enumerate(channels, start=1)})
+    if min(event_shape[1:]) < 2 ** len(channels):
+        raise InputError(
+            f"an image of {event_shape[1]} x {event_shape[2]} is too small for {len(channels)} "
+            f"convolution(s), each of which halves it: its sides must be at least {2 ** len(channels)}"
+        )
+    sizes = [event_shape[1:]]
+    for _ in channels:
+        sizes.append(torch.Size(side // 2 for side in sizes[-1]))
+    return [event_shape[0], *channels], sizes
