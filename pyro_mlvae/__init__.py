@@ -20,7 +20,7 @@ from pyro_mlvae.likelihoods import (
 )
 from pyro_mlvae.linear_gaussian import LinearGaussian
 from pyro_mlvae.models import MLVAE, LinearGaussianModel
-from pyro_mlvae.networks import LinearEncoder, MLPDecoder, MLPEncoder
+from pyro_mlvae.networks import ConvDecoder, ConvEncoder, LinearEncoder, MLPDecoder, MLPEncoder
 from pyro_mlvae.normals import product_of_normals
 from pyro_mlvae.training import DivergedError, ElboTerms, EpochRecord, History, elbo_terms, fit
 
@@ -30,6 +30,8 @@ __all__ = [
     "MLVAE",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
+    "ConvDecoder",
+    "ConvEncoder",
     "DivergedError",
     "ElboTerms",
     "EpochRecord",

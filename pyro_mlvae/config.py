@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
-from pyro_mlvae.data import GroupedDataset, GroupSampler, ObservationSampler, Sampler
+from pyro_mlvae.data import GroupedDataset, GroupSampler, ObservationSampler, ReadAhead, Sampler
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS
 from pyro_mlvae.guides import GroupedGuide, ProductOfNormals
 from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.networks import MLPDecoder, MLPEncoder
+from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 MODELS: dict[str, Callable[..., MLVAE]] = {"mlvae": MLVAE}
 GUIDES: dict[str, Callable[..., GroupedGuide]] = {"product-of-normals": ProductOfNormals}
 SAMPLERS = ("auto", "groups", "observations")
+# Encoder, decoder, and the widths of their hidden layers unless others are named.
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]] = {
+    "mlp": (MLPEncoder, MLPDecoder, (500,)),
+    "conv": (ConvEncoder, ConvDecoder, (256,)),
+}
+SMALLEST_CONVOLVED = 16
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,10 @@ class RunConfig:
     """Size of content, what a group shares."""
     style_dim: int = 4
     """Size of style, what an observation adds; a larger one lets more of the content leak in."""
-    hidden: tuple[int, ...] = (500,)
-    """Widths of the encoder's hidden layers; the decoder's are the same in reverse."""
+    network: str = "auto"
+    """Encoder and decoder: mlp (the paper's), conv, or auto: conv for images of 16x16 and more."""
+    hidden: tuple[int, ...] = ()
+    """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, 256 for conv."""
     sampler: str = "auto"
     """How minibatches are formed. groups: --groups-per-batch groups with --observations-per-group of
     each, and an epoch visits every group once. observations: as many observations in all, at random,
@@ -65,7 +74,11 @@ class RunConfig:
     num_particles: int = 1
     """Draws from the guide in every step."""
     test_fraction: float = 0.2
-    """How much of every group is held out."""
+    """How much of every group is held out, where the data comes with no test set of its own."""
+    hold_out_groups: tuple[str, ...] = ()
+    """Groups or super-groups, by name, that are held out whole: never seen in training."""
+    hold_out_fraction: float = 0.0
+    """As many of the groups, chosen at random, are held out whole."""
     seed: int = 0
     """Of the split, the initial weights, the minibatches and the draws."""
 
@@ -83,30 +96,51 @@ class RunConfig:
             ("guide", self.guide, GUIDES),
             ("ELBO estimator", self.elbo, ESTIMATORS),
             ("sampler", self.sampler, SAMPLERS),
+            ("network", self.network, ["auto", *NETWORKS]),
         ):
             if name not in known:
                 raise unknown_name(what, name, known)
         make_likelihood(self.likelihood)
+        if self.hold_out_groups and self.hold_out_fraction:
+            raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
         if not self.learning_rate > 0.0:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
         require_seed(self.seed)
+
+    def split(self, data: GroupedDataset) -> tuple[RunConfig, GroupedDataset, GroupedDataset]:
+        """The training and the held-out part, and this config with the held-out groups by name.
+
+        By name the same groups are found again, however the data is ordered or has grown.
+        """
+        if not (self.hold_out_groups or self.hold_out_fraction):
+            return self, *data.split(self.test_fraction, seed=self.seed)
+        train, test = data.split_groups(self.hold_out_groups or self.hold_out_fraction, seed=self.seed)
+        names = tuple(str(data.group_names[i]) for i in test.group.unique().tolist())
+        named = replace(self, hold_out_groups=self.hold_out_groups or names, hold_out_fraction=0.0)
+        return named, train, test
 
     def build(self, event_shape: Sequence[int]) -> tuple[MLVAE, GroupedGuide]:
         """The model and the guide with their initial weights, which follow from the seed alone."""
         likelihood = make_likelihood(self.likelihood)
         dims = (self.content_dim, self.style_dim)
+        image = len(event_shape) == 3 and min(event_shape[1:]) >= SMALLEST_CONVOLVED
+        name = self.network if self.network != "auto" else "conv" if image else "mlp"
+        make_encoder, make_decoder, hidden = NETWORKS[name]
+        hidden = self.hidden or hidden
         with torch.random.fork_rng([]):
             torch.manual_seed(self.seed)
-            decoder = MLPDecoder(event_shape, *dims, likelihood.outputs, self.hidden)
-            encoder = MLPEncoder(event_shape, *dims, self.hidden)
+            decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
+            encoder = make_encoder(event_shape, *dims, hidden=hidden)
         return MODELS[self.model](decoder, likelihood, *dims), GUIDES[self.guide](encoder)
 
     def make_sampler(self, data: GroupedDataset) -> Sampler:
-        """The sampler of training minibatches."""
+        """The sampler of training minibatches; it reads ahead where the data is on disk."""
         mean_size = len(data) / int((data.sizes > 0).sum())
         large = mean_size > 4 * self.observations_per_group
+        sampler: Sampler
         if self.sampler == "observations" or (self.sampler == "auto" and large):
-            return ObservationSampler(
-                data, self.groups_per_batch * self.observations_per_group, seed=self.seed
-            )
-        return GroupSampler(data, self.groups_per_batch, self.observations_per_group, seed=self.seed)
+            together = self.groups_per_batch * self.observations_per_group
+            sampler = ObservationSampler(data, together, seed=self.seed)
+        else:
+            sampler = GroupSampler(data, self.groups_per_batch, self.observations_per_group, seed=self.seed)
+        return ReadAhead(sampler) if data.on_disk else sampler

@@ -154,6 +154,7 @@ def _read_config(path: Path) -> dict[str, Any]:
                 f"pyro_mlvae: open it with the version that wrote it"
             )
         settings["hidden"] = tuple(settings["hidden"])
+        settings["hold_out_groups"] = tuple(settings["hold_out_groups"])
         settings["event_shape"] = [int(size) for size in settings["event_shape"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):

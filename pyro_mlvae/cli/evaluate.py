@@ -32,13 +32,15 @@ class Evaluate:
         device = find_device(self.device)
         run = runs.load_run(self.folder)
         name = self.data or run.config.data
+        own = name == run.config.data
         data = load_dataset(name)
         if tuple(data.event_shape) != run.event_shape:
             raise InputError(
                 f"{name} has observations of shape {list(data.event_shape)}, but the run in {self.folder} "
                 f"was trained on {list(run.event_shape)}: evaluate it on data of that shape"
             )
-        train, test = data.split(run.config.test_fraction, seed=run.config.seed)
+        # Training saw no group of another data set, so all of it is held out.
+        config, train, test = run.config.split(data) if own else (run.config, data, data)
         _, untrained = run.config.build(run.event_shape)
         print(f"evaluating on {name}, each number beside its control", file=sys.stderr)
         metrics = evaluate(
@@ -48,9 +50,10 @@ class Evaluate:
             train,
             test,
             data_name=name,
-            seed=run.config.seed,
+            unseen_groups=not own or bool(config.hold_out_groups),
+            seed=config.seed,
         )
-        file = runs.METRICS if name == run.config.data else f"metrics-{name}.json"
+        file = runs.METRICS if own else f"metrics-{name}.json"
         runs.write_json(self.folder / file, metrics)
         print(summary(metrics))
         return 0

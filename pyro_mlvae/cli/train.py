@@ -41,7 +41,7 @@ class Train(RunConfig):
         config = RunConfig(**{field.name: getattr(self, field.name) for field in fields(RunConfig)})
         device = find_device(self.device)
         data = load_dataset(config.data)
-        train, test = data.split(config.test_fraction, seed=config.seed)
+        config, train, test = config.split(data)
         model, guide = config.build(data.event_shape)
         if isinstance(data.x, Tensor) and data.x.is_floating_point():
             model.likelihood.check(data.x)
@@ -78,7 +78,14 @@ class Train(RunConfig):
         print("evaluating, each number beside its control", file=sys.stderr)
         _, untrained = config.build(data.event_shape)
         metrics = evaluate(
-            model, guide, untrained.to(device), train, test, data_name=config.data, seed=config.seed
+            model,
+            guide,
+            untrained.to(device),
+            train,
+            test,
+            data_name=config.data,
+            unseen_groups=bool(config.hold_out_groups),
+            seed=config.seed,
         )
         runs.write_json(folder / runs.METRICS, metrics)
         print("drawing", file=sys.stderr)

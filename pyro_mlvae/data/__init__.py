@@ -3,13 +3,14 @@
 from pyro_mlvae.data.catalogue import DATASETS, load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import regroup
-from pyro_mlvae.data.samplers import GroupSampler, ObservationSampler, Sampler
+from pyro_mlvae.data.samplers import GroupSampler, ObservationSampler, ReadAhead, Sampler
 
 __all__ = [
     "DATASETS",
     "GroupSampler",
     "GroupedDataset",
     "ObservationSampler",
+    "ReadAhead",
     "Sampler",
     "load_dataset",
     "regroup",

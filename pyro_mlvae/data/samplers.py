@@ -6,7 +6,9 @@ at an epoch sees the same minibatches as one that was never interrupted.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -107,6 +109,34 @@ class ObservationSampler:
         order = torch.randperm(len(self.data), generator=epoch_generator(self.seed, number))
         for part in order.split(self.observations_per_batch):
             yield self.data.batch(part)
+
+
+class ReadAhead:
+    """Another sampler's minibatches, formed in a thread ahead of the step: for data on disk.
+
+    Args:
+        sampler: the sampler.
+        depth: how many minibatches may be ready at once.
+
+    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
+    >>> [len(batch) for batch in ReadAhead(ObservationSampler(data, 4)).epoch(0)]
+    [4, 2]
+    """
+
+    def __init__(self, sampler: Sampler, depth: int = 4) -> None:
+        require_positive(depth=depth)
+        self.sampler = sampler
+        self.depth = depth
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        with ThreadPoolExecutor(1) as reader:
+            batches = self.sampler.epoch(number)
+            waiting = deque(reader.submit(next, batches, None) for _ in range(self.depth))
+            while (batch := waiting.popleft().result()) is not None:
+                waiting.append(reader.submit(next, batches, None))
+                yield batch
+            for future in waiting:
+                future.cancel()
 
 
 def epoch_generator(seed: int, number: int) -> torch.Generator:

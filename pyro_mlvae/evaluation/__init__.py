@@ -1,7 +1,20 @@
 """Evaluation: the held-out ELBO, probes with their controls, and all of it as metrics.json."""
 
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
+from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy, verification_auc
 from pyro_mlvae.evaluation.metrics import evaluate
 from pyro_mlvae.evaluation.probe import Probe, evidence_metrics, probe_metrics
+from pyro_mlvae.evaluation.unseen import unseen_metrics
 
-__all__ = ["Probe", "elbo_metrics", "evaluate", "evidence_metrics", "fixed_groups", "probe_metrics"]
+__all__ = [
+    "Probe",
+    "elbo_metrics",
+    "evaluate",
+    "evidence_metrics",
+    "few_shot_accuracy",
+    "fixed_groups",
+    "nearest_neighbour_accuracy",
+    "probe_metrics",
+    "unseen_metrics",
+    "verification_auc",
+]

@@ -9,6 +9,7 @@ from typing import Any
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.evaluation.elbo import elbo_metrics
 from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics
+from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.inference import device_of
 from pyro_mlvae.models import MLVAE
@@ -25,6 +26,7 @@ def evaluate(
     test: GroupedDataset,
     *,
     data_name: str,
+    unseen_groups: bool = False,
     observations_per_group: int = 10,
     ks: Sequence[int] = KS,
     seed: int = 0,
@@ -36,8 +38,10 @@ def evaluate(
         guide: its trained guide.
         untrained: a guide of the same shape with its initial weights, for the control.
         train: what probes are trained on; none of it is ever tested on.
-        test: held-out observations of the same groups.
+        test: held-out observations.
         data_name: what the data set is called.
+        unseen_groups: whether the held-out groups were never seen in training: then no probe could
+            know their labels, and few-shot classification takes its place.
         observations_per_group: size of the groups in which the ELBO is measured.
         ks: numbers of observations from which content is inferred.
         seed: of every random choice.
@@ -54,22 +58,24 @@ def evaluate(
         seed=seed,
         device=device_of(guide),
     )
-    probe = {
-        "chance": float(test.label.bincount().max()) / len(test),
-        **probe_metrics(guide, train, test, ks=ks, seed=seed),
-        "untrained": probe_metrics(untrained, train, test, ks=ks, seed=seed),
-        "vae": None,
-    }
+    probe = None
+    if not unseen_groups:
+        probe = {
+            "chance": float(test.label.bincount().max()) / len(test),
+            **probe_metrics(guide, train, test, ks=ks, seed=seed),
+            "untrained": probe_metrics(untrained, train, test, ks=ks, seed=seed),
+            "vae": None,
+        }
     evidence = evidence_metrics(guide, test, seed=seed)
     return {
         "format_version": FORMAT_VERSION,
         "data": data_name,
-        "split": "test",
+        "split": "unseen groups" if unseen_groups else "test",
         "seconds": time.perf_counter() - started,
         "elbo": elbo,
         "probe": probe,
         "evidence": evidence,
-        "unseen": None,
+        "unseen": unseen_metrics(guide, untrained, test, seed=seed) if unseen_groups else None,
         "swap": None,
         "calibration": None,
         "active_units": None,

@@ -1,0 +1,96 @@
+"""Groups held out whole: told apart by content, beside the controls that come for nothing."""
+
+import json
+
+import pytest
+import torch
+from pyro.distributions import Normal
+from torch import nn
+
+from pyro_mlvae import GroupedDataset, ProductOfNormals, runs
+from pyro_mlvae.cli.main import run
+from pyro_mlvae.evaluation import unseen_metrics
+
+
+class Informed(nn.Module):
+    """An encoder that reads content off the first value of x, or off nothing."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([scale]))
+
+    def forward(self, x):
+        scale = self.scale.expand(len(x), 1)
+        return Normal(x[:, :1], scale), Normal(x[:, 1:2], scale)
+
+
+@pytest.fixture
+def data():
+    """Twelve groups far apart in the first value of x; thirty other values are loud noise."""
+    group = torch.arange(12).repeat_interleave(8)
+    x = torch.cat([group[:, None] / 3 - 2, 5 * torch.randn(96, 30)], 1)
+    return GroupedDataset.from_arrays(x, group)
+
+
+def test_content_tells_groups_apart_where_pixels_and_ignorance_do_not(data):
+    informed, ignorant = (ProductOfNormals(Informed(scale)) for scale in (0.01, 100.0))
+    metrics = unseen_metrics(informed, ignorant, data, episodes=300)
+    assert metrics["shots"]["1"]["accuracy"] == 1.0
+    assert metrics["verification_auc"] == pytest.approx(1.0)
+    assert metrics["pixels"]["1"]["accuracy"] < 0.4
+    assert metrics["chance"] == 0.2
+    assert metrics["groups"] == 12
+
+
+def test_shots_that_no_group_has_are_none_and_few_groups_mean_fewer_ways(data):
+    guide = ProductOfNormals(Informed(1.0))
+    few = data.subset((data.group < 3).nonzero().flatten())
+    metrics = unseen_metrics(guide, guide, few, shots=(1, 8), episodes=10)
+    assert metrics["ways"] == 3
+    assert metrics["shots"]["8"] is None
+    assert unseen_metrics(guide, guide, data.subset(torch.arange(8))) is None
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unseen") / "run"
+    options = ["--data", "linear-gaussian", "--hold-out-fraction", "0.1", "--epochs", "2"]
+    assert run(["train", "--out", str(folder), "--device", "cpu", *options]) == 0
+    return folder
+
+
+def test_held_out_groups_are_recorded_by_name_and_found_again(trained):
+    before = json.loads((trained / runs.METRICS).read_text())
+    config = json.loads((trained / runs.CONFIG).read_text())
+    assert len(config["hold_out_groups"]) == 20
+    assert config["hold_out_fraction"] == 0.0
+    assert run(["evaluate", str(trained), "--device", "cpu"]) == 0
+    assert json.loads((trained / runs.METRICS).read_text()) | {"seconds": 0} == before | {"seconds": 0}
+
+
+def test_metrics_of_unseen_groups_have_no_probe(trained):
+    metrics = json.loads((trained / runs.METRICS).read_text())
+    assert metrics["split"] == "unseen groups"
+    assert metrics["probe"] is None
+    assert metrics["unseen"]["groups"] == 20
+    assert set(metrics["unseen"]["shots"]) == {"1", "5"}
+    assert metrics["unseen"]["shots"]["1"]["accuracy"] > 0.2
+
+
+def test_evaluating_on_data_of_another_shape_is_refused(trained, capsys):
+    assert run(["evaluate", str(trained), "--data", "digits"]) == 2
+    assert "observations of shape [1, 8, 8]" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--hold-out-groups", "no-such"], "no group or super-group is called 'no-such'"),
+        (["--hold-out-groups", "1", "--hold-out-fraction", "0.1"], "exclude each other"),
+        (["--hold-out-fraction", "1.5"], "must lie between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_held_out_ends_with_one_sentence(options, sentence, tmp_path, capsys):
+    assert run(["train", "--out", str(tmp_path / "run"), *options]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
