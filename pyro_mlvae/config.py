@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from pyro_mlvae.data import GroupedDataset, GroupSampler, ObservationSampler, ReadAhead, Sampler
+from pyro_mlvae.data import (
+    GroupedDataset,
+    GroupSampler,
+    ObservationSampler,
+    ReadAhead,
+    Sampler,
+    load_dataset,
+)
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS
 from pyro_mlvae.guides import GroupedGuide, ProductOfNormals
@@ -41,7 +48,16 @@ class RunConfig:
     """
 
     data: str = "digits"
-    """What to train on: digits (real 8x8 digits) or linear-gaussian (the solved model)."""
+    """What to train on: digits, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or your own:
+    folder:PATH, npz:PATH, npy:DIR. `pyro-mlvae datasets` tells more of each."""
+    data_root: str = "data"
+    """Where the files of named data sets are."""
+    image_size: int | None = None
+    """Side to which the images of folder:PATH are resized and cropped."""
+    grayscale: bool = False
+    """Turn the images of folder:PATH grey."""
+    skip_bad: bool = False
+    """Leave out the images of folder:PATH that cannot be read, and say so."""
     model: str = "mlvae"
     """The generative model: mlvae."""
     guide: str = "product-of-normals"
@@ -106,6 +122,17 @@ class RunConfig:
         if not self.learning_rate > 0.0:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
         require_seed(self.seed)
+
+    def load(self, *, download: bool = False) -> GroupedDataset:
+        """The data."""
+        return load_dataset(
+            self.data,
+            self.data_root,
+            download=download,
+            image_size=self.image_size,
+            grayscale=self.grayscale,
+            skip_bad=self.skip_bad,
+        )
 
     def split(self, data: GroupedDataset) -> tuple[RunConfig, GroupedDataset, GroupedDataset]:
         """The training and the held-out part, and this config with the held-out groups by name.

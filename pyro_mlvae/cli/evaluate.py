@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli.summary import summary
-from pyro_mlvae.data import load_dataset
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation import evaluate
@@ -24,6 +24,8 @@ class Evaluate:
     """The run folder."""
     data: str | None = None
     """Another data set than the run's own; its numbers go to metrics-NAME.json."""
+    data_root: str | None = None
+    """Where its files are, if not where they were in training."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
 
@@ -33,7 +35,10 @@ class Evaluate:
         run = runs.load_run(self.folder)
         name = self.data or run.config.data
         own = name == run.config.data
-        data = load_dataset(name)
+        source = run.config if own else replace(run.config, data=name)
+        if self.data_root is not None:
+            source = replace(source, data_root=self.data_root)
+        data = source.load()
         if tuple(data.event_shape) != run.event_shape:
             raise InputError(
                 f"{name} has observations of shape {list(data.event_shape)}, but the run in {self.folder} "
@@ -53,7 +58,7 @@ class Evaluate:
             unseen_groups=not own or bool(config.hold_out_groups),
             seed=config.seed,
         )
-        file = runs.METRICS if own else f"metrics-{name}.json"
+        file = runs.METRICS if own else f"metrics-{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.json"
         runs.write_json(self.folder / file, metrics)
         print(summary(metrics))
         return 0

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.evaluate import Evaluate
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.errors import InputError
@@ -23,7 +24,9 @@ DESCRIPTION = "The Multi-Level VAE: learn what the observations of a group share
 
 # One member a command; a command is a dataclass of its options with a method run().
 Command = (
-    Annotated[Train, tyro.conf.subcommand("train")] | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Datasets, tyro.conf.subcommand("datasets")]
 )
 
 

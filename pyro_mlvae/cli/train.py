@@ -14,7 +14,6 @@ from tqdm import tqdm
 from pyro_mlvae import runs
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.config import RunConfig
-from pyro_mlvae.data import load_dataset
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evaluation import evaluate, fixed_groups
@@ -30,6 +29,8 @@ class Train(RunConfig):
 
     out: Path
     """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures."""
+    download: bool = False
+    """Fetch a named data set whose files are not there."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda or cuda:N."""
     overwrite: bool = False
@@ -40,7 +41,7 @@ class Train(RunConfig):
         started = time.perf_counter()
         config = RunConfig(**{field.name: getattr(self, field.name) for field in fields(RunConfig)})
         device = find_device(self.device)
-        data = load_dataset(config.data)
+        data = config.load(download=self.download)
         config, train, test = config.split(data)
         model, guide = config.build(data.event_shape)
         if isinstance(data.x, Tensor) and data.x.is_floating_point():

@@ -1,13 +1,16 @@
-"""Data sets that are known by name."""
+"""Every data set by one word: a known name, or where one's own data lies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from pyro_mlvae.data.arrays import load_npy, load_npz
 from pyro_mlvae.data.dataset import GroupedDataset
-from pyro_mlvae.errors import unknown_name
+from pyro_mlvae.data.folders import load_folder
+from pyro_mlvae.data.named import NAMED
+from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.linear_gaussian import LinearGaussian
 
 
@@ -27,21 +30,56 @@ def load_linear_gaussian() -> GroupedDataset:
     return GroupedDataset.from_arrays(batch.x.float(), batch.group)
 
 
-DATASETS: dict[str, Callable[[], GroupedDataset]] = {
-    "digits": load_digits,
-    "linear-gaussian": load_linear_gaussian,
+EMBEDDED = {"digits": load_digits, "linear-gaussian": load_linear_gaussian}
+# What --data takes for a user's own data, and what each of them is.
+OWN = {
+    "folder:PATH": "images; the folder that holds one is its group, that folder's own the super-group",
+    "npz:PATH": "arrays x, group and optionally label in one .npz file",
+    "npy:DIR": "x.npy, group.npy and optionally label.npy, read from disk as they are needed",
 }
 
 
-def load_dataset(name: str) -> GroupedDataset:
-    """The data set of that name.
+def load_dataset(
+    name: str,
+    root: str | Path = "data",
+    *,
+    download: bool = False,
+    image_size: int | None = None,
+    grayscale: bool = False,
+    skip_bad: bool = False,
+) -> GroupedDataset:
+    """The data set of that name, or at that place.
+
+    Args:
+        name: ``digits``, ``linear-gaussian``, ``mnist``, ``fashion-mnist``, ``omniglot``, ``celeba``,
+            ``lfw``, or ``folder:PATH``, ``npz:PATH``, ``npy:DIR``.
+        root: where the files of named data sets are.
+        download: whether they may be fetched.
+        image_size: the side to which the images of a folder are resized and cropped.
+        grayscale: whether they are turned grey.
+        skip_bad: whether those that cannot be read are left out, with a warning in the log.
 
     Raises:
-        InputError: the name is not known; the sentence suggests the nearest.
+        InputError: the name is not known (the sentence suggests the nearest), or what it names is
+            missing or damaged.
 
     >>> load_dataset("digits").event_shape
     torch.Size([1, 8, 8])
     """
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
-    return DATASETS[name]()
+    kind, _, place = name.partition(":")
+    if kind == "folder" and place:
+        return load_folder(place, image_size=image_size, grayscale=grayscale, skip_bad=skip_bad)
+    if image_size is not None or grayscale or skip_bad:
+        raise InputError(
+            f"image_size, grayscale and skip_bad say how the images of folder:PATH are read, but the data "
+            f"is {name}: leave them out"
+        )
+    if kind == "npz" and place:
+        return load_npz(place)
+    if kind == "npy" and place:
+        return load_npy(place)
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    if name not in NAMED:
+        raise unknown_name("data set", name, [*EMBEDDED, *NAMED, *OWN])
+    return NAMED[name].load(root, download=download)

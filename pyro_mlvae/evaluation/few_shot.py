@@ -54,9 +54,7 @@ def log_evidence_ratio(
     """
     loc, scale = _content_of_shots(shots_loc, shots_scale)
     together = Normal(loc, (scale.square() + query_scale.square()).sqrt(), validate_args=False)
-    apart = Normal(
-        torch.zeros_like(query_loc), (1.0 + query_scale.square()).sqrt(), validate_args=False
-    )
+    apart = Normal(torch.zeros_like(query_loc), (1.0 + query_scale.square()).sqrt(), validate_args=False)
     return (together.log_prob(query_loc) - apart.log_prob(query_loc)).sum(-1)
 
 

@@ -73,9 +73,7 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers, nn.Flatten(), *dense)
 
-    def forward(
-        self, x: Float[Tensor, "observations channels height width"]
-    ) -> tuple[dist.Normal, dist.Normal]:
+    def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
         require_event_shape(x, self.event_shape)
         content, style = self.layers(x).tensor_split([2 * self.content_dim], -1)
@@ -159,7 +157,7 @@ def _stages(event_shape: torch.Size, channels: Sequence[int] | None) -> tuple[li
             f"an image of {event_shape[1]} x {event_shape[2]} is too small for {len(channels)} "
             f"convolution(s), each of which halves it: its sides must be at least {2 ** len(channels)}"
         )
-    sizes = [event_shape[1:]]
+    sizes = [torch.Size(event_shape[1:])]
     for _ in channels:
         sizes.append(torch.Size(side // 2 for side in sizes[-1]))
     return [event_shape[0], *channels], sizes

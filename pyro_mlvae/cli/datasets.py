@@ -1,0 +1,49 @@
+"""``pyro-mlvae datasets``: what can be loaded, whether it is there, and how to get it."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mlvae.data.catalogue import OWN
+from pyro_mlvae.data.named import NAMED
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """List the data sets that --data takes: size, licence, whether they are here, how to get them."""
+
+    data_root: Path = Path("data")
+    """Where the files of named data sets are looked for."""
+
+    def run(self) -> int:
+        """Print the table; returns the exit status."""
+        print(f"{'--data':15} {'observations':>12} {'groups':>7} {'shape':>9}  here  licence")
+        rows = [
+            ("digits", 1797, 10, (1, 8, 8), "yes", "CC BY 4.0 (comes with scikit-learn)"),
+            ("linear-gaussian", 2201, 200, (16,), "yes", "drawn from the solved model"),
+        ]
+        rows += [
+            (
+                info.name,
+                info.observations,
+                info.groups,
+                info.event_shape,
+                "yes" if info.present(self.data_root) else "no",
+                info.licence,
+            )
+            for info in NAMED.values()
+        ]
+        for name, observations, groups, shape, here, licence in rows:
+            sides = "x".join(map(str, shape))
+            print(f"{name:15} {observations:12,} {groups:7,} {sides:>9}  {here:4}  {licence}")
+        print(f"\nHow to get those that are not under {self.data_root} (--data-root):")
+        for info in NAMED.values():
+            if not info.present(self.data_root):
+                text = f"{info.name:15} {info.get} ({info.download_mb:,} MB)"
+                print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent=" " * 18))
+        print("\nYour own data:")
+        for name, what in OWN.items():
+            print(f"  {name:15} {what}")
+        return 0
