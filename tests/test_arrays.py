@@ -159,7 +159,7 @@ def test_a_path_that_is_not_there_is_refused_with_the_other_kind_where_it_is_one
         load_npz(tmp_path / "nowhere.npz")
     with pytest.raises(InputError, match="npy:DIR reads a folder"):
         load_npz(tmp_path)
-    with pytest.raises(InputError, match="there is no folder .*nowhere of npy files"):
+    with pytest.raises(InputError, match=r"there is no folder .*nowhere of npy files"):
         load_npy(tmp_path / "nowhere")
     with pytest.raises(InputError, match="npz:PATH reads an npz file"):
         load_npy(as_npz(tmp_path, {"x": X, "group": GROUP}))
@@ -247,7 +247,7 @@ def test_arrays_larger_than_memory_are_referred_to_npy_files(tmp_path, monkeypat
         raise MemoryError
 
     monkeypatch.setattr(np, "load", fail)
-    with pytest.raises(InputError, match="larger than memory.* npy:DIR"):
+    with pytest.raises(InputError, match=r"larger than memory.* npy:DIR"):
         load_npz(path)
 
 

@@ -1,4 +1,4 @@
-"""A folder of images becomes groups, super-groups and pixels; what is wrong with one is said in a sentence."""
+"""A folder of images becomes groups and pixels; what is wrong with one is said in a sentence."""
 
 import logging
 import struct
@@ -260,7 +260,7 @@ def test_bad_files_are_skipped_on_request_and_counted_in_the_log(tmp_path, caplo
 def test_where_all_are_bad_there_is_nothing_to_skip_to(tmp_path):
     for name in ("1.png", "2.png"):
         truncate(tmp_path / "a" / name)
-    with pytest.raises(InputError, match="2 of the 2 images .* fewer than two are left"):
+    with pytest.raises(InputError, match=r"2 of the 2 images .* fewer than two are left"):
         load_folder(tmp_path, skip_bad=True)
 
 

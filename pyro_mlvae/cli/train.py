@@ -48,9 +48,7 @@ class Train(RunConfig):
             model.likelihood.check(data.x)
         folder = runs.prepare_run_folder(self.out, overwrite=self.overwrite)
         runs.save_config(folder, config, data.event_shape)
-        with tqdm(
-            total=config.epochs, unit="epoch", desc=f"training on {config.data}", mininterval=0.5
-        ) as bar:
+        with tqdm(total=config.epochs, unit="epoch", desc="training", mininterval=0.5) as bar:
 
             def show(record: EpochRecord) -> None:
                 bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")

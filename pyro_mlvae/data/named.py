@@ -199,7 +199,7 @@ def load_celeba(root: str | Path, *, download: bool = False) -> GroupedDataset:
     if download:
         if not info.present(root) and importlib.util.find_spec("gdown") is None:
             raise InputError(
-                "--download of CelebA needs the package gdown, which is not installed: run pip install gdown"
+                "--download of CelebA needs the package gdown, which is missing: run pip install gdown"
             )
         _download(info, root, lambda: CelebA(root, split="all", download=True))
     _require(info, root)
@@ -310,7 +310,7 @@ def _load_idx(name: str, folder: str, at: str | Path, download: bool) -> tuple[T
             f"the files in {files[0].parent} are those of {owner}: load them with --data {owner}"
         )
     for file, x, y in ((files[0], train_x, train_y), (files[2], test_x, test_y)):
-        if x.shape != (len(y), 28, 28) or not len(y) or y.max() > 9:
+        if x.shape != (len(y), 28, 28) or y.max() > 9:
             raise InputError(_damaged(info, file, "its pictures and their labels do not match"))
     images, labels = torch.cat([train_x, test_x]).unsqueeze(1), torch.cat([train_y, test_y])
     return images, labels, torch.arange(len(labels)) >= len(train_y)

@@ -39,7 +39,7 @@ def training_curves(history: History, units: str = "nats") -> Figure:
             )
         # The first epochs start so far below that they would flatten all the others.
         settled = [term[name] for name in names for term in terms[len(terms) // 20 :]]
-        if settled and names != sites:
+        if names != sites and len(set(settled)) > 1:
             margin = 0.1 * (max(settled) - min(settled))
             axes.set_ylim(min(settled) - margin, max(settled) + margin)
         tidy(axes).set(title=title, xlabel="epoch", ylabel=f"{units} per observation")

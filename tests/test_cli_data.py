@@ -1,0 +1,91 @@
+"""Data on the command line: folders, arrays, held-out groups, and sentences where they are not right."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pyro_mlvae.cli.main import run
+
+SMALL = ["--epochs", "1", "--hidden", "16", "--device", "cpu"]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two alphabets of three characters, of each four drawings of a size of their own."""
+    generator = np.random.default_rng(0)
+    for alphabet in ("Greek", "Korean"):
+        for character in range(3):
+            folder = tmp_path / "pictures" / alphabet / f"character{character}"
+            folder.mkdir(parents=True)
+            for i in range(4):
+                pixels = generator.integers(0, 256, (20 + i, 24), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def test_an_alphabet_is_held_out_of_a_folder_of_drawings(pictures, tmp_path, capsys):
+    out = tmp_path / "run"
+    data = ["--data", f"folder:{pictures}", "--image-size", "16", "--hold-out-groups", "Korean"]
+    assert run(["train", "--out", str(out), *data, *SMALL]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["split"] == "unseen groups"
+    assert metrics["unseen"]["groups"] == metrics["unseen"]["ways"] == 3
+    assert metrics["elbo"]["observations"] == 12
+    assert metrics["unseen"]["shots"]["5"] is None  # four drawings have no five shots and a query
+    config = json.loads((out / "config.json").read_text())
+    assert config["hold_out_groups"] == ["Korean"]
+    assert config["image_size"] == 16
+    assert "3-way 1-shot" in capsys.readouterr().out
+    assert run(["evaluate", str(out)]) == 0
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_arrays_in_a_file_or_mapped_from_disk_train(kind, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
+    group = np.arange(60) % 4
+    if kind == "npz":
+        np.savez(tmp_path / "data.npz", x=x, group=group)
+        data = f"npz:{tmp_path / 'data.npz'}"
+    else:
+        np.save(tmp_path / "x.npy", x)
+        np.save(tmp_path / "group.npy", group)
+        data = f"npy:{tmp_path}"
+    assert run(["train", "--out", str(tmp_path / "run"), "--data", data, *SMALL]) == 0
+    assert (tmp_path / "run" / "figures" / "swap.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--data", "folder:PICTURES"], "--image-size"),
+        (["--data", "folder:PICTURES/none", "--image-size", "16"], "none"),
+        (["--data", "folder:PICTURES", "--image-size", "16", "--hold-out-groups", "Corean"], "Korean"),
+        (
+            ["--data", "folder:PICTURES", "--image-size", "16", "--hold-out-groups", "Greek", "Korean"],
+            "not all",
+        ),
+        (["--data", "digits", "--image-size", "16"], "leave them out"),
+        (["--data", "npz:PICTURES/data.npz"], "data.npz"),
+        (["--data", "mnist", "--data-root", "PICTURES"], "--download"),
+        (["--data", "mnits"], "did you mean 'mnist'"),
+    ],
+)
+def test_data_that_is_not_right_ends_with_one_sentence(options, sentence, pictures, tmp_path, capsys):
+    options = [option.replace("PICTURES", str(pictures)) for option in options]
+    assert run(["train", "--out", str(tmp_path / "run"), *options]) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err.splitlines()[-1]
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_table_of_data_sets_says_what_is_here_and_how_to_get_the_rest(tmp_path, capsys):
+    assert run(["datasets", "--data-root", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for name in ("digits", "mnist", "fashion-mnist", "omniglot", "celeba", "lfw", "folder:PATH", "npy:DIR"):
+        assert name in out
+    assert "70,000" in out
+    assert "--download" in out
+    assert "MIT" in out
