@@ -101,9 +101,7 @@ def mapped(folder: str) -> None:
 
     in_memory = run(Same())  # type: ignore[arg-type]
     print(f"RssAnon while training on {len(data):,} observations on disk: {resident:.0f} MB")
-    print(
-        f"{on_disk:.2f} ms a step, {in_memory:.2f} ms with the batch held in memory: {on_disk / in_memory:.2f}x"
-    )
+    print(f"{on_disk:.2f} ms a step from disk, {in_memory:.2f} ms from memory: {on_disk / in_memory:.2f}x")
 
 
 def make_mapped(path: Path) -> None:
