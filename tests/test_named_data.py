@@ -25,7 +25,8 @@ from torchvision.datasets import omniglot as omniglot_module
 from torchvision.datasets import utils
 
 from pyro_mlvae import InputError
-from pyro_mlvae.data import idx, named
+from pyro_mlvae.data import named
+from pyro_mlvae.data.idx import _OWNERS
 from pyro_mlvae.data.named import NAMED
 
 TRAIN, TEST = 30, 10
@@ -184,7 +185,7 @@ def test_bare_files_of_the_other_data_set_are_recognised(tmp_path, monkeypatch):
     # Both call their files by the same names.
     write_idx(tmp_path / "root")
     digest = hashlib.sha256(bytes(np.arange(TEST, dtype=np.uint8) % 10)).hexdigest()
-    monkeypatch.setitem(idx._OWNERS, digest, "fashion-mnist")
+    monkeypatch.setitem(_OWNERS, digest, "fashion-mnist")
     assert len(NAMED["fashion-mnist"].load(tmp_path / "root")) == TRAIN + TEST
     with pytest.raises(InputError, match="are those of fashion-mnist: load them with --data fashion-mnist"):
         NAMED["mnist"].load(tmp_path / "root")
