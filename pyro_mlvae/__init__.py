@@ -20,7 +20,14 @@ from pyro_mlvae.likelihoods import (
 )
 from pyro_mlvae.linear_gaussian import LinearGaussian
 from pyro_mlvae.models import MLVAE, LinearGaussianModel
-from pyro_mlvae.networks import ConvDecoder, ConvEncoder, LinearEncoder, MLPDecoder, MLPEncoder
+from pyro_mlvae.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    LinearEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    StyleGivenContent,
+)
 from pyro_mlvae.normals import product_of_normals
 from pyro_mlvae.training import DivergedError, ElboTerms, EpochRecord, History, elbo_terms, fit
 
@@ -53,6 +60,7 @@ __all__ = [
     "NormalLikelihood",
     "ObservationSampler",
     "ProductOfNormals",
+    "StyleGivenContent",
     "elbo_terms",
     "fit",
     "load_dataset",

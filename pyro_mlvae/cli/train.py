@@ -57,7 +57,7 @@ class Train(RunConfig):
             history = fit(
                 model,
                 guide,
-                config.make_sampler(train),
+                config.make_sampler(train.to(device)),
                 epochs=config.epochs,
                 estimator=make_estimator(config.elbo, config.num_particles),
                 optimizer=Adam({"lr": config.learning_rate}),

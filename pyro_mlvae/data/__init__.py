@@ -1,11 +1,13 @@
 """Grouped data: data sets, samplers, and the random choices inside groups."""
 
+from pyro_mlvae.data.augment import AffineJitter
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import regroup
 from pyro_mlvae.data.samplers import GroupSampler, ObservationSampler, ReadAhead, Sampler
 
 __all__ = [
+    "AffineJitter",
     "GroupSampler",
     "GroupedDataset",
     "ObservationSampler",

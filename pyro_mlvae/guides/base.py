@@ -21,15 +21,17 @@ class GroupedGuide(PyroModule):
     Args:
         encoder: from ``x [N, *event_shape]`` to ``(content, style)``, the Normals that single
             observations give, of batch shapes ``[N, content]`` and ``[N, style]``.
+        style_given_content: makes it q(S_i | x_i, C_G), such as :class:`StyleGivenContent`: from the
+            encoder's Normal and ``content [..., N, content]`` to the Normal of style.
 
-    A subclass defines :meth:`aggregate`. One whose style depends on content as well,
-    q(S_i | x_i, C_G), overrides :meth:`style_posterior`.
+    A subclass defines :meth:`aggregate`.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, *, style_given_content: nn.Module | None = None) -> None:
         # The name keeps the guide's parameters apart from the model's in Pyro's parameter store.
         super().__init__(name="guide")
         self.encoder = encoder
+        self.style_given_content = style_given_content
 
     def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """From the Normals of single observations to one Normal a group.
@@ -46,13 +48,13 @@ class GroupedGuide(PyroModule):
     def style_posterior(
         self, style: dist.Normal, content: Float[Tensor, "*particles observations content"]
     ) -> dist.Normal:
-        """q(S_i | x_i, C_G), batch shape ``[..., N, style]``; by default content plays no part.
+        """q(S_i | x_i, C_G), batch shape ``[..., N, style]``; without a network for it, q(S_i | x_i).
 
         Args:
             style: what the encoder says of each observation's style.
             content: the content of each observation's group.
         """
-        return style
+        return style if self.style_given_content is None else self.style_given_content(style, content)
 
     def content_posterior(self, batch: GroupedBatch) -> dist.Normal:
         """q(C_G | X_G), batch shape ``[num_groups, content]``."""

@@ -21,6 +21,7 @@ class ProductOfNormals(GroupedGuide):
         encoder: from x to the Normals of content and of style, one of each an observation.
         prior_expert: whether the prior N(0, I) takes part in every product, as one more expert. The
             paper's product has none; the exact posterior of a group has one.
+        style_given_content: makes style depend on content, see :class:`GroupedGuide`.
 
     Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 
@@ -33,8 +34,14 @@ class ProductOfNormals(GroupedGuide):
 
     _origin: Tensor
 
-    def __init__(self, encoder: nn.Module, *, prior_expert: bool = False) -> None:
-        super().__init__(encoder)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        prior_expert: bool = False,
+        style_given_content: nn.Module | None = None,
+    ) -> None:
+        super().__init__(encoder, style_given_content=style_given_content)
         self.prior_expert = prior_expert
         self.register_buffer("_origin", torch.zeros(()), persistent=False)
 

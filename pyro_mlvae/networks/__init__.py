@@ -1,7 +1,8 @@
 """Networks: encoders return the Normals of content and style, decoders the parameters of x."""
 
+from pyro_mlvae.networks.conditional import StyleGivenContent
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_mlvae.networks.linear import LinearEncoder
 from pyro_mlvae.networks.mlp import MLPDecoder, MLPEncoder
 
-__all__ = ["ConvDecoder", "ConvEncoder", "LinearEncoder", "MLPDecoder", "MLPEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "LinearEncoder", "MLPDecoder", "MLPEncoder", "StyleGivenContent"]
