@@ -109,6 +109,17 @@ def test_no_activation_stands_behind_the_last_layer():
     assert isinstance(decoder().layers[-1], nn.ConvTranspose2d)
 
 
+@pytest.mark.parametrize("event_shape", [(1, 28, 28), (3, 64, 64), (1, 105, 105)], ids=str)
+def test_a_fresh_network_neither_shrinks_nor_swells_what_passes_through(event_shape):
+    # Weights that shrink it leave latents that hardly depend on x, and training long in finding it out.
+    x = torch.randn(64, *event_shape)
+    content, _ = encoder(event_shape, content_dim=20, channels=None, hidden=(256,))(x)
+    assert 0.5 < content.loc.std() < 2.0
+    net = decoder(event_shape, content_dim=20, channels=None, hidden=(256,))
+    (made,) = net(torch.randn(64, 20), torch.randn(64, 2))
+    assert 0.5 < made.std() < 2.0
+
+
 def test_observations_are_encoded_one_by_one():
     net, x = encoder(), torch.rand(9, 1, 13, 10)
     for together, alone in zip(net(x), net(x[4:5]), strict=True):

@@ -178,6 +178,7 @@ def test_the_terms_add_up_to_the_objective(estimator, particles):
             assert objective != pytest.approx(terms.elbo, abs=1e-5)
 
 
+@pytest.mark.parametrize("how", ["asked for", "the modules'"])
 def test_training_is_in_the_dtype_asked_for_or_else_the_modules(how):
     model, guide = make_pair()
     seen, options = set(), {"dtype": torch.float64}

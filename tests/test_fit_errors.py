@@ -84,7 +84,6 @@ def interrupt(*args):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("how", ["asked for", "the modules'"])
 def test_ctrl_c_in_the_callback_keeps_the_epochs_so_far():
     history = fit_small(epochs=5, callback=lambda record: record.epoch == 2 and interrupt())
     assert history.interrupted

@@ -13,7 +13,7 @@ from pyro_mlvae import runs
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.evaluation import evaluate
+from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Evaluate:
             run.model.to(device),
             run.guide.to(device),
             untrained.to(device),
-            train,
-            test,
+            train.sample(MOST_PROBED, seed=config.seed),
+            test.sample(MOST_MEASURED, seed=config.seed),
             data_name=name,
             unseen_groups=not own or bool(config.hold_out_groups),
             seed=config.seed,

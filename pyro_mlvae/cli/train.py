@@ -16,11 +16,12 @@ from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.config import RunConfig
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.estimators import make_estimator
-from pyro_mlvae.evaluation import evaluate, fixed_groups
+from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
 from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.training import EpochRecord, fit
 
 INTERRUPTED = 130
+MOST_VALIDATED = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Train(RunConfig):
         device = find_device(self.device)
         data = config.load(download=self.download)
         config, train, test = config.split(data)
+        measured = test.sample(MOST_MEASURED, seed=config.seed)
         model, guide = config.build(data.event_shape)
         if isinstance(data.x, Tensor) and data.x.is_floating_point():
             model.likelihood.check(data.x)
@@ -61,7 +63,7 @@ class Train(RunConfig):
                 epochs=config.epochs,
                 estimator=make_estimator(config.elbo, config.num_particles),
                 optimizer=Adam({"lr": config.learning_rate}),
-                validation=fixed_groups(test, seed=config.seed),
+                validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
                 validate_every=max(1, config.epochs // 50),
                 device=device,
                 seed=config.seed,
@@ -80,15 +82,15 @@ class Train(RunConfig):
             model,
             guide,
             untrained.to(device),
-            train,
-            test,
+            train.sample(MOST_PROBED, seed=config.seed),
+            measured,
             data_name=config.data,
             unseen_groups=bool(config.hold_out_groups),
             seed=config.seed,
         )
         runs.write_json(folder / runs.METRICS, metrics)
         print("drawing", file=sys.stderr)
-        draw_run(folder / runs.FIGURES, model, guide, test, history, metrics)
+        draw_run(folder / runs.FIGURES, model, guide, measured, history, metrics)
         print(summary(metrics))
         total = time.perf_counter() - started
         print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {folder / runs.FIGURES}")

@@ -139,6 +139,13 @@ class GroupedDataset:
             held_out=None if self.held_out is None else self.held_out[index],
         )
 
+    def sample(self, most: int, *, seed: int = 0) -> GroupedDataset:
+        """At most ``most`` of the observations, chosen at random: all of them where there are no more."""
+        if len(self) <= most:
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.subset(order[:most].sort().values)
+
     def batch(self, index: Tensor | None = None, group: Tensor | None = None) -> GroupedBatch:
         """The observations at ``index`` (all by default) as a batch, where the data is.
 

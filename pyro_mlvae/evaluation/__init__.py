@@ -2,11 +2,13 @@
 
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy, verification_auc
-from pyro_mlvae.evaluation.metrics import evaluate
+from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
 from pyro_mlvae.evaluation.probe import Probe, evidence_metrics, probe_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 
 __all__ = [
+    "MOST_MEASURED",
+    "MOST_PROBED",
     "Probe",
     "elbo_metrics",
     "evaluate",

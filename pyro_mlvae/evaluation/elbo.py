@@ -9,7 +9,10 @@ import torch
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import GroupedDataset, regroup
+from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.training import ElboTerms, elbo_terms
+
+GROUPS_AT_ONCE = 100
 
 
 def fixed_groups(data: GroupedDataset, observations_per_group: int = 10, *, seed: int = 0) -> GroupedBatch:
@@ -52,8 +55,16 @@ def elbo_metrics(
         Nats (pseudo-nats where the likelihood is no density): ``per_group`` for a group, all the
         others for an observation.
     """
-    batch = fixed_groups(data, observations_per_group, seed=seed).to(device)
-    terms: ElboTerms = elbo_terms(model, guide, batch, num_particles=num_particles, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    index, group = regroup(data.group, observations_per_group, generator)
+    order = torch.argsort(group, stable=True)
+    terms = ElboTerms()
+    # A number of whole groups at a time, so that memory does not grow with the data.
+    ends = torch.searchsorted(group[order], torch.arange(0, int(group.max()) + 1, GROUPS_AT_ONCE))
+    for number, part in enumerate(order.tensor_split(ends[1:])):
+        batch = data.batch(index[part], group[part]).to(device)
+        draws = {"num_particles": num_particles, "seed": mixed_seed(seed, number)}
+        terms = terms + elbo_terms(model, guide, batch, **draws)
     per_observation = terms.per_observation()
     return {
         "per_observation": per_observation.pop("elbo"),

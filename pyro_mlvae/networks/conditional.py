@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import require_positive
-from pyro_mlvae.networks.mlp import _layers, normal_from_parameters
+from pyro_mlvae.networks.mlp import dense_layers, normal_from_parameters
 
 
 class StyleGivenContent(nn.Module):
@@ -40,7 +40,7 @@ class StyleGivenContent(nn.Module):
     ) -> None:
         super().__init__()
         require_positive(content_dim=content_dim, style_dim=style_dim)
-        self.layers = _layers([2 * style_dim + content_dim, *hidden, 2 * style_dim], activation)
+        self.layers = dense_layers([2 * style_dim + content_dim, *hidden, 2 * style_dim], activation)
 
     def forward(
         self, style: dist.Normal, content: Float[Tensor, "*particles observations content"]

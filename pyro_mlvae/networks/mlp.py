@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
-from pyro_mlvae.networks.shapes import require_event_shape
+from pyro_mlvae.networks.shapes import join_latents, require_event_shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -60,7 +60,7 @@ class MLPEncoder(nn.Module):
         self.event_shape = torch.Size(event_shape)
         self.content_dim = content_dim
         widths = [self.event_shape.numel(), *hidden, 2 * (content_dim + style_dim)]
-        self.layers = _layers(widths, activation)
+        self.layers = dense_layers(widths, activation)
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
@@ -101,24 +101,19 @@ class MLPDecoder(nn.Module):
         self.outputs = outputs
         self.dims = (content_dim, style_dim)
         widths = [content_dim + style_dim, *reversed(hidden), outputs * math.prod(self.event_shape)]
-        self.layers = _layers(widths, activation)
+        self.layers = dense_layers(widths, activation)
 
     def forward(
         self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
     ) -> tuple[Tensor, ...]:
         """``outputs`` tensors, each ``[*batch, *event_shape]``; leading dimensions broadcast."""
-        if (content.shape[-1], style.shape[-1]) != self.dims:
-            raise InputError(
-                f"content and style must have {self.dims[0]} and {self.dims[1]} dimensions, which this "
-                f"decoder was made for, got {content.shape[-1]} and {style.shape[-1]}"
-            )
-        batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
-        latents = torch.cat([content.expand(*batch, -1), style.expand(*batch, -1)], -1)
+        latents = join_latents(content, style, self.dims)
         parameters = self.layers(latents).tensor_split(self.outputs, -1)
         return tuple(p.unflatten(-1, self.event_shape) for p in parameters)
 
 
-def _layers(widths: Sequence[int], activation: str) -> nn.Sequential:
+def dense_layers(widths: Sequence[int], activation: str) -> nn.Sequential:
+    """Linear layers of those widths, inputs and outputs included, with the activation between them."""
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     if len(widths) < 3:

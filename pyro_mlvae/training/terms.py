@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,8 +96,9 @@ def elbo_terms(
         pyro.get_param_store().scope(),
     ):
         torch.manual_seed(seed)
-        pairs = [get_importance_trace("flat", 1, model, guide, (batch,), {}) for _ in range(num_particles)]
-    return _mean_terms(pairs, batch, _divergence).floats()
+        # One at a time: a trace of a large batch is large.
+        pairs = (get_importance_trace("flat", 1, model, guide, (batch,), {}) for _ in range(num_particles))
+        return _mean_terms(pairs, num_particles, batch, _divergence).floats()
 
 
 class TermRecorder:
@@ -132,23 +133,24 @@ class TermRecorder:
         pairs = list(zip(self._traces["model"], self._traces["guide"], strict=True))
         self._traces = {"model": [], "guide": []}
         with torch.no_grad():
-            return _mean_terms(pairs, batch, _drawn_divergence)
+            return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
 
 
 def _mean_terms(
-    pairs: Sequence[tuple[Trace, Trace]],
+    pairs: Iterable[tuple[Trace, Trace]],
+    count: int,
     batch: GroupedBatch,
     divergence: Callable[[Any, Any], Tensor],
 ) -> ElboTerms:
-    """The terms of pairs of a model's and a guide's trace, averaged over the pairs."""
+    """The terms of ``count`` pairs of a model's and a guide's trace, averaged over the pairs."""
     reconstruction: Any = 0.0
     kl: dict[str, Any] = {}
     for model_trace, guide_trace in pairs:
         for name, site in _sample_sites(model_trace):
             if site["is_observed"]:
-                reconstruction = reconstruction + _log_prob(site) / len(pairs)
+                reconstruction = reconstruction + _log_prob(site) / count
             elif name in guide_trace.nodes:
-                term = divergence(guide_trace.nodes[name], site) / len(pairs)
+                term = divergence(guide_trace.nodes[name], site) / count
                 kl[name] = kl.get(name, 0.0) + term
     return ElboTerms(reconstruction, kl, len(batch), batch.num_groups)
 
