@@ -103,7 +103,7 @@ def fit(
     place = _like_parameters(guide, model)
     if validation is not None:
         validation = validation.to(**place)
-    step = Step(model, guide, estimator or Trace_ELBO(max_plate_nesting=1), clip_norm)
+    step = Step(model, guide, estimator or Trace_ELBO(), clip_norm)
     optimizer = optimizer or Adam({"lr": 1e-3})
     svi = SVI(step.model, step.guide, optimizer, loss=step.loss, loss_and_grads=step.loss_and_grads)
     history = History()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +98,9 @@ def elbo_terms(
     ):
         torch.manual_seed(seed)
         # One at a time: a trace of a large batch is large.
-        pairs = (get_importance_trace("flat", 1, model, guide, (batch,), {}) for _ in range(num_particles))
+        pairs = (
+            get_importance_trace("flat", math.inf, model, guide, (batch,), {}) for _ in range(num_particles)
+        )
         return _mean_terms(pairs, num_particles, batch, _divergence).floats()
 
 
