@@ -23,7 +23,7 @@ from pyro_mlvae import (
     ProductOfNormals,
     fit,
 )
-from pyro_mlvae.data import ReadAhead, load_dataset
+from pyro_mlvae.data import Sampler, ahead_if_spare, load_dataset
 
 OBSERVATIONS, GROUPS = 1_000_000, 50_000
 
@@ -79,7 +79,7 @@ def mapped(folder: str) -> None:
     pair = paper_pair(data.event_shape)
     steps = 300
 
-    def run(sampler: GroupSampler | ReadAhead) -> float:
+    def run(sampler: Sampler) -> float:
         class Some:
             def epoch(self, number: int):
                 for _, batch in zip(range(steps), sampler.epoch(number), strict=False):
@@ -90,7 +90,7 @@ def mapped(folder: str) -> None:
         fit(*pair, Some(), epochs=1)
         return statistics.median(np.diff(marks)) * 1e3
 
-    on_disk = run(ReadAhead(GroupSampler(data, 16, 16)))
+    on_disk = run(ahead_if_spare(GroupSampler(data, 16, 16)))
     resident = rss_anon_mb()
     first = next(GroupSampler(data, 16, 16).epoch(0))
 

@@ -12,8 +12,8 @@ from pyro_mlvae.data import (
     GroupedDataset,
     GroupSampler,
     ObservationSampler,
-    ReadAhead,
     Sampler,
+    ahead_if_spare,
     load_dataset,
 )
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
@@ -161,7 +161,7 @@ class RunConfig:
         return MODELS[self.model](decoder, likelihood, *dims), GUIDES[self.guide](encoder)
 
     def make_sampler(self, data: GroupedDataset) -> Sampler:
-        """The sampler of training minibatches; it reads ahead where the data is on disk."""
+        """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""
         mean_size = len(data) / int((data.sizes > 0).sum())
         large = mean_size > 4 * self.observations_per_group
         sampler: Sampler
@@ -170,4 +170,4 @@ class RunConfig:
             sampler = ObservationSampler(data, together, seed=self.seed)
         else:
             sampler = GroupSampler(data, self.groups_per_batch, self.observations_per_group, seed=self.seed)
-        return ReadAhead(sampler) if data.on_disk else sampler
+        return ahead_if_spare(sampler) if data.on_disk else sampler

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyro_mlvae import GroupedDataset, GroupSampler, InputError
-from pyro_mlvae.data import ReadAhead
+from pyro_mlvae.data import ReadAhead, ahead_if_spare
 
 DATA = GroupedDataset.from_arrays(torch.arange(60.0)[:, None], torch.arange(60) % 11)
 
@@ -38,6 +38,15 @@ def test_an_epoch_that_is_left_early_leaves_no_thread():
     next(batches)
     batches.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("threads", "reads_ahead"), [(1, True), (4, False)])
+def test_it_reads_ahead_only_where_a_core_is_left_for_it(monkeypatch, threads, reads_ahead):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    sampler = GroupSampler(DATA, 1)
+    assert isinstance(ahead_if_spare(sampler), ReadAhead) == reads_ahead
 
 
 def test_depth_is_positive():

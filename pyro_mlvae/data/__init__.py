@@ -4,7 +4,13 @@ from pyro_mlvae.data.augment import AffineJitter
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import regroup
-from pyro_mlvae.data.samplers import GroupSampler, ObservationSampler, ReadAhead, Sampler
+from pyro_mlvae.data.samplers import (
+    GroupSampler,
+    ObservationSampler,
+    ReadAhead,
+    Sampler,
+    ahead_if_spare,
+)
 
 __all__ = [
     "AffineJitter",
@@ -13,6 +19,7 @@ __all__ = [
     "ObservationSampler",
     "ReadAhead",
     "Sampler",
+    "ahead_if_spare",
     "load_dataset",
     "regroup",
 ]

@@ -238,8 +238,14 @@ class GroupedDataset:
 
 
 def _as_observations(x: Any) -> Tensor | MappedRows:
-    if isinstance(x, np.memmap) and x.ndim > 1 and len(x) and (x.dtype == np.uint8 or x.dtype.kind == "f"):
-        mapped = MappedRows(x, torch.arange(len(x)))
+    if (
+        isinstance(x, np.memmap)
+        and x.ndim > 1
+        and len(x)
+        and x.dtype.isnative
+        and (x.dtype == np.uint8 or x.dtype.kind == "f")
+    ):
+        mapped = MappedRows.share(x)
         if x.dtype != np.uint8:
             for chunk in mapped.chunks():
                 check_observations(chunk)
