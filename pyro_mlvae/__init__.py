@@ -5,7 +5,13 @@ its *style*. Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 """
 
 from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.data import GroupedDataset, GroupSampler, ObservationSampler, load_dataset
+from pyro_mlvae.data import (
+    GroupedDataset,
+    GroupSampler,
+    ObservationSampler,
+    from_torchvision,
+    load_dataset,
+)
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evidence import Evidence
@@ -63,6 +69,7 @@ __all__ = [
     "StyleGivenContent",
     "elbo_terms",
     "fit",
+    "from_torchvision",
     "load_dataset",
     "make_estimator",
     "make_likelihood",

@@ -11,6 +11,7 @@ from pyro_mlvae.data.samplers import (
     Sampler,
     ahead_if_spare,
 )
+from pyro_mlvae.data.torchvision import from_torchvision
 
 __all__ = [
     "AffineJitter",
@@ -20,6 +21,7 @@ __all__ = [
     "ReadAhead",
     "Sampler",
     "ahead_if_spare",
+    "from_torchvision",
     "load_dataset",
     "regroup",
 ]
