@@ -49,8 +49,8 @@ def encode(guide: GroupedGuide, x: GroupedDataset | Tensor, *, batch_size: int =
     read = x.observations if isinstance(x, GroupedDataset) else x.__getitem__
     for start in range(0, len(x), batch_size):
         chunk = read(slice(start, start + batch_size)).to(device)
-        expert, _ = guide.encoder(chunk)
-        parts.append((expert, *guide.codes(chunk)))
+        expert, style = guide.encoder(chunk)
+        parts.append((expert, *guide.codes_from(chunk, expert, style)))
     return Codes(*(_concatenate(normals) for normals in zip(*parts, strict=True)))
 
 

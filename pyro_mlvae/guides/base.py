@@ -67,7 +67,12 @@ class GroupedGuide(PyroModule):
         Where style depends on content, content is the loc of q(C | x_i): that of the observation's
         group would carry into style what the other observations say.
         """
-        content, style = self.encoder(x)
+        return self.codes_from(x, *self.encoder(x))
+
+    def codes_from(
+        self, x: Float[Tensor, "observations ..."], content: dist.Normal, style: dist.Normal
+    ) -> tuple[dist.Normal, dist.Normal]:
+        """:meth:`codes`, from what the encoder has already said of ``x``."""
         n = len(x)
         alone = GroupedBatch.trusted(x, torch.arange(n, device=x.device), n)
         content = self.aggregate(content, alone)
