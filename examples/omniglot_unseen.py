@@ -86,6 +86,10 @@ metrics = unseen_metrics(guide, build()[1], test, episodes=2000)
 if metrics is not None:
     print(f"\n{metrics['ways']}-way accuracy on unseen characters, by the number of shots:")
     for name in ("shots", "untrained", "pixels"):
-        found = {k: score and round(score["accuracy"], 3) for k, score in metrics[name].items()}
+        found = {
+            k: score and round(score["accuracy"], 3)
+            for k, score in metrics[name].items()
+            if k in metrics["shots"]
+        }
         print(f"  {name}: {found}")
 save_figure(swap_figure(model, guide, test), Path("swap.png"))

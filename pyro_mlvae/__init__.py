@@ -15,7 +15,7 @@ from pyro_mlvae.data import (
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evidence import Evidence
-from pyro_mlvae.guides import GroupedGuide, LinearGaussianGuide, ProductOfNormals
+from pyro_mlvae.guides import GroupedGuide, LinearGaussianGuide, ProductOfNormals, VAEGuide
 from pyro_mlvae.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -25,7 +25,7 @@ from pyro_mlvae.likelihoods import (
     make_likelihood,
 )
 from pyro_mlvae.linear_gaussian import LinearGaussian
-from pyro_mlvae.models import MLVAE, LinearGaussianModel
+from pyro_mlvae.models import MLVAE, VAE, LinearGaussianModel
 from pyro_mlvae.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -41,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MLVAE",
+    "VAE",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "ConvDecoder",
@@ -67,6 +68,7 @@ __all__ = [
     "ObservationSampler",
     "ProductOfNormals",
     "StyleGivenContent",
+    "VAEGuide",
     "elbo_terms",
     "fit",
     "from_torchvision",

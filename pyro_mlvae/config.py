@@ -18,13 +18,20 @@ from pyro_mlvae.data import (
 )
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS
-from pyro_mlvae.guides import GroupedGuide, ProductOfNormals
+from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
 from pyro_mlvae.likelihoods import make_likelihood
-from pyro_mlvae.models import MLVAE
+from pyro_mlvae.models import MLVAE, VAE
 from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
-MODELS: dict[str, Callable[..., MLVAE]] = {"mlvae": MLVAE}
-GUIDES: dict[str, Callable[..., GroupedGuide]] = {"product-of-normals": ProductOfNormals}
+# Every model with the guide that goes with it.
+MODELS: dict[str, tuple[Callable[..., MLVAE], str]] = {
+    "mlvae": (MLVAE, "product-of-normals"),
+    "vae": (VAE, "vae"),
+}
+GUIDES: dict[str, Callable[..., GroupedGuide]] = {
+    "product-of-normals": ProductOfNormals,
+    "vae": VAEGuide,
+}
 SAMPLERS = ("auto", "groups", "observations")
 # Encoder, decoder, and the widths of their hidden layers unless others are named.
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]] = {
@@ -59,9 +66,9 @@ class RunConfig:
     skip_bad: bool = False
     """Leave out the images of folder:PATH that cannot be read, and say so."""
     model: str = "mlvae"
-    """The generative model: mlvae."""
-    guide: str = "product-of-normals"
-    """The guide: product-of-normals."""
+    """The generative model: mlvae, or vae, the baseline that knows nothing of groups."""
+    guide: str = "auto"
+    """The guide: product-of-normals, vae, or auto: the one that goes with the model."""
     likelihood: str = "normal"
     """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
     content_dim: int = 16
@@ -109,13 +116,18 @@ class RunConfig:
         )
         for what, name, known in (
             ("model", self.model, MODELS),
-            ("guide", self.guide, GUIDES),
+            ("guide", self.guide, ["auto", *GUIDES]),
             ("ELBO estimator", self.elbo, ESTIMATORS),
             ("sampler", self.sampler, SAMPLERS),
             ("network", self.network, ["auto", *NETWORKS]),
         ):
             if name not in known:
                 raise unknown_name(what, name, known)
+        own = MODELS[self.model][1]
+        if self.guide not in ("auto", own):
+            raise InputError(
+                f"the model {self.model!r} goes with the guide {own!r}, got {self.guide!r}: leave guide out"
+            )
         make_likelihood(self.likelihood)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
@@ -158,7 +170,9 @@ class RunConfig:
             torch.manual_seed(self.seed)
             decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
             encoder = make_encoder(event_shape, *dims, hidden=hidden)
-        return MODELS[self.model](decoder, likelihood, *dims), GUIDES[self.guide](encoder)
+        make_model, own_guide = MODELS[self.model]
+        make_guide = GUIDES[own_guide if self.guide == "auto" else self.guide]
+        return make_model(decoder, likelihood, *dims), make_guide(encoder)
 
     def make_sampler(self, data: GroupedDataset) -> Sampler:
         """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""

@@ -25,6 +25,8 @@ from pyro_mlvae.models import MLVAE
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"
 FIGURES = "figures"
+# A run folder inside the run folder: the plain VAE that the run is compared with.
+VAE = "vae"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
                     f"--out {path} already holds a run: name another folder, or replace that run with "
                     f"--overwrite"
                 )
-            known = [path / name for name in (METRICS, HISTORY, WEIGHTS, CONFIG)]
+            own = (METRICS, HISTORY, WEIGHTS, CONFIG)
+            known = [folder / name for folder in (path / VAE, path) for name in own]
             for old in [*known, *(path / FIGURES).glob("*.png")]:
                 old.unlink(missing_ok=True)
         with write_atomically(path / CONFIG) as temporary:
@@ -134,6 +137,14 @@ def load_run(path: str | Path) -> Run:
                 f"from the same run"
             ) from None
     return Run(config, event_shape, model, guide)
+
+
+def load_vae(path: str | Path) -> tuple[Any, Any] | None:
+    """The plain VAE, and its guide, that the run in ``path`` is compared with, if it was trained."""
+    if not (Path(path) / VAE / WEIGHTS).is_file():
+        return None
+    run = load_run(Path(path) / VAE)
+    return run.model, run.guide
 
 
 def _required(path: Path, name: str) -> Path:

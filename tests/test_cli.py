@@ -28,13 +28,19 @@ def test_train_writes_the_run_folder(trained):
     folder, done = trained
     assert done.returncode == 0, done.stderr
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    figures = ("evidence", "latents", "reconstructions", "swap-evidence", "swap", "training")
+    figures = [
+        *("active-units", "calibration", "evidence", "generation", "interpolation", "latents", "probes"),
+        *("reconstructions", "swap-evidence", "swap-vae", "swap", "training"),
+        *("traversal-content", "traversal-style"),
+    ]
+    vae = ("config.json", "history.csv", "model.safetensors")
     assert written == [
         "config.json",
         *(f"figures/{name}.png" for name in figures),
         "history.csv",
         "metrics.json",
         "model.safetensors",
+        *(f"vae/{name}" for name in vae),
     ]
 
 
@@ -95,7 +101,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path)
     weights = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         path = tmp_path / name
-        assert run(["train", "--out", str(path), "--seed", seed, *SMALL]) == 0
+        assert run(["train", "--out", str(path), "--seed", seed, "--no-vae", *SMALL]) == 0
         weights.append((path / runs.WEIGHTS).read_bytes())
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
@@ -135,11 +141,11 @@ def test_what_the_user_can_correct_ends_with_one_sentence_and_status_2(
 
 def test_an_existing_run_is_refused_then_replaced(trained, tmp_path, capsys):
     folder = tmp_path / "run"
-    assert run(["train", "--out", str(folder), *SMALL]) == 0
+    assert run(["train", "--out", str(folder), "--no-vae", *SMALL]) == 0
     capsys.readouterr()
-    assert run(["train", "--out", str(folder), *SMALL]) == 2
+    assert run(["train", "--out", str(folder), "--no-vae", *SMALL]) == 2
     assert "--overwrite" in capsys.readouterr().err.splitlines()[-1]
-    assert run(["train", "--out", str(folder), *SMALL, "--overwrite"]) == 0
+    assert run(["train", "--out", str(folder), "--no-vae", *SMALL, "--overwrite"]) == 0
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
@@ -154,7 +160,15 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(folder), "--epochs", "100000"]
     errors = tmp_path / "stderr"
-    with errors.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+
+    def listen() -> None:
+        # Whoever starts the tests in the background may have told all their children to ignore it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with (
+        errors.open("w") as stderr,
+        subprocess.Popen(command, stderr=stderr, preexec_fn=listen) as process,
+    ):
         deadline = time.monotonic() + 120
         while "nats/observation" not in errors.read_text() and time.monotonic() < deadline:
             time.sleep(0.2)

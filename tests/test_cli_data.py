@@ -8,7 +8,7 @@ from PIL import Image
 
 from pyro_mlvae.cli.main import run
 
-SMALL = ["--epochs", "1", "--hidden", "16", "--device", "cpu"]
+SMALL = ["--no-vae", "--epochs", "1", "--hidden", "16", "--device", "cpu"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from torch import nn
 from pyro_mlvae import (
     MLVAE,
     GroupedDataset,
+    InputError,
     LinearGaussian,
     LinearGaussianGuide,
     LinearGaussianModel,
@@ -16,7 +17,7 @@ from pyro_mlvae import (
     NormalLikelihood,
     ProductOfNormals,
 )
-from pyro_mlvae.evaluation import elbo_metrics, evidence_metrics, fixed_groups, probe_metrics
+from pyro_mlvae.evaluation import Probe, elbo_metrics, evidence_metrics, fixed_groups, probe_metrics
 from pyro_mlvae.inference import encode, group_content
 
 
@@ -90,7 +91,7 @@ def test_encoding_in_chunks_changes_nothing():
 def test_group_content_is_the_guides_own_posterior():
     guide = ProductOfNormals(MLPEncoder((3,), 2, 1), prior_expert=True)
     data = GroupedDataset.from_arrays(torch.randn(9, 3), [0, 0, 1, 1, 1, 2, 2, 2, 2])
-    posterior = group_content(guide, encode(guide, data.x).expert, data, torch.arange(9), data.group)
+    posterior = group_content(guide, encode(guide, data.x).expert, torch.arange(9), data.group)
     expected = guide.content_posterior(data.batch())
     torch.testing.assert_close(posterior.loc, expected.loc)
     torch.testing.assert_close(posterior.scale, expected.scale)
@@ -103,3 +104,17 @@ def test_the_callers_random_state_is_left_alone(data):
     elbo_metrics(model, guide, data)
     evidence_metrics(guide, data)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_probe_says_which_labels_it_was_never_shown():
+    codes, labels = torch.randn(60, 2), torch.arange(60) % 3
+    probe = Probe.train(codes, labels)
+    strange = torch.cat([labels, torch.tensor([7, 5])])
+    with pytest.raises(InputError, match=r"among the 3 .* got 2 observation.* has label 7\).*leave these"):
+        probe.scores(torch.randn(62, 2), strange)
+    assert set(probe.scores(codes, labels)) == {"accuracy", "cross_entropy", "linear_accuracy"}
+
+
+def test_a_probe_of_one_label_is_refused():
+    with pytest.raises(InputError, match=r"at least two distinct ones, got 1 in 9 .* several labels"):
+        Probe.train(torch.randn(9, 2), torch.full((9,), 4))

@@ -1,5 +1,6 @@
 """Every example runs, and every example is listed here."""
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -26,22 +27,50 @@ def pictures(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory):
+    """A folder with MNIST's four files, of few drawings: noise, brighter the larger the digit."""
+    root = tmp_path_factory.mktemp("data")
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 200), ("t10k", 100)):
+        digits = np.arange(count) % 10
+        images = generator.integers(0, 26, (count, 28, 28)) * digits[:, None, None]
+        for kind, array in (("images-idx3", images), ("labels-idx1", digits)):
+            header = struct.pack(f">{array.ndim + 1}I", 0x800 + array.ndim, *array.shape)
+            (raw / f"{part}-{kind}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+    return root
+
+
 WRITES = {
     "quickstart.py": ([], ["swap.png"]),
     "omniglot_unseen.py": (["--data", "folder:PICTURES", "--hold-out", "Korean"], ["swap.png"]),
     "faces.py": (["--data", "folder:PICTURES"], ["swap.png"]),
+    "mnist.py": (["--data-root", "MNIST"], ["mnist"]),
 }
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_the_example_runs_at_its_smoke_size(name, tmp_path, pictures):
+def test_the_example_runs_at_its_smoke_size(name, tmp_path, pictures, mnist):
     arguments, writes = WRITES[name]
-    arguments = [argument.replace("PICTURES", str(pictures)) for argument in arguments]
+    folders = {"PICTURES": str(pictures), "MNIST": str(mnist)}
+    for word, folder in folders.items():
+        arguments = [argument.replace(word, folder) for argument in arguments]
     command = [sys.executable, str(EXAMPLES / name), "--smoke", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == writes
     assert done.stdout
+
+
+def test_the_mnist_example_leaves_a_digit_out_in_its_best_configuration(tmp_path, mnist):
+    options = ["--data-root", str(mnist), "--configuration", "best", "--hold-out", "9", "--smoke"]
+    command = [sys.executable, str(EXAMPLES / "mnist.py"), *options, "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["unseen.json", "unseen.png"]
+    assert "9, never seen" in done.stdout
 
 
 def test_every_example_is_listed_here():

@@ -10,14 +10,14 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from pyro_mlvae import InputError
+from pyro_mlvae.evaluation.draws import distinct
 from pyro_mlvae.evaluation.few_shot import (
-    _distinct,
     _draw_episodes,
     few_shot_accuracy,
     log_evidence_ratio,
     nearest_neighbour_accuracy,
-    verification_auc,
 )
+from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 
 
 def log_integral(experts):
@@ -97,6 +97,7 @@ def test_groups_that_are_far_apart_are_always_told_apart(shots):
     assert few_shot_accuracy(expert, group, shots=shots, episodes=200) == perfect
     assert nearest_neighbour_accuracy(loc, group, shots=shots, episodes=200) == perfect
     assert verification_auc(expert, group) == pytest.approx(1.0, abs=1e-12)
+    assert nearest_neighbour_auc(loc, group) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("ways", "shots"), [(5, 1), (3, 4)])
@@ -114,6 +115,20 @@ def test_noise_gives_chance(ways, shots):
         assert 0.5 * binomial < result["standard_error"] < 2.0 * binomial
     # The error of an AUC of 20,000 pairs of either kind is 0.003.
     assert verification_auc(Normal(loc, scale), group) == pytest.approx(0.5, abs=0.015)
+    assert nearest_neighbour_auc(loc, group) == pytest.approx(0.5, abs=0.015)
+
+
+def test_pairs_may_be_those_of_an_unseen_group_alone():
+    # Group 0 stands far from all the others, which are not told apart at all.
+    group = groups()
+    loc = torch.where(group[:, None] == 0, 10.0, 0.0) + 0.1 * torch.randn(len(group), 2)
+    expert, first = Normal(loc, torch.full_like(loc, 0.1)), group == 0
+    assert verification_auc(expert, group, first=first) == pytest.approx(1.0, abs=1e-6)
+    assert nearest_neighbour_auc(loc, group, first=first) == pytest.approx(1.0, abs=1e-6)
+    assert verification_auc(expert, group) < 0.75
+    alone = group == group.max() + 1
+    with pytest.raises(InputError, match="verification needs two groups"):
+        verification_auc(expert, group, first=alone)
 
 
 def test_the_same_code_for_all_is_chance_and_not_success():
@@ -193,7 +208,7 @@ def test_episodes_are_of_distinct_groups_and_distinct_observations():
 
 def test_distinct_values_are_uniform_over_all_their_orders():
     counts = torch.full((60_000,), 4)
-    chosen = _distinct(counts, 3, torch.Generator().manual_seed(0))
+    chosen = distinct(counts, 3, torch.Generator().manual_seed(0))
     _, times = torch.unique(chosen, dim=0, return_counts=True)
     assert len(times) == 24
     assert (times - 2500).abs().max() < 5 * math.sqrt(2500)
@@ -206,7 +221,7 @@ def test_pairs_are_uniform_over_all_pairs(monkeypatch):
         seen["one"], seen["other"] = query_loc[:, 0].long(), shots_loc[:, 0, 0].long()
         return torch.zeros(len(query_loc)).double()
 
-    monkeypatch.setattr("pyro_mlvae.evaluation.few_shot.log_evidence_ratio", look)
+    monkeypatch.setattr("pyro_mlvae.evaluation.verification.log_evidence_ratio", look)
     group = torch.tensor([4, 1, 4, 4, 8, 1])
     number = torch.arange(6.0)[:, None]
     assert verification_auc(Normal(number, number + 1), group, pairs=60_000) == 0.5

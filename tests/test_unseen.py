@@ -51,6 +51,25 @@ def test_shots_that_no_group_has_are_none_and_few_groups_mean_fewer_ways(data):
     assert unseen_metrics(guide, guide, data.subset(torch.arange(8))) is None
 
 
+def test_a_single_unseen_group_is_told_from_the_seen_ones(data):
+    informed, ignorant = (ProductOfNormals(Informed(scale)) for scale in (0.01, 100.0))
+    new = data.subset((data.group == 3).nonzero().flatten())
+    seen = data.subset((data.group != 3).nonzero().flatten())
+    metrics = unseen_metrics(informed, ignorant, new, vae=informed, seen=seen)
+    assert metrics["shots"] == {"1": None, "5": None}
+    assert metrics["ways"] is None
+    assert metrics["verification_auc"] == metrics["vae"]["verification_auc"] > 0.99
+    assert metrics["pixels"]["verification_auc"] < 0.7
+
+
+def test_controls_are_measured_like_what_they_control(data):
+    guide = ProductOfNormals(Informed(0.5))
+    metrics = unseen_metrics(guide, guide, data, vae=guide, episodes=50)
+    assert metrics["untrained"] == metrics["vae"]
+    assert metrics["untrained"] == {**metrics["shots"], "verification_auc": metrics["verification_auc"]}
+    assert metrics["pixels"]["verification_auc"] < metrics["verification_auc"]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unseen") / "run"

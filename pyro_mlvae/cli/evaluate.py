@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from pyro_mlvae import runs
+from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.devices import find_device
-from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
 
 
@@ -33,20 +33,14 @@ class Evaluate:
         """Evaluate; returns the exit status."""
         device = find_device(self.device)
         run = runs.load_run(self.folder)
-        name = self.data or run.config.data
-        own = name == run.config.data
-        source = run.config if own else replace(run.config, data=name)
-        if self.data_root is not None:
-            source = replace(source, data_root=self.data_root)
-        data = source.load()
-        if tuple(data.event_shape) != run.event_shape:
-            raise InputError(
-                f"{name} has observations of shape {list(data.event_shape)}, but the run in {self.folder} "
-                f"was trained on {list(run.event_shape)}: evaluate it on data of that shape"
-            )
+        source = load_for(run, self.data, self.data_root)
+        name, data, own = source.name, source.data, source.own
         # Training saw no group of another data set, so all of it is held out.
         config, train, test = run.config.split(data) if own else (run.config, data, data)
         _, untrained = run.config.build(run.event_shape)
+        vae = runs.load_vae(self.folder)
+        if vae is not None:
+            vae = vae[0].to(device), vae[1].to(device)
         print(f"evaluating on {name}, each number beside its control", file=sys.stderr)
         metrics = evaluate(
             run.model.to(device),
@@ -54,6 +48,7 @@ class Evaluate:
             untrained.to(device),
             train.sample(MOST_PROBED, seed=config.seed),
             test.sample(MOST_MEASURED, seed=config.seed),
+            vae=vae,
             data_name=name,
             unseen_groups=not own or bool(config.hold_out_groups),
             seed=config.seed,

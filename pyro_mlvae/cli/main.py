@@ -15,7 +15,9 @@ from typing import Annotated, Any
 import tyro
 
 from pyro_mlvae.cli.datasets import Datasets
+from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
+from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.errors import InputError
 
@@ -26,6 +28,11 @@ DESCRIPTION = "The Multi-Level VAE: learn what the observations of a group share
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Swap, tyro.conf.subcommand("swap")]
+    | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[Traverse, tyro.conf.subcommand("traverse")]
+    | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
 )
 

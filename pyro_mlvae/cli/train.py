@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import torch
 from pyro.optim import Adam  # type: ignore[attr-defined]
 from torch import Tensor
 from tqdm import tqdm
@@ -14,11 +15,14 @@ from tqdm import tqdm
 from pyro_mlvae import runs
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.config import RunConfig
+from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
+from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
-from pyro_mlvae.training import EpochRecord, fit
+from pyro_mlvae.training import EpochRecord, History, fit
 
 INTERRUPTED = 130
 MOST_VALIDATED = 2_000
@@ -32,6 +36,8 @@ class Train(RunConfig):
     """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures."""
     download: bool = False
     """Fetch a named data set whose files are not there."""
+    vae: bool = True
+    """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda or cuda:N."""
     overwrite: bool = False
@@ -49,32 +55,16 @@ class Train(RunConfig):
         if isinstance(data.x, Tensor) and data.x.is_floating_point():
             model.likelihood.check(data.x)
         folder = runs.prepare_run_folder(self.out, overwrite=self.overwrite)
-        runs.save_config(folder, config, data.event_shape)
-        with tqdm(total=config.epochs, unit="epoch", desc="training", mininterval=0.5) as bar:
-
-            def show(record: EpochRecord) -> None:
-                bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
-                bar.update()
-
-            history = fit(
-                model,
-                guide,
-                config.make_sampler(train.to(device)),
-                epochs=config.epochs,
-                estimator=make_estimator(config.elbo, config.num_particles),
-                optimizer=Adam({"lr": config.learning_rate}),
-                validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
-                validate_every=max(1, config.epochs // 50),
-                device=device,
-                seed=config.seed,
-                callback=show,
-            )
-        runs.save_weights(folder, model, guide)
-        history.write_csv(folder / runs.HISTORY)
+        history = _train(folder, config, model, guide, train, test, device)
         if history.interrupted:
-            done = len(history.epochs)
-            print(f"interrupted after {done} epochs; their weights are in {folder}", file=sys.stderr)
             return INTERRUPTED
+        vae = None
+        if self.vae and config.model != "vae":
+            baseline = replace(config, model="vae", guide="auto")
+            vae = baseline.build(data.event_shape)
+            if _train(folder / runs.VAE, baseline, *vae, train, test, device).interrupted:
+                print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
+                return INTERRUPTED
         trained = time.perf_counter() - started
         print("evaluating, each number beside its control", file=sys.stderr)
         _, untrained = config.build(data.event_shape)
@@ -84,14 +74,55 @@ class Train(RunConfig):
             untrained.to(device),
             train.sample(MOST_PROBED, seed=config.seed),
             measured,
+            vae=vae,
             data_name=config.data,
             unseen_groups=bool(config.hold_out_groups),
             seed=config.seed,
         )
         runs.write_json(folder / runs.METRICS, metrics)
         print("drawing", file=sys.stderr)
-        draw_run(folder / runs.FIGURES, model, guide, measured, history, metrics)
+        draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
         print(summary(metrics))
         total = time.perf_counter() - started
         print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {folder / runs.FIGURES}")
         return 0
+
+
+def _train(
+    folder: Path,
+    config: RunConfig,
+    model: MLVAE,
+    guide: GroupedGuide,
+    train: GroupedDataset,
+    test: GroupedDataset,
+    device: torch.device,
+) -> History:
+    """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
+    folder.mkdir(exist_ok=True)
+    runs.save_config(folder, config, train.event_shape)
+    name = "the plain VAE" if config.model == "vae" else "the model"
+    with tqdm(total=config.epochs, unit="epoch", desc=f"training {name}", mininterval=0.5) as bar:
+
+        def show(record: EpochRecord) -> None:
+            bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
+            bar.update()
+
+        history = fit(
+            model,
+            guide,
+            config.make_sampler(train.to(device)),
+            epochs=config.epochs,
+            estimator=make_estimator(config.elbo, config.num_particles),
+            optimizer=Adam({"lr": config.learning_rate}),
+            validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
+            validate_every=max(1, config.epochs // 50),
+            device=device,
+            seed=config.seed,
+            callback=show,
+        )
+    runs.save_weights(folder, model, guide)
+    history.write_csv(folder / runs.HISTORY)
+    if history.interrupted:
+        done = len(history.epochs)
+        print(f"interrupted after {done} epochs; their weights are in {folder}", file=sys.stderr)
+    return history

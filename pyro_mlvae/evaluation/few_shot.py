@@ -1,4 +1,4 @@
-r"""Few-shot classification and verification of unseen groups, by the posterior of content alone.
+r"""Few-shot classification of unseen groups, by the posterior of content alone.
 
 Each observation's expert :math:`f_i(C) = N(C; \mu_i, \sigma_i^2)` is its likelihood of content, up to a
 constant, so the guide itself says how much likelier a query q and some shots S are if they share one
@@ -23,6 +23,7 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError, require_positive, require_seed
+from pyro_mlvae.evaluation.draws import distinct, members
 
 # Values held at once, in float64, while episodes are scored.
 _CHUNK = 2**24
@@ -143,56 +144,6 @@ def nearest_neighbour_accuracy(
     return _accuracy(score, group, ways, shots, episodes, seed, vectors.shape[1] * ways * (shots + 1))
 
 
-def verification_auc(
-    expert: Normal, group: Int64[Tensor, " observations"], *, pairs: int = 20_000, seed: int = 0
-) -> float:
-    """How well :func:`log_evidence_ratio` tells pairs of one group from pairs of two: the ROC AUC.
-
-    The probability that a random pair of one group scores higher than a random pair of two; chance is
-    0.5 whatever the number and the sizes of the groups.
-
-    Args:
-        expert: each observation's factor of its group's content, batch shape ``[N, content]``.
-        group: the group of each observation, ``[N]``, any integers.
-        pairs: how many pairs of either kind, drawn uniformly among all there are, with replacement.
-        seed: of the pairs.
-
-    Raises:
-        InputError: there is only one group, or none with two observations.
-
-    >>> loc = torch.arange(6.0).repeat_interleave(3)[:, None]
-    >>> group = torch.arange(6).repeat_interleave(3)
-    >>> round(verification_auc(Normal(loc, torch.full_like(loc, 0.1)), group, pairs=100), 6)
-    1.0
-    """
-    from sklearn.metrics import roc_auc_score
-
-    require_positive(pairs=pairs)
-    require_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    order, start, size = _members(group)
-    if len(size) < 2 or int(size.max()) < 2:
-        raise InputError(
-            f"verification needs two groups, and one of them with two observations, got {len(size)} "
-            f"group(s) of at most {int(size.max()) if len(size) else 0}: give it more of the data"
-        )
-    # Places in ``order``, where groups stand side by side: of the first of a pair, its group's first,
-    # and, counted from there, the second of the pair among the others of its group or of the rest.
-    own_start, own_size = start.repeat_interleave(size), size.repeat_interleave(size)
-    total = len(order)
-    first = torch.multinomial((own_size - 1).double(), pairs, replacement=True, generator=generator)
-    step = 1 + _below(own_size[first] - 1, generator)
-    same = torch.stack([first, own_start[first] + (first - own_start[first] + step) % own_size[first]])
-    first = torch.multinomial((total - own_size).double(), pairs, replacement=True, generator=generator)
-    step = own_size[first] + _below(total - own_size[first], generator)
-    different = torch.stack([first, (own_start[first] + step) % total])
-    one, other = order[torch.cat([same, different], 1)].to(expert.loc.device)
-    loc, scale = expert.loc.double(), expert.scale.double()
-    score = log_evidence_ratio(loc[one], scale[one], loc[other].unsqueeze(-2), scale[other].unsqueeze(-2))
-    is_same = torch.arange(2 * pairs) < pairs
-    return float(roc_auc_score(is_same.numpy(), score.cpu().numpy()))
-
-
 def _content_of_shots(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Loc and scale of the product of the shots' experts and of the prior N(0, I)."""
     precision = scale.square().reciprocal()
@@ -231,7 +182,7 @@ def _draw_episodes(
     """Queries and shots of seeded episodes, as indices of observations."""
     require_positive(ways=ways, shots=shots, episodes=episodes)
     require_seed(seed)
-    order, start, size = _members(group)
+    order, start, size = members(group)
     enough = size > shots
     if int(enough.sum()) < ways:
         raise InputError(
@@ -240,31 +191,6 @@ def _draw_episodes(
         )
     start, size = start[enough], size[enough]
     generator = torch.Generator().manual_seed(seed)
-    way = _distinct(torch.full((episodes,), len(size)), ways, generator)
-    member = order[start[way].unsqueeze(-1) + _distinct(size[way], shots + 1, generator)]
+    way = distinct(torch.full((episodes,), len(size)), ways, generator)
+    member = order[start[way].unsqueeze(-1) + distinct(size[way], shots + 1, generator)]
     return member[..., 0], member[..., 1:]
-
-
-def _members(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Observations ordered by group, and where in that order each group starts, and its size."""
-    group = group.cpu()
-    _, size = torch.unique(group, return_counts=True)
-    return torch.argsort(group, stable=True), size.cumsum(0) - size, size
-
-
-def _distinct(count: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """``number`` distinct values in ``0..count - 1``, in random order, for each of ``count [...]``."""
-    chosen = torch.empty(*count.shape, 0, dtype=torch.int64)
-    for i in range(number):
-        # The value of that rank among those not chosen yet: past every smaller chosen one, in order.
-        value = _below(count - i, generator)
-        for taken in chosen.sort(-1).values.unbind(-1):
-            value = value + (value >= taken)
-        chosen = torch.cat([chosen, value.unsqueeze(-1)], -1)
-    return chosen
-
-
-def _below(count: Tensor, generator: torch.Generator) -> Tensor:
-    """A uniform whole number in ``0..count - 1`` for each of ``count``."""
-    uniform = torch.rand(count.shape, generator=generator, dtype=torch.float64)
-    return (uniform * count).long()

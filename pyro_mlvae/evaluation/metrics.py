@@ -6,12 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pyro_mlvae.data import GroupedDataset
+import torch
+
+from pyro_mlvae.data import GroupedDataset, regroup
+from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
+from pyro_mlvae.evaluation.calibration import calibration_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics
-from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics
+from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics, vae_probe_metrics
+from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import device_of
+from pyro_mlvae.inference import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
 
 FORMAT_VERSION = 1
@@ -29,6 +34,7 @@ def evaluate(
     train: GroupedDataset,
     test: GroupedDataset,
     *,
+    vae: tuple[MLVAE, GroupedGuide] | None = None,
     data_name: str,
     unseen_groups: bool = False,
     observations_per_group: int = 10,
@@ -43,6 +49,7 @@ def evaluate(
         untrained: a guide of the same shape with its initial weights, for the control.
         train: what probes are trained on; none of it is ever tested on.
         test: held-out observations.
+        vae: a VAE of the same networks with its guide, trained on the same data, to be compared with.
         data_name: what the data set is called.
         unseen_groups: whether the held-out groups were never seen in training: then no probe could
             know their labels, and few-shot classification takes its place.
@@ -55,33 +62,73 @@ def evaluate(
         than 1,000 labels.
     """
     started = time.perf_counter()
-    elbo = elbo_metrics(
-        model,
-        guide,
-        test,
-        observations_per_group=observations_per_group,
-        seed=seed,
-        device=device_of(guide),
-    )
-    probe = None
-    if not unseen_groups and len(test.label_names) <= MOST_LABELS:
-        probe = {
-            "chance": float(test.label.bincount().max()) / len(test),
-            **probe_metrics(guide, train, test, ks=ks, seed=seed),
-            "untrained": probe_metrics(untrained, train, test, ks=ks, seed=seed),
-            "vae": None,
-        }
-    evidence = evidence_metrics(guide, test, seed=seed)
+    fixed: dict[str, Any] = {"observations_per_group": observations_per_group, "seed": seed}
+    elbo = elbo_metrics(model, guide, test, **fixed)
+    elbo["vae"] = elbo_metrics(*vae, test, **fixed) if vae else None
+    codes = encode(guide, test)
+    # Nothing varies between one observation.
+    activity = _activity(guide, codes, test, observations_per_group, seed) if len(test) > 1 else None
+    readable = not unseen_groups and 1 < len(train.label.unique()) <= MOST_LABELS
+    control = None if vae is None else vae[1]
     return {
         "format_version": FORMAT_VERSION,
         "data": data_name,
         "split": "unseen groups" if unseen_groups else "test",
-        "seconds": time.perf_counter() - started,
         "elbo": elbo,
-        "probe": probe,
-        "evidence": evidence,
-        "unseen": unseen_metrics(guide, untrained, test, seed=seed) if unseen_groups else None,
-        "swap": None,
-        "calibration": None,
-        "active_units": None,
+        "probe": _probes(guide, untrained, control, train, test, ks, seed) if readable else None,
+        "evidence": evidence_metrics(guide, test, codes=codes, seed=seed),
+        "unseen": unseen_metrics(guide, untrained, test, vae=control, seen=train, seed=seed)
+        if unseen_groups
+        else None,
+        "swap": _swaps(model, guide, vae, train, test, codes, seed) if readable else None,
+        "calibration": calibration_metrics(codes.expert, test.group.to(codes.expert.loc.device), seed=seed),
+        "active_units": activity,
+        "warnings": collapse_warnings(activity) if activity else [],
+        "seconds": time.perf_counter() - started,
     }
+
+
+def _probes(
+    guide: GroupedGuide,
+    untrained: GroupedGuide,
+    vae: GroupedGuide | None,
+    train: GroupedDataset,
+    test: GroupedDataset,
+    ks: Sequence[int],
+    seed: int,
+) -> dict[str, Any]:
+    return {
+        "chance": float(test.label.bincount().max()) / len(test),
+        **probe_metrics(guide, train, test, ks=ks, seed=seed),
+        "untrained": probe_metrics(untrained, train, test, ks=ks, seed=seed),
+        "vae": None if vae is None else vae_probe_metrics(vae, train, test, ks=ks, seed=seed),
+    }
+
+
+def _swaps(
+    model: MLVAE,
+    guide: GroupedGuide,
+    vae: tuple[MLVAE, GroupedGuide] | None,
+    train: GroupedDataset,
+    test: GroupedDataset,
+    codes: Codes,
+    seed: int,
+) -> dict[str, Any] | None:
+    reader = Reader.train(train, seed=seed)
+    found = swap_metrics(model, guide, test, reader, codes=codes, seed=seed)
+    if found is None:
+        return None
+    return {
+        **found,
+        "reader_accuracy": reader.accuracy(test),
+        "vae": swap_metrics(*vae, test, reader, seed=seed) if vae else None,
+    }
+
+
+def _activity(
+    guide: GroupedGuide, codes: Codes, test: GroupedDataset, observations_per_group: int, seed: int
+) -> dict[str, Any]:
+    """Active units, and the divergence by dimension in the groups of the ELBO."""
+    generator = torch.Generator().manual_seed(seed)
+    index, group = regroup(test.group, observations_per_group, generator)
+    return activity_metrics(codes, group_content(guide, codes.expert, index, group))

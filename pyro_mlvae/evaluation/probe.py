@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.distributions import Normal
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset, regroup
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import encode, group_content
+from pyro_mlvae.inference import Codes, encode, group_content
 
 Scores = dict[str, float]
 
@@ -34,7 +36,11 @@ class Probe:
 
     @classmethod
     def train(cls, codes: Tensor, labels: Tensor, *, seed: int = 0) -> Probe:
-        """Fit both on ``codes [N, dim]`` and ``labels [N]``; codes are standardised."""
+        """Fit both on ``codes [N, dim]`` and ``labels [N]``; codes are standardised.
+
+        Raises:
+            InputError: there are fewer than two distinct labels.
+        """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.neural_network import MLPClassifier
@@ -42,6 +48,11 @@ class Probe:
         from sklearn.preprocessing import StandardScaler
 
         x, y = codes.double().cpu().numpy(), labels.numpy()
+        if len(np.unique(y)) < 2:
+            raise InputError(
+                f"labels must hold at least two distinct ones, got {len(np.unique(y))} in {len(y)} "
+                f"observation(s): train the probe on data of several labels, or do without it"
+            )
         mlp = MLPClassifier((256,), alpha=1e-3, max_iter=100, random_state=seed)
         linear = LogisticRegression(max_iter=1000)
         # Its matrices are far too small for threads, which only get into each other's way.
@@ -57,8 +68,18 @@ class Probe:
         """``accuracy``, ``cross_entropy`` in nats, and ``linear_accuracy`` of held-out codes.
 
         The cross-entropy is an upper bound on the conditional entropy of the label given the code.
+
+        Raises:
+            InputError: a label is none of those that the probe was trained on.
         """
         x, y = codes.double().cpu().numpy(), labels.numpy()
+        strange = y[~np.isin(y, self.mlp.classes_)]
+        if len(strange):
+            raise InputError(
+                f"labels must be among the {len(self.mlp.classes_)} that the probe was trained on, got "
+                f"{len(strange)} observation(s) of others (the first has label {strange[0]}): train the "
+                f"probe on data that has every label, or leave these observations out"
+            )
         with threadpool_limits(1):
             probability = self.mlp.predict_proba(x)
             linear_accuracy = float(self.linear.score(x, y))
@@ -84,53 +105,98 @@ def probe_metrics(
     Returns:
         ``{"style": scores, "content": {"1": scores, ...}}``; the scores of a k for which no group
         of ``test`` is large enough are None.
+
+    Raises:
+        InputError: a label of ``test`` does not occur in ``train``, or that has a single one.
     """
     train_codes, test_codes = encode(guide, train), encode(guide, test)
     style = Probe.train(train_codes.style.loc, train.label, seed=seed)
     content = Probe.train(train_codes.content.loc, train.label, seed=seed)
-    result: dict[str, Any] = {
+    return {
         "style": style.scores(test_codes.style.loc, test.label),
-        "content": {"1": content.scores(test_codes.content.loc, test.label)},
+        "content": {
+            "1": content.scores(test_codes.content.loc, test.label),
+            **_from_several(guide, content, test_codes.expert, test, ks, regroupings, seed),
+        },
     }
-    for k in ks:
-        if k == 1:
-            continue
-        generator = torch.Generator().manual_seed(seed)
-        rounds = []
-        for _ in range(regroupings):
-            index, group = regroup(test.group, k, generator, drop_smaller=True)
-            if not len(index):
-                break
-            posterior = group_content(guide, test_codes.expert, test, index, group)
-            rounds.append(content.scores(posterior.loc, _label_of_groups(test, index, group)))
-        result["content"][str(k)] = _mean(rounds)
-    return result
+
+
+def vae_probe_metrics(
+    guide: GroupedGuide,
+    train: GroupedDataset,
+    test: GroupedDataset,
+    *,
+    ks: Sequence[int] = (1, 2, 5, 10, 50),
+    regroupings: int = 50,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """:func:`probe_metrics` of a VAE, whose parts have no roles, and ``"latent"``: of both together.
+
+    From k observations of a group, the product of their Normals is read, as of an ML-VAE's content.
+    """
+    train_codes, test_codes = (_whole_latent(encode(guide, data)) for data in (train, test))
+    latent = Probe.train(train_codes.loc, train.label, seed=seed)
+    return {
+        **probe_metrics(guide, train, test, ks=ks, regroupings=regroupings, seed=seed),
+        "latent": {
+            "1": latent.scores(test_codes.loc, test.label),
+            **_from_several(guide, latent, test_codes, test, ks, regroupings, seed),
+        },
+    }
 
 
 def evidence_metrics(
-    guide: GroupedGuide, test: GroupedDataset, *, ks: Sequence[int] = (1, 2, 5, 10), seed: int = 0
+    guide: GroupedGuide,
+    test: GroupedDataset,
+    *,
+    ks: Sequence[int] = (1, 2, 5, 10),
+    codes: Codes | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """How the posterior of content narrows: its scale, averaged over groups of k and dimensions."""
-    codes = encode(guide, test)
+    codes = codes or encode(guide, test)
     scales: list[float | None] = []
     for k in ks:
         generator = torch.Generator().manual_seed(seed)
         index, group = regroup(test.group, k, generator, drop_smaller=True)
         if len(index):
-            posterior = group_content(guide, codes.expert, test, index, group)
+            posterior = group_content(guide, codes.expert, index, group)
             scales.append(float(posterior.scale.mean()))
         else:
             scales.append(None)
     return {"k": list(ks), "content_scale": scales}
 
 
-def _label_of_groups(data: GroupedDataset, index: Tensor, group: Tensor) -> Tensor:
-    label = torch.empty(int(group.max()) + 1, dtype=torch.int64)
-    label[group] = data.label[index]
-    return label
+def _from_several(
+    guide: GroupedGuide,
+    probe: Probe,
+    expert: Normal,
+    test: GroupedDataset,
+    ks: Sequence[int],
+    regroupings: int,
+    seed: int,
+) -> dict[str, Scores | None]:
+    """The probe's scores on what k > 1 observations of a group say together."""
+    result: dict[str, Scores | None] = {}
+    for k in ks:
+        if k == 1:
+            continue
+        generator = torch.Generator().manual_seed(seed)
+        rounds = [regroup(test.group, k, generator, drop_smaller=True) for _ in range(regroupings)]
+        index = torch.cat([index for index, _ in rounds])
+        if not len(index):
+            result[str(k)] = None
+            continue
+        # All the regroupings at once: they make equally many groups, numbered one after the other.
+        count = int(rounds[0][1].max()) + 1
+        group = torch.cat([group + number * count for number, (_, group) in enumerate(rounds)])
+        label = torch.empty(count * regroupings, dtype=torch.int64)
+        label[group] = test.label[index]
+        posterior = group_content(guide, expert, index, group)
+        result[str(k)] = probe.scores(posterior.loc, label)
+    return result
 
 
-def _mean(rounds: list[Scores]) -> Scores | None:
-    if not rounds:
-        return None
-    return {name: float(np.mean([scores[name] for scores in rounds])) for name in rounds[0]}
+def _whole_latent(codes: Codes) -> Normal:
+    parts = (codes.expert, codes.style)
+    return Normal(torch.cat([n.loc for n in parts], -1), torch.cat([n.scale for n in parts], -1))

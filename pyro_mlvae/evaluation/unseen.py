@@ -1,14 +1,19 @@
 """Groups that training never saw: are their observations told apart by content?
 
-Beside every number stand the two that come for nothing: an untrained encoder's, and the pixels' own.
+Beside every number stand those that come for nothing: an untrained encoder's, and the pixels' own.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+from pyro.distributions import Normal
+from torch import Tensor
+
 from pyro_mlvae.data import GroupedDataset
-from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy, verification_auc
+from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
+from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.inference import encode
 
@@ -18,6 +23,8 @@ def unseen_metrics(
     untrained: GroupedGuide,
     test: GroupedDataset,
     *,
+    vae: GroupedGuide | None = None,
+    seen: GroupedDataset | None = None,
     ways: int = 5,
     shots: tuple[int, ...] = (1, 5),
     episodes: int = 1000,
@@ -29,35 +36,59 @@ def unseen_metrics(
         guide: the trained guide.
         untrained: a guide of the same shape with its initial weights, for the control.
         test: observations of groups that were never seen in training.
+        vae: a guide trained without groups, for comparison.
+        seen: observations of other groups. A single unseen group can only be told from those: then
+            each pair of the verification has its first observation of the unseen group.
         ways: groups to choose among; fewer where there are fewer.
         shots: observations of each that are given; those for which groups are too small are None.
         episodes: how many choices are averaged.
-        seed: of the episodes, which are the same for all that is compared.
+        seed: of the episodes and pairs, which are the same for all that is compared.
 
     Returns:
-        Accuracies with their standard errors, or None with fewer than two groups.
+        Accuracies with their standard errors, or None where there is nothing to be told apart.
     """
     sizes = test.sizes[test.sizes > 0]
     ways = min(ways, len(sizes))
+    guides = {"trained": guide, "untrained": untrained} | ({} if vae is None else {"vae": vae})
+    x, group, first = test.observations(), test.group, None
     if ways < 2:
-        return None
-    expert, control = encode(guide, test).expert, encode(untrained, test).expert
-    pixels = test.observations()
-    result: dict[str, Any] = {
-        "groups": len(sizes),
-        "ways": ways,
-        "chance": 1.0 / ways,
-        "shots": {},
-        "untrained": {},
-        "pixels": {},
-        "verification_auc": verification_auc(expert, test.group, seed=seed),
+        if seen is None or int(sizes.max()) < 2:
+            return None
+        seen = seen.sample(len(test), seed=seed)
+        first = torch.arange(len(test) + len(seen)) < len(test)
+        # Numbered apart from the unseen, of whatever data set they are.
+        group = torch.cat([test.group, test.num_groups + seen.group])
+        x = torch.cat([x, seen.observations()])
+    experts = {name: encode(each, x).expert for name, each in guides.items()}
+    scores = {
+        name: _few_shot(expert, group, ways, shots, episodes, seed) for name, expert in experts.items()
     }
-    for k in shots:
-        enough = int((sizes > k).sum()) >= ways
-        options: dict[str, int] = {"ways": ways, "shots": k, "episodes": episodes, "seed": seed}
-        result["shots"][str(k)] = few_shot_accuracy(expert, test.group, **options) if enough else None
-        result["untrained"][str(k)] = few_shot_accuracy(control, test.group, **options) if enough else None
-        result["pixels"][str(k)] = (
-            nearest_neighbour_accuracy(pixels, test.group, **options) if enough else None
-        )
-    return result
+    scores["pixels"] = _few_shot(x, group, ways, shots, episodes, seed)
+    auc = {name: verification_auc(e, group, first=first, seed=seed) for name, e in experts.items()}
+    auc["pixels"] = nearest_neighbour_auc(x, group, first=first, seed=seed)
+    controls = {
+        name: {**scores[name], "verification_auc": auc[name]} for name in scores if name != "trained"
+    }
+    return {
+        "groups": len(sizes),
+        "ways": ways if ways > 1 else None,
+        "chance": 1.0 / ways if ways > 1 else None,
+        "shots": scores["trained"],
+        "verification_auc": auc["trained"],
+        "vae": None,
+        **controls,
+    }
+
+
+def _few_shot(
+    of: Normal | Tensor, group: Tensor, ways: int, shots: tuple[int, ...], episodes: int, seed: int
+) -> dict[str, Any]:
+    """Accuracy by the number of shots; None where too few groups are large enough."""
+    accuracy: Any = nearest_neighbour_accuracy if isinstance(of, Tensor) else few_shot_accuracy
+    _, size = torch.unique(group, return_counts=True)
+    return {
+        str(k): accuracy(of, group, ways=ways, shots=k, episodes=episodes, seed=seed)
+        if ways > 1 and int((size > k).sum()) >= ways
+        else None
+        for k in shots
+    }

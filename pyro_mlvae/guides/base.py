@@ -38,7 +38,8 @@ class GroupedGuide(PyroModule):
 
         Args:
             content: one Normal an observation, batch shape ``[N, content]``.
-            batch: for its ``group`` and ``num_groups``.
+            batch: for its ``group``, ``num_groups`` and ``sizes``; at test time, when observations are
+                encoded already, its ``x`` are their codes.
 
         Returns:
             One Normal a group, batch shape ``[num_groups, content]``.

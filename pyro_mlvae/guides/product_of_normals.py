@@ -7,6 +7,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.evidence import Evidence
 from pyro_mlvae.guides.base import GroupedGuide
 from pyro_mlvae.normals import product_of_normals
 
@@ -53,3 +54,19 @@ class ProductOfNormals(GroupedGuide):
             content.loc, content.scale, batch.group, batch.num_groups, prior=prior
         )
         return dist.Normal(loc, scale)
+
+    def content_from(self, evidence: Evidence) -> dist.Normal:
+        """q(C_G | X_G) of groups whose observations are known only by their accumulated evidence.
+
+        Args:
+            evidence: what :func:`pyro_mlvae.inference.gather_evidence` has found, in one go or many.
+
+        Returns:
+            One Normal a group, batch shape ``[groups, content]``, in float64.
+
+        Raises:
+            InputError: a group has no evidence, and the guide has no prior expert to fall back on.
+        """
+        zero = self._origin.double().expand(evidence.precision.shape[-1])
+        posterior = evidence.posterior(dist.Normal(zero, zero + 1.0) if self.prior_expert else None)
+        return dist.Normal(posterior.loc, posterior.scale)

@@ -2,5 +2,6 @@
 
 from pyro_mlvae.models.linear_gaussian import LinearGaussianModel
 from pyro_mlvae.models.mlvae import MLVAE
+from pyro_mlvae.models.vae import VAE
 
-__all__ = ["MLVAE", "LinearGaussianModel"]
+__all__ = ["MLVAE", "VAE", "LinearGaussianModel"]

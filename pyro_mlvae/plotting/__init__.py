@@ -1,18 +1,34 @@
 """Figures; every function returns a matplotlib figure and touches nothing global."""
 
-from pyro_mlvae.plotting.curves import evidence_curve, training_curves
+from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import reconstructions, swap_grid
 from pyro_mlvae.plotting.maps import latent_map
+from pyro_mlvae.plotting.metrics_figures import (
+    activity_figure,
+    calibration_figure,
+    evidence_figure,
+    few_shot_figure,
+    probe_figure,
+)
+from pyro_mlvae.plotting.operations import generation_figure, interpolation_figure, traversal_figure
 from pyro_mlvae.plotting.run_figures import draw_run, swap_figure
-from pyro_mlvae.plotting.style import save_figure
+from pyro_mlvae.plotting.style import require_figure_path, save_figure
 
 __all__ = [
+    "activity_figure",
+    "calibration_figure",
     "draw_run",
-    "evidence_curve",
+    "evidence_figure",
+    "few_shot_figure",
+    "generation_figure",
+    "interpolation_figure",
     "latent_map",
+    "probe_figure",
     "reconstructions",
+    "require_figure_path",
     "save_figure",
     "swap_figure",
     "swap_grid",
     "training_curves",
+    "traversal_figure",
 ]

@@ -1,8 +1,10 @@
-"""Figures made of observations: swap grids and reconstructions."""
+"""Figures made of observations: cells with a picture in each, swap grids and reconstructions."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,6 +14,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pyro_mlvae.plotting.style import CONTENT, STYLE, new_figure
+
+# In inches: the side of a cell, and the width that a letter of a title takes.
+CELL, LETTER = 0.62, 0.088
+NARROWEST = 3.4
 
 
 def to_image(x: Tensor) -> np.ndarray:
@@ -24,30 +30,29 @@ def to_image(x: Tensor) -> np.ndarray:
     return x.numpy() if x.ndim == 2 else x.reshape(1, -1).numpy()
 
 
-def swap_grid(content_x: Tensor, style_x: Tensor, swapped: Tensor, *, title: str) -> Figure:
+def swap_grid(content_x: Tensor | None, style_x: Tensor | None, swapped: Tensor, *, title: str) -> Figure:
     """Every content with every style, the originals that gave them at the margins.
 
     Args:
-        content_x: the observations that give content, ``[rows, *event_shape]``.
-        style_x: the observations that give style, ``[columns, *event_shape]``.
+        content_x: the observations that give content, ``[rows, *event_shape]``, or None where
+            content is drawn from the prior.
+        style_x: the observations that give style, ``[columns, *event_shape]``, or None likewise.
         swapped: the decoded grid, ``[rows, columns, *event_shape]``.
         title: what is seen.
     """
     rows, columns = swapped.shape[:2]
-    limits = _limits(content_x, style_x)
-    figure = new_figure(0.62 * (columns + 1) + 0.4, 0.62 * (rows + 1) + 0.6)
-    axes = _empty(figure, rows + 1, columns + 1)
-    for column in range(columns):
-        _place(axes, style_x[column], 0, column + 1, limits, STYLE)
+    top, left = int(style_x is not None), int(content_x is not None)
+    scale = limits([x for x in (content_x, style_x) if x is not None], swapped)
+    figure, axes = cells(rows + top, columns + left, title)
+    for column, x in enumerate(() if style_x is None else style_x):
+        place(axes, x, 0, column + left, scale, STYLE)
+    for row, x in enumerate(() if content_x is None else content_x):
+        place(axes, x, row + top, 0, scale, CONTENT)
     for row in range(rows):
-        _place(axes, content_x[row], row + 1, 0, limits, CONTENT)
         for column in range(columns):
-            _place(axes, swapped[row, column], row + 1, column + 1, limits)
-    axes.set_title(title, fontsize=11, pad=20)
-    across: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 10}
-    axes.text((columns + 2) / 2, -0.05, "style from", color=STYLE, **across)
-    down: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 10, "rotation": 90}
-    axes.text(-0.05, (rows + 2) / 2, "content from", color=CONTENT, **down)
+            place(axes, swapped[row, column], row + top, column + left, scale)
+    name_above(axes, left + columns / 2, "style from" if top else "style from the prior", STYLE)
+    name_left(axes, top + rows / 2, "content from" if left else "content from the prior", CONTENT)
     return figure
 
 
@@ -60,37 +65,80 @@ def reconstructions(x: Tensor, own_content: Tensor, group_content: Tensor) -> Fi
         group_content: decoded with content inferred from its whole group, the same shape.
     """
     lines = {"original": x, "content from itself": own_content, "content from its group": group_content}
-    limits = _limits(x)
-    figure = new_figure(0.62 * len(x) + 1.8, 0.62 * len(lines) + 0.5)
-    axes = _empty(figure, len(lines), len(x))
+    scale = limits([x], own_content)
+    figure, axes = cells(
+        len(lines), len(x), "Held-out observations and their reconstructions", left=1.8, top=0.5
+    )
     for row, (name, images) in enumerate(lines.items()):
-        axes.text(-0.1, row + 0.5, name, ha="right", va="center", fontsize=9)
+        name_row(axes, row, name)
         for column, image in enumerate(images):
-            _place(axes, image, row, column, limits)
-    axes.set_title("Held-out observations and their reconstructions", fontsize=11)
+            place(axes, image, row, column, scale)
     return figure
 
 
-def _limits(*images: Tensor) -> tuple[float, float]:
-    low = min(float(x.min()) for x in images)
-    high = max(float(x.max()) for x in images)
-    # Pixels in [0, 1] keep their scale, whatever the darkest and brightest among these few are.
-    return (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high)
+def limits(originals: Sequence[Tensor], decoded: Tensor) -> tuple[float, float]:
+    """The values that are drawn white and black: (0, 1) for pixels.
+
+    Originals, ``[n, *event_shape]`` each, say whether they are; without any, decoded pixels may
+    overshoot a little, and some far. Pictures on another scale have that of the originals; for
+    vectors it is that of all that is shown, as a few of them do not tell what others reach.
+    """
+    if originals:
+        pixels = all(bool(((x >= 0.0) & (x <= 1.0)).all()) for x in originals)
+    else:
+        pixels = float(((decoded < -0.2) | (decoded > 1.2)).float().mean()) < 0.2
+    if pixels:
+        return 0.0, 1.0
+    pictures = bool(originals) and originals[0].ndim > 2
+    seen = originals if pictures else (*originals, decoded)
+    low, high = min(float(x.min()) for x in seen), max(float(x.max()) for x in seen)
+    return (low, high) if high > low else (low, low + 1.0)
 
 
-def _empty(figure: Figure, rows: int, columns: int) -> Axes:
-    """Axes with a cell of size one for each image: one pair of axes draws far faster than hundreds."""
+def cells(
+    rows: float, columns: int, title: str, *, left: float = 0.4, top: float = 0.6
+) -> tuple[Figure, Axes]:
+    """A figure with a cell of size one for each image, and so much room, in inches, for labels.
+
+    One pair of axes draws far faster than hundreds.
+    """
+    width = max(CELL * columns + left, NARROWEST)
+    # Lines of about the same length, as many as it takes.
+    letters = int(width / LETTER)
+    count = math.ceil(len(title) / letters)
+    lines = textwrap.wrap(title, min(letters, math.ceil(len(title) / count) + 6))
+    figure = new_figure(width, CELL * rows + top + 0.18 * (len(lines) - 1))
+    figure.suptitle("\n".join(lines), fontsize=11)
     axes = figure.subplots()
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
     axes.axis("off")
-    return axes
+    return figure, axes
 
 
-def _place(
-    axes: Axes, x: Tensor, row: int, column: int, limits: tuple[float, float], frame: str | None = None
+def name_above(axes: Axes, x: float, text: str, colour: str = "black", size: float = 10) -> None:
+    """Text above the cells, around ``x`` cells from the left."""
+    axes.text(x, -0.05, text, color=colour, ha="center", va="bottom", fontsize=size)
+
+
+def name_left(axes: Axes, y: float, text: str, colour: str) -> None:
+    """Text along the left of the cells, around ``y`` cells from the top; upright where it is too long."""
+    fits = LETTER * len(text) <= CELL * axes.get_ylim()[0]
+    if not fits:
+        text = text.replace(" ", "\n")
+    rotation = 90 if fits else 0
+    axes.text(-0.05, y, text, color=colour, ha="right", va="center", fontsize=10, rotation=rotation)
+
+
+def name_row(axes: Axes, row: float, text: str, colour: str = "black") -> None:
+    """Text to the left of a row."""
+    axes.text(-0.1, row + 0.5, text, color=colour, ha="right", va="center", fontsize=9)
+
+
+def place(
+    axes: Axes, x: Tensor, row: float, column: float, scale: tuple[float, float], frame: str | None = None
 ) -> None:
     """Draw one observation into its cell, framed in a colour where it is an original."""
-    low, high = limits
+    low, high = scale
     image = ((to_image(x) - low) / (high - low)).clip(0.0, 1.0)
     # A picture keeps its shape inside the cell; a strip, which has none, fills it.
     tall, wide = image.shape[:2] if image.shape[0] > 1 else (1, 1)

@@ -12,12 +12,20 @@ from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import device_of, encode, group_content
+from pyro_mlvae.inference import Codes, device_of, encode, group_content
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.operations import decode, swap
-from pyro_mlvae.plotting.curves import evidence_curve, training_curves
+from pyro_mlvae.operations import decode, generate, interpolate, swap, traverse
+from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import first_of_each_group, reconstructions, swap_grid
 from pyro_mlvae.plotting.maps import latent_map
+from pyro_mlvae.plotting.metrics_figures import (
+    activity_figure,
+    calibration_figure,
+    evidence_figure,
+    few_shot_figure,
+    probe_figure,
+)
+from pyro_mlvae.plotting.operations import generation_figure, interpolation_figure, traversal_figure
 from pyro_mlvae.plotting.style import save_figure
 from pyro_mlvae.training import History
 
@@ -27,19 +35,43 @@ def draw_run(
     model: MLVAE,
     guide: GroupedGuide,
     test: GroupedDataset,
-    history: History,
     metrics: Mapping[str, Any],
+    *,
+    history: History,
+    vae: tuple[MLVAE, GroupedGuide] | None = None,
 ) -> list[Path]:
-    """Draw every figure of a run into ``folder`` and return their paths."""
+    """Draw every figure of a run into ``folder`` and return their paths.
+
+    Args:
+        folder: where they go.
+        model: the trained model.
+        guide: its trained guide.
+        test: held-out observations.
+        metrics: what was measured on them; what is None there is not drawn.
+        history: of the training.
+        vae: the plain VAE with its guide, whose swaps are drawn beside the model's.
+    """
     codes = encode(guide, test)
     figures = {
         "training": training_curves(history, metrics["elbo"]["units"]),
         "swap": swap_figure(model, guide, test),
         "swap-evidence": swap_figure(model, guide, test, accumulate=True),
         "reconstructions": reconstruction_figure(model, guide, test),
-        "evidence": evidence_curve(metrics["evidence"]["k"], metrics["evidence"]["content_scale"]),
+        "evidence": evidence_figure(metrics["probe"], metrics["evidence"]),
         "latents": latent_map(codes.content.loc, codes.style.loc, test.label, test.label_names),
+        "generation": generation_figure(generate(model)),
+        **_walks(model, codes, test),
     }
+    if vae is not None:
+        figures["swap-vae"] = swap_figure(*vae, test, of="a plain VAE")
+    for part, name, draw in (
+        ("probe", "probes", probe_figure),
+        ("calibration", "calibration", calibration_figure),
+        ("active_units", "active-units", activity_figure),
+        ("unseen", "unseen", few_shot_figure),
+    ):
+        if metrics[part] is not None:
+            figures[name] = draw(metrics[part])
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
@@ -47,8 +79,29 @@ def draw_run(
     return paths
 
 
+def _walks(model: MLVAE, codes: Codes, test: GroupedDataset) -> dict[str, Figure]:
+    """From one held-out observation to one of another group, and along each dimension of the first."""
+    ends = first_of_each_group(test.group, 2)
+    if len(ends) < 2:
+        return {}
+    x, place = test.observations(ends), ends.to(codes.content.loc.device)
+    content, style = codes.content.loc[place], codes.style.loc[place]
+    values = torch.linspace(-3.0, 3.0, 9)
+    figures = {"interpolation": interpolation_figure(x, x, interpolate(model, content, style))}
+    for which in ("content", "style"):
+        walk = traverse(model, content[0], style[0], which, values)
+        figures[f"traversal-{which}"] = traversal_figure(x[0], x[0], walk, values, which=which)
+    return figures
+
+
 def swap_figure(
-    model: MLVAE, guide: GroupedGuide, data: GroupedDataset, *, accumulate: bool = False, seed: int = 0
+    model: MLVAE,
+    guide: GroupedGuide,
+    data: GroupedDataset,
+    *,
+    accumulate: bool = False,
+    of: str = "",
+    seed: int = 0,
 ) -> Figure:
     """Contents of up to ten groups, in the styles of as many observations of any group.
 
@@ -58,6 +111,7 @@ def swap_figure(
         data: observations to choose from.
         accumulate: whether content is inferred from all of a group's observations together, or from
             the one that is shown.
+        of: whose swaps they are, where it is not plain.
         seed: of the choice of styles.
     """
     rows = first_of_each_group(data.group)
@@ -72,7 +126,7 @@ def swap_figure(
         data.observations(rows),
         data.observations(columns),
         grid,
-        title=f"Content of the row, from {source}",
+        title=f"{of[:1].upper()}{of[1:]}: content from {source}" if of else f"Content from {source}",
     )
 
 
@@ -90,6 +144,6 @@ def content_locs(guide: GroupedGuide, data: GroupedDataset, index: Tensor) -> tu
     codes = encode(guide, data)
     _, group = torch.unique(data.group, return_inverse=True)
     everything = torch.arange(len(data))
-    of_groups = group_content(guide, codes.expert, data, everything, group)
+    of_groups = group_content(guide, codes.expert, everything, group)
     device = device_of(guide)
     return codes.content.loc[index.to(device)], of_groups.loc[group[index].to(device)]

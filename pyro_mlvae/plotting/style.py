@@ -9,11 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
 
 # Okabe and Ito (2008): told apart with any kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CONTENT, STYLE, CONTROL = COLOURS[0], COLOURS[1], "#777777"
+# The formats by suffix, each with what keeps the date out of the file.
+UNDATED: dict[str, dict[str, None]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -31,8 +34,30 @@ def tidy(axes: Axes) -> Axes:
     return axes
 
 
+def require_figure_path(path: Path) -> None:
+    """Raise :class:`InputError` unless the suffix of ``path`` is that of a format we write.
+
+    >>> require_figure_path(Path("figure.jpg"))
+    Traceback (most recent call last):
+    ...
+    pyro_mlvae.errors.InputError: a figure must end in .png, .pdf or .svg, got 'figure.jpg': rename it
+    """
+    if path.suffix.lower() not in UNDATED:
+        raise InputError(f"a figure must end in .png, .pdf or .svg, got {str(path)!r}: rename it")
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG of 200 dots an inch; it appears whole or not at all."""
+    """Write a figure in the format of its suffix: PNG of 200 dots an inch, PDF or SVG.
+
+    The file appears whole or not at all, and the same figure gives the same file.
+
+    Raises:
+        InputError: the suffix is none of these.
+    """
+    require_figure_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(path) as temporary, rc_context({"savefig.dpi": 200}):
-        figure.savefig(temporary)
+    with (
+        write_atomically(path) as temporary,
+        rc_context({"savefig.dpi": 200, "svg.hashsalt": path.stem}),
+    ):
+        figure.savefig(temporary, metadata=UNDATED[path.suffix.lower()])

@@ -1,0 +1,150 @@
+"""Which observations a command shows: those that are named by position, others drawn by the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pyro_mlvae.cli.source import Source
+from pyro_mlvae.data.grouping import subsample_groups
+from pyro_mlvae.data.samplers import mixed_seed
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.runs import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Chooses among the observations of a data set.
+
+    Attributes:
+        source: the data set.
+        candidates: positions of those that may be drawn, int64 ``[M]``, ascending.
+        seed: of the draws. Contents, styles and evidence are drawn apart, so that naming the one
+            leaves the draws of the others as they are.
+    """
+
+    source: Source
+    candidates: Tensor
+    seed: int
+
+    @classmethod
+    def of(cls, run: Run, source: Source, seed: int) -> Choice:
+        """Of a run's own data only held-out observations are drawn; of other data, any."""
+        places = torch.arange(len(source.data))
+        if source.own:
+            # Each observation replaced by its position, so that the split tells which are held out.
+            _, _, held_out = run.config.split(replace(source.data, x=places.unsqueeze(1)))
+            places = held_out.observations().flatten()
+        return cls(source, places, seed)
+
+    @property
+    def kind(self) -> str:
+        """What candidates are called."""
+        return "held-out observations" if self.source.own else "observations"
+
+    def named(self, flag: str, index: Sequence[int]) -> Tensor:
+        """Those positions, if there are such observations.
+
+        Raises:
+            InputError: there are not; the sentence names ``flag``.
+        """
+        count = len(self.source.data)
+        for position in index:
+            if not 0 <= position < count:
+                raise InputError(
+                    f"{flag} {position}: expected 0..{count - 1}, the position of one of the {count} "
+                    f"observations of {self.source.name}"
+                )
+        return torch.tensor(index)
+
+    def contents(self, most: int, at_least: int = 1) -> Tensor:
+        """One candidate of each of up to ``most`` groups, in the order of the groups.
+
+        Only groups with ``at_least`` so many candidates are considered.
+
+        Raises:
+            InputError: there are no such groups.
+        """
+        data = self.source.data
+        group = data.group[self.candidates]
+        sizes = group.bincount(minlength=data.num_groups)
+        large = (sizes >= at_least).nonzero().flatten()
+        if not len(large):
+            name = data.group_names[int(sizes.argmax())]
+            raise InputError(
+                f"--evidence {at_least}: expected at most {int(sizes.max())}, the number of {self.kind} of "
+                f"the largest group, {name!r}"
+            )
+        generator = self._generator(0)
+        chosen = large[torch.randperm(len(large), generator=generator)[:most]]
+        one_each = torch.zeros_like(sizes).index_fill(0, chosen, 1)
+        drawn = subsample_groups(group, one_each, generator)
+        return self.candidates[drawn][group[drawn].argsort()]
+
+    def styles(self, most: int, apart_from: Tensor) -> Tensor:
+        """Up to ``most`` candidates of any group, others than ``apart_from`` where there are others."""
+        others = self.candidates[~torch.isin(self.candidates, apart_from)]
+        return self._draw(others if len(others) else self.candidates, most, self._generator(1))
+
+    def some(self, count: int) -> Tensor:
+        """``count`` candidates, of as many groups where there are as many.
+
+        Raises:
+            InputError: there are not so many candidates.
+        """
+        of_groups = self.contents(count)
+        if len(of_groups) == count:
+            return of_groups
+        if len(self.candidates) < count:
+            raise InputError(
+                f"{self.source.name} must have at least {count} {self.kind} to draw from, got "
+                f"{len(self.candidates)}: name observations with --content"
+            )
+        return self._draw(self.candidates, count, self._generator(0))
+
+    def same(
+        self, content: Sequence[int], style: Sequence[int], count: int, expected: str
+    ) -> tuple[Tensor, Tensor]:
+        """``count`` observations for content and for style: the same ones where one is not named.
+
+        Raises:
+            InputError: others than ``count`` are named; the sentence says what is ``expected``.
+        """
+        named = {}
+        for flag, index in (("--content", content), ("--style", style)):
+            if len(index) not in (0, count):
+                raise InputError(f"{flag} takes {expected}, got {len(index)}")
+            if index:
+                named[flag] = self.named(flag, index)
+        either = next(iter(named.values())) if named else self.some(count)
+        return named.get("--content", either), named.get("--style", either)
+
+    def evidence(self, contents: Tensor, count: int) -> Tensor:
+        """Each of ``contents`` and ``count - 1`` other candidates of its group, ``[rows, count]``.
+
+        Raises:
+            InputError: one of their groups has too few.
+        """
+        data, generator = self.source.data, self._generator(2)
+        group = data.group[self.candidates]
+        rows = []
+        for position in contents.tolist():
+            own = data.group[position]
+            others = self.candidates[(group == own) & (self.candidates != position)]
+            if len(others) < count - 1:
+                raise InputError(
+                    f"--evidence {count}: expected at most {len(others) + 1} for observation {position}, "
+                    f"whose group {data.group_names[own]!r} has {len(others)} other {self.kind}"
+                )
+            drawn = self._draw(others, count - 1, generator)
+            rows.append(torch.cat([torch.tensor([position]), drawn]))
+        return torch.stack(rows)
+
+    def _draw(self, among: Tensor, most: int, generator: torch.Generator) -> Tensor:
+        return among[torch.randperm(len(among), generator=generator)[:most]]
+
+    def _generator(self, purpose: int) -> torch.Generator:
+        return torch.Generator().manual_seed(mixed_seed(self.seed, purpose))

@@ -1,0 +1,60 @@
+"""``pyro-mlvae embed``: content and style of every observation, for whatever comes next."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from pyro_mlvae import runs
+from pyro_mlvae.cli.source import load_for
+from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.files import write_atomically
+from pyro_mlvae.inference import embed
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the content and the style of every observation, and the content of every group, as npz."""
+
+    folder: tyro.conf.Positional[Path]
+    """The run folder."""
+    out: Path
+    """The file to write, .npz; numpy.load opens it."""
+    data: str | None = None
+    """Another data set than the run's own."""
+    data_root: str | None = None
+    """Where its files are, if not where they were in training."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    def run(self) -> int:
+        """Encode and write; returns the exit status."""
+        device = find_device(self.device)
+        if self.out.suffix != ".npz":
+            raise InputError(f"--out {self.out} must end in .npz, which is what is written: rename it")
+        run = runs.load_run(self.folder)
+        source = load_for(run, self.data, self.data_root)
+        started = time.perf_counter()
+        arrays = embed(run.guide.to(device), source.data)
+        seconds = time.perf_counter() - started
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            with write_atomically(self.out) as temporary, temporary.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise InputError(
+                f"--out {self.out} cannot be written ({error.strerror}): choose another"
+            ) from None
+        count = len(source.data)
+        print(
+            f"{count:,} observations of {len(arrays['group_names']):,} groups encoded in {seconds:.2f} s "
+            f"({count / seconds:,.0f} a second); written to {self.out}:"
+        )
+        for name, array in arrays.items():
+            print(f"  {name:20} {array.dtype.name:8} {list(array.shape)}")
+        return 0

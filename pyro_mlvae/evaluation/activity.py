@@ -1,0 +1,103 @@
+r"""Active units: which dimensions of content and style say anything of the observations.
+
+A unit is active where its posterior's loc varies between observations, with a variance above 0.01:
+Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519, section 5.2. Beside it stands each dimension's
+divergence from the prior, which bounds from above what the dimension tells, in nats:
+
+.. math:: KL(N(\mu, \sigma^2) \,\|\, N(0, 1)) = \tfrac12 (\mu^2 + \sigma^2 - 1) - \log \sigma
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions import Normal
+from torch.distributions import kl_divergence
+
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.inference import Codes
+
+# A code that tells less cannot tell two things apart: that takes log 2, about 0.7 nats.
+LEAST_NATS = 0.1
+
+
+def activity_metrics(codes: Codes, content: Normal, *, threshold: float = 0.01) -> dict[str, Any]:
+    """The ``active_units`` part of metrics.json: active units, and the divergence of each dimension.
+
+    Args:
+        codes: held-out observations, encoded one by one, as :func:`pyro_mlvae.inference.encode` gives
+            them.
+        content: the content posterior of whole groups, batch shape ``[groups, content]``, for the
+            divergence of content.
+        threshold: the variance of loc over observations above which a unit is active.
+
+    Returns:
+        ``{"content": units, "style": units, "content_dim": dims, "style_dim": dims, "kl_content": [...],
+        "kl_style": [...]}``: divergences from N(0, 1) by dimension, content's in nats per group and
+        style's in nats per observation, means over groups and over observations.
+
+    Raises:
+        InputError: fewer than two observations, between which nothing can vary.
+
+    >>> loc = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    >>> normal = Normal(loc, torch.ones_like(loc))
+    >>> activity = activity_metrics(Codes(expert=normal, content=normal, style=normal), normal)
+    >>> activity["content"], activity["kl_content"]
+    (1, [0.5, 0.0])
+    """
+    if len(codes.content.loc) < 2:
+        raise InputError(
+            f"codes must be those of at least two observations, got {len(codes.content.loc)}: encode "
+            f"more of the data"
+        )
+    return {
+        "content": _active(codes.content, threshold),
+        "style": _active(codes.style, threshold),
+        "content_dim": codes.content.loc.shape[1],
+        "style_dim": codes.style.loc.shape[1],
+        "kl_content": _divergence(content),
+        "kl_style": _divergence(codes.style),
+    }
+
+
+def collapse_warnings(activity: Mapping[str, Any]) -> list[str]:
+    """One sentence for each of content and style that has collapsed, and no longer tells anything.
+
+    It has where no unit is active, or where its divergence from the prior, which bounds what it can
+    tell, is below 0.1 nats in all: two things told apart take 0.7.
+
+    Args:
+        activity: what :func:`activity_metrics` returns.
+
+    >>> activity = {"content": 2, "content_dim": 2, "kl_content": [1.5, 0.5]}
+    >>> activity |= {"style": 0, "style_dim": 4, "kl_style": [0.0, 0.0, 0.01, 0.0]}
+    >>> [warning.split(",")[0] for warning in collapse_warnings(activity)]
+    ['style has collapsed: none of its 4 dimensions varies between observations']
+    """
+    warnings = []
+    for site, other, unit, lost in (
+        ("content", "style", "group", "what a group shares is left to style"),
+        ("style", "content", "observation", "observations of a group are all decoded alike"),
+    ):
+        units, dims, total = activity[site], activity[f"{site}_dim"], sum(activity[f"kl_{site}"])
+        if units > 0 and total >= LEAST_NATS:
+            continue
+        varying = f"{units or 'none'} of its {dims} dimensions {'vary' if units > 1 else 'varies'}"
+        warnings.append(
+            f"{site} has collapsed: {varying} between observations, and it diverges from the prior by "
+            f"{total:.2g} nats per {unit} in all, so {lost}: try a smaller {other}_dim, longer training, "
+            f"or a likelihood that weighs x more, such as a Normal of smaller scale"
+        )
+    return warnings
+
+
+def _active(normal: Normal, threshold: float) -> int:
+    return int((normal.loc.double().var(0) > threshold).sum())
+
+
+def _divergence(normal: Normal) -> list[float]:
+    loc, scale = normal.loc.double(), normal.scale.double()
+    prior = Normal(torch.zeros_like(loc), torch.ones_like(scale))
+    return kl_divergence(Normal(loc, scale), prior).mean(0).tolist()

@@ -1,0 +1,268 @@
+"""Figures made of metrics.json: each takes one part of it, as ``evaluate`` returns it.
+
+What is None there, because it is not defined or was not measured, is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FormatStrFormatter,
+    FuncFormatter,
+    NullFormatter,
+    NullLocator,
+    PercentFormatter,
+)
+
+from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, new_figure, tidy
+
+Look = dict[str, Any]
+# What is compared is told apart by marker and line too, so that it reads without any colour.
+MARKERS = "osD^vP*X"
+TRAINED: Look = {"color": CONTENT, "marker": "o", "linestyle": "-"}
+VAE: Look = {"color": COLOURS[2], "marker": "s", "linestyle": "--"}
+PIXELS: Look = {"color": COLOURS[4], "marker": "D", "linestyle": ":"}
+UNTRAINED: Look = {"color": CONTROL, "marker": "^", "linestyle": "-.", "markerfacecolor": "white"}
+CHANCE: Look = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 1.0}
+
+
+def evidence_figure(probe: Mapping[str, Any] | None, evidence: Mapping[str, Any]) -> Figure:
+    """What more observations of a group do to its content: to a probe's errors, and to the posterior.
+
+    Args:
+        probe: the ``probe`` of metrics.json; without it only the posterior is drawn.
+        evidence: the ``evidence`` of metrics.json.
+    """
+    figure = _wide_figure(4.6 if probe is None else 8.8, 3.5)
+    panels = figure.subplots(1, 1 if probe is None else 2, squeeze=False)[0]
+    if probe is not None:
+        _draw_errors(panels[0], probe)
+    _draw_scales(panels[-1], evidence)
+    return figure
+
+
+def probe_figure(probe: Mapping[str, Any]) -> Figure:
+    """How much of the label a probe reads off content, and how much off style, of one observation.
+
+    Args:
+        probe: the ``probe`` of metrics.json.
+    """
+    vae, untrained = probe["vae"] or {}, probe["untrained"]
+    bars = [
+        ("Content", "trained", probe["content"]["1"], CONTENT),
+        ("Content", "plain VAE, same dimensions", vae.get("content", {}).get("1"), VAE["color"]),
+        ("Content", "untrained", untrained["content"]["1"], CONTROL),
+        ("Style", "trained", probe["style"], STYLE),
+        ("Style", "plain VAE, same dimensions", vae.get("style"), VAE["color"]),
+        ("Style", "untrained", untrained["style"], CONTROL),
+        ("Content and style", "plain VAE", vae.get("latent", {}).get("1"), VAE["color"]),
+    ]
+    drawn = [bar for bar in bars if bar[2] is not None]
+    codes = list(dict.fromkeys(code for code, *_ in drawn))
+    # Every code has a row for its name, above those of its bars.
+    rows = [place + codes.index(code) + 1 for place, (code, *_) in enumerate(drawn)]
+    heads = [min(row for row, bar in zip(rows, drawn, strict=True) if bar[0] == code) - 1 for code in codes]
+    figure = new_figure(6.4, 0.9 + 0.26 * (len(rows) + len(heads)))
+    axes = tidy(figure.subplots())
+    for row, (_, _, scores, colour) in zip(rows, drawn, strict=True):
+        axes.barh(row, scores["accuracy"], 0.74, color=colour)
+        text: Look = {"va": "center", "fontsize": 8.5, "bbox": {"color": "white", "pad": 0.5}}
+        axes.text(scores["accuracy"] + 0.012, row, f"{scores['accuracy']:.1%}", **text)
+    axes.set_yticks([*rows, *heads], [*(name for _, name, *_ in drawn), *codes], fontsize=9)
+    for label in axes.get_yticklabels()[len(rows) :]:
+        label.set_fontweight("bold")
+    axes.axvline(probe["chance"], **CHANCE)
+    axes.annotate(
+        "chance", (probe["chance"], 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=8.5
+    )
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(xlim=(0.0, 1.1), ylim=(max(rows) + 0.6, -0.5), xticks=[0.0, 0.25, 0.5, 0.75, 1.0])
+    axes.set_xlabel("accuracy of a probe on the code of one held-out observation")
+    content, style = probe["content"]["1"]["accuracy"], probe["style"]["accuracy"]
+    axes.set_title(f"Content tells {content:.0%} of labels, style {style:.0%}", fontsize=11, pad=18)
+    return figure
+
+
+def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
+    """What intervals of content promise, against what they hold: on the diagonal, the two are the same.
+
+    Args:
+        calibration: the ``calibration`` of metrics.json.
+    """
+    figure = _wide_figure(8.6, 3.7)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    levels, products = calibration["levels"], ("without_prior", "with_prior")
+    covered = [value for name in products for row in calibration[name] if row for value in row]
+    low = max(0.0, min(levels + covered) - 0.08)
+    titles = ("Product of experts alone", "With the prior as one more expert")
+    for axes, name, title in zip(panels, products, titles, strict=True):
+        axes.plot([low, 1.0], [low, 1.0], **CHANCE)
+        for place, (k, row) in enumerate(zip(calibration["k"], calibration[name], strict=True)):
+            if row is not None:
+                look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+                label = f"{k} observation{'s' if k > 1 else ''}"
+                axes.plot(levels, row, label=label, markerfacecolor="none", linewidth=1.3, **look)
+        note: Look = {"transform": axes.transAxes, "fontsize": 8.5, "color": "#555555"}
+        axes.text(0.04, 0.96, "holds more: too unsure", va="top", **note)
+        axes.text(0.96, 0.04, "holds less: too sure", ha="right", **note)
+        tidy(axes).set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", xlabel="promised by the interval")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_title(title, fontsize=11)
+    panels[0].set_ylabel("draws from the whole group inside")
+    legend: Look = {"frameon": False, "fontsize": 8.5, "title_fontsize": 8.5, "alignment": "left"}
+    lines = panels[1].get_legend_handles_labels()
+    figure.legend(*lines, title="content intervals from", loc="outside right center", **legend)
+    return figure
+
+
+def activity_figure(activity: Mapping[str, Any]) -> Figure:
+    """The divergence of every dimension of content and of style from the prior, largest first.
+
+    Args:
+        activity: the ``active_units`` of metrics.json.
+    """
+    figure = _wide_figure(7.8, 3.1)
+    sites = (("content", "group", CONTENT), ("style", "observation", STYLE))
+    for axes, (site, unit, colour) in zip(figure.subplots(1, 2), sites, strict=True):
+        nats = sorted(activity[f"kl_{site}"], reverse=True)
+        axes.bar(range(1, len(nats) + 1), nats, 0.75, color=colour)
+        tidy(axes).grid(visible=False, axis="x")
+        axes.set(xlabel="dimension, largest first", ylabel=f"KL, nats per {unit}")
+        axes.set(xlim=(0.4, len(nats) + 0.6), ylim=(0.0, 1.08 * max(*nats, 0.01)))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        units, dims = activity[site], activity[f"{site}_dim"]
+        axes.set_title(f"{site.capitalize()}: {units} of {dims} dimensions active", fontsize=11)
+    return figure
+
+
+def few_shot_figure(unseen: Mapping[str, Any]) -> Figure:
+    """Groups never seen in training, told apart by content: few-shot accuracy, and verification.
+
+    Args:
+        unseen: the ``unseen`` of metrics.json; the scores of a ``vae`` are drawn where it has them.
+    """
+    trained = {**unseen["shots"], "verification_auc": unseen["verification_auc"]}
+    everyone = {
+        "trained": (trained, TRAINED),
+        "plain VAE": (unseen.get("vae"), VAE),
+        "pixels": (unseen["pixels"], PIXELS),
+        "untrained": (unseen["untrained"], UNTRAINED),
+    }
+    compared = [(name, scores, look) for name, (scores, look) in everyone.items() if scores is not None]
+    shots = [k for k, scores in unseen["shots"].items() if scores is not None]
+    figure = _wide_figure(8.4, 3.5)
+    left, right = figure.subplots(1, 2, width_ratios=(max(len(shots), 1), 1))
+    width = 0.8 / len(compared)
+    for place, (name, scores, look) in enumerate(compared):
+        offset = (place - (len(compared) - 1) / 2) * width
+        known = [(i, scores[k]) for i, k in enumerate(shots) if scores.get(k) is not None]
+        mark = {**look, "linestyle": "none", "markersize": 6.5, "capsize": 3.0, "label": name}
+        at = [i + offset for i, _ in known]
+        accuracy = [score["accuracy"] for _, score in known]
+        left.errorbar(at, accuracy, [score["standard_error"] for _, score in known], **mark)
+        _write_values(left, at, accuracy)
+        auc = scores.get("verification_auc")
+        if auc is not None:
+            right.plot([offset], [auc], **{**look, "linestyle": "none", "markersize": 6.5})
+            _write_values(right, [offset], [auc])
+    for axes, chance in ((left, unseen["chance"]), (right, 0.5)):
+        axes.axhline(chance, **CHANCE)
+        axes.annotate(
+            "chance",
+            (1.0, chance),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="top",
+            fontsize=8.5,
+        )
+        tidy(axes).grid(visible=False, axis="x")
+        axes.set_ylim(0.0, 1.04)
+    names = [f"{k} shot{'s' if k != '1' else ''}" for k in shots]
+    left.set_xticks(range(len(shots)), names)
+    left.set(xlim=(-0.5, max(len(shots), 1) - 0.5), ylabel="accuracy, with standard error")
+    left.set_title(f"Which of {unseen['ways']} unseen groups?", fontsize=11)
+    right.set_xticks([0], ["two observations"])
+    right.set(xlim=(-0.5, 0.5), ylabel="area under the ROC curve")
+    right.set_title("The same group?", fontsize=11)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def _wide_figure(width: float, height: float) -> Figure:
+    """A figure whose panels stand well apart."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine("constrained", wspace=0.06)
+    return figure
+
+
+def _draw_errors(axes: Axes, probe: Mapping[str, Any]) -> None:
+    """Error rates of probes of content against k, on a logarithmic axis that still has a zero."""
+    curves: list[tuple[str, Mapping[str, Any], Look]] = [
+        ("trained, content", probe["content"], TRAINED),
+        ("plain VAE, content and style", (probe["vae"] or {}).get("latent", {}), VAE),
+        ("untrained, content", probe["untrained"]["content"], UNTRAINED),
+    ]
+    ks: set[int] = set()
+    smallest = 0.1
+    for name, scores, look in curves:
+        # Rounded, so that a mean of ones that falls short by rounding makes no error of 1e-16.
+        if not scores:
+            continue
+        known = sorted((int(k), round(1.0 - s["accuracy"], 9)) for k, s in scores.items() if s is not None)
+        axes.plot([k for k, _ in known], [error for _, error in known], label=name, linewidth=1.5, **look)
+        ks |= {k for k, _ in known}
+        smallest = min([smallest, *(error for _, error in known if error > 0.0)])
+    axes.axhline(1.0 - probe["chance"], label="chance", **CHANCE)
+    lowest = math.floor(math.log10(smallest))
+    axes.set_xscale("log")
+    # Linear between zero and the smallest power of ten that is needed, so that no error is drawn as none.
+    axes.set_yscale("symlog", linthresh=10.0**lowest, linscale=0.4)
+    axes.set_yticks([0.0, *(10.0**power for power in range(lowest, 1))])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * error:g}%"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.3 * 10.0**lowest, 1.6)
+    tidy(axes).set(xlabel="observations of the group, k", ylabel="errors of a probe")
+    _tick_at(axes, sorted(ks))
+    axes.set_title("Labels read off k observations", fontsize=11)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_scales(axes: Axes, evidence: Mapping[str, Any]) -> None:
+    """The scale of content's posterior against k, beside the prior's and the square-root law."""
+    pairs = zip(evidence["k"], evidence["content_scale"], strict=True)
+    known = [(k, scale) for k, scale in pairs if scale is not None]
+    ks, scales = [k for k, _ in known], [scale for _, scale in known]
+    axes.axhline(1.0, label="prior", **CHANCE)
+    law = [scales[0] * (ks[0] / k) ** 0.5 for k in ks]
+    axes.plot(ks, law, color=CONTROL, linestyle="--", linewidth=1.2, label=r"$1/\sqrt{k}$")
+    axes.plot(ks, scales, linewidth=1.5, label="posterior", **TRAINED)
+    tidy(axes).set(
+        xlabel="observations of the group, k", ylabel=r"mean scale of $q(C \mid x_1 \ldots x_k)$"
+    )
+    axes.set(xscale="log", yscale="log")
+    _tick_at(axes, ks)
+    for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        ticks(FormatStrFormatter("%.2g"))
+    axes.set_title("Evidence sharpens content", fontsize=11)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _tick_at(axes: Axes, ks: list[int]) -> None:
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _write_values(axes: Axes, places: list[float], values: list[float]) -> None:
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            f"{value:.2f}", (place, value), (0, 8), textcoords="offset points", ha="center", fontsize=8
+        )

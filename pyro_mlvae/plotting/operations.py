@@ -1,0 +1,172 @@
+"""Figures of the operations on the latent space: what is interpolated, drawn, and moved along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.plotting.images import (
+    cells,
+    limits,
+    name_above,
+    name_left,
+    name_row,
+    place,
+    swap_grid,
+)
+from pyro_mlvae.plotting.style import CONTENT, STYLE
+
+INTERPOLATED = {
+    "grid": "From one content to another down, from one style to another across",
+    "content": "From one content to another, style held",
+    "style": "From one style to another, content held",
+    "both": "From one content and style to another, both at once",
+}
+MOST_TRAVERSED = 12
+# Above a traversal, in cells: the room for the originals and the values, and where each original
+# stands, to the right of its name.
+HEADER = 1.5
+HEADING = {"content": (2.4, CONTENT), "style": (5.9, STYLE)}
+
+
+def interpolation_figure(
+    content_x: Tensor, style_x: Tensor, decoded: Tensor, *, vary: str = "grid"
+) -> Figure:
+    """What :func:`~pyro_mlvae.operations.interpolate` decodes, and the observations at the ends.
+
+    Args:
+        content_x: the observations that give the ends of content, ``[2, *event_shape]``.
+        style_x: the observations that give the ends of style, ``[2, *event_shape]``.
+        decoded: ``[steps, steps, *event_shape]`` for "grid", ``[steps, *event_shape]`` otherwise.
+        vary: how it was made: "grid", "content", "style" or "both".
+
+    Raises:
+        InputError: ``vary`` is not known.
+
+    >>> import torch
+    >>> x = torch.rand(2, 1, 4, 4)
+    >>> figure = interpolation_figure(x, x, torch.rand(8, 1, 4, 4), vary="both")
+    >>> figure.get_suptitle()
+    'From one content and style to another, both at once'
+    """
+    if vary not in INTERPOLATED:
+        raise unknown_name("way to vary", vary, INTERPOLATED)
+    scale = limits([content_x, style_x], decoded)
+    steps = len(decoded)
+    if vary == "grid":
+        figure, axes = cells(steps + 1, steps + 1, INTERPOLATED[vary])
+        for end, at in enumerate((1, steps)):
+            place(axes, content_x[end], at, 0, scale, CONTENT)
+            place(axes, style_x[end], 0, at, scale, STYLE)
+        _lead(axes, (0.5, 2.0), (0.5, float(steps)), CONTENT)
+        _lead(axes, (2.0, 0.5), (float(steps), 0.5), STYLE)
+        for row in range(steps):
+            for column in range(steps):
+                place(axes, decoded[row, column], row + 1, column + 1, scale)
+        name_above(axes, 1 + steps / 2, "style from", STYLE)
+        name_left(axes, 1 + steps / 2, "content from", CONTENT)
+        return figure
+    figure, axes = cells(3, steps, INTERPOLATED[vary], left=1.3, top=0.5)
+    originals = (("content", content_x, CONTENT), ("style", style_x, STYLE))
+    for row, (name, x, colour) in enumerate(originals):
+        name_row(axes, row, f"{name} from", colour)
+        place(axes, x[0], row, 0, scale, colour)
+        if vary in (name, "both"):
+            place(axes, x[1], row, steps - 1, scale, colour)
+            _lead(axes, (1.0, row + 0.5), (steps - 1.0, row + 0.5), colour)
+    name_row(axes, 2, "decoded")
+    for column, image in enumerate(decoded):
+        place(axes, image, 2, column, scale)
+    return figure
+
+
+def generation_figure(
+    generated: Tensor, *, content_x: Tensor | None = None, style_x: Tensor | None = None
+) -> Figure:
+    """What :func:`~pyro_mlvae.operations.generate` decodes.
+
+    Args:
+        generated: the decoded grid, ``[rows, columns, *event_shape]``.
+        content_x: the observations that gave content, ``[rows, *event_shape]``; None if it was drawn.
+        style_x: the observations that gave style, ``[columns, *event_shape]``; None if it was drawn.
+
+    >>> import torch
+    >>> generation_figure(torch.rand(3, 6, 1, 4, 4)).get_suptitle()
+    'Contents and styles drawn from the prior'
+    """
+    titles = {
+        (True, True): "Contents and styles drawn from the prior",
+        (False, True): "Contents of observations in styles drawn from the prior",
+        (True, False): "Contents drawn from the prior in styles of observations",
+        (False, False): "Contents and styles of observations",
+    }
+    title = titles[content_x is None, style_x is None]
+    return swap_grid(content_x, style_x, generated, title=title)
+
+
+def traversal_figure(
+    content_x: Tensor,
+    style_x: Tensor,
+    traversed: Tensor,
+    values: Sequence[float] | Tensor,
+    *,
+    which: str = "content",
+    most: int = MOST_TRAVERSED,
+) -> Figure:
+    """What :func:`~pyro_mlvae.operations.traverse` decodes, the dimension that changes it most first.
+
+    Args:
+        content_x: the observation that gave content, ``event_shape``.
+        style_x: the observation that gave style, ``event_shape``.
+        traversed: ``[dim, len(values), *event_shape]``.
+        values: what each dimension was set to.
+        which: whose dimensions they are, "content" or "style".
+        most: of more dimensions than this, those that change the decoded observation most are
+            drawn; dimensions keep their numbers, which start from 0.
+
+    Raises:
+        InputError: ``which`` is not known, or ``values`` are not as many as were decoded.
+
+    >>> import torch
+    >>> x = torch.rand(1, 4, 4)
+    >>> figure = traversal_figure(x, x, torch.rand(16, 3, 1, 4, 4), [-2, 0, 2], most=4)
+    >>> figure.get_suptitle()
+    'Content, one dimension at a time: the 4 of 16 that change x most'
+    """
+    if which not in HEADING:
+        raise unknown_name("latent that is traversed", which, HEADING)
+    if len(values) != traversed.shape[1]:
+        raise InputError(
+            f"values must be the {traversed.shape[1]} numbers that were decoded, got {len(values)}"
+        )
+    change = traversed.flatten(2).var(dim=1, correction=0).sum(-1)
+    shown = change.argsort(descending=True)[:most].tolist()
+    scale = limits([content_x.unsqueeze(0), style_x.unsqueeze(0)], traversed)
+    order = f"the {most} of {len(traversed)} that change x most"
+    if most >= len(traversed):
+        order = "what changes x most first"
+    columns = len(values)
+    title = f"{which.capitalize()}, one dimension at a time: {order}"
+    figure, axes = cells(len(shown) + HEADER, max(columns, 8), title, left=1.4)
+    for name, x in (("content", content_x), ("style", style_x)):
+        at, colour = HEADING[name]
+        axes.text(at, 0.5, f"{name} from", color=colour, ha="right", va="center", fontsize=10)
+        place(axes, x, 0, at, scale, colour)
+    for column, value in enumerate(values):
+        axes.text(column + 0.5, HEADER - 0.05, f"{float(value):g}", ha="center", va="bottom", fontsize=9)
+    for rank, dimension in enumerate(shown):
+        row = rank + HEADER
+        name_row(axes, row, f"{which} {dimension}", HEADING[which][1])
+        for column in range(columns):
+            place(axes, traversed[dimension, column], row, column, scale)
+    return figure
+
+
+def _lead(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    """An arrow from one end's original to the other's, where anything lies between them."""
+    if max(end[0] - start[0], end[1] - start[1]) > 0.5:
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.2})

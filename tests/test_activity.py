@@ -1,0 +1,110 @@
+"""Active units and divergences of hand-built codes, and the sentence that tells of a collapsed one."""
+
+import pytest
+import torch
+from pyro.distributions import Normal
+from torch import nn
+
+from pyro_mlvae import InputError, MLPEncoder, ProductOfNormals
+from pyro_mlvae.evaluation import activity_metrics, collapse_warnings
+from pyro_mlvae.inference import Codes, encode
+
+
+def codes_of(content, style):
+    return Codes(expert=content, content=content, style=style)
+
+
+def test_units_are_active_where_loc_varies_and_scale_does_not_count():
+    # Variances 0.0225, 0.0064 and 0, the last with scales that vary.
+    sign = torch.tensor([-1.0, 1.0]).repeat(50)
+    loc = torch.stack([0.15 * sign, 0.08 * sign, torch.full((100,), 3.0)], 1)
+    scale = torch.stack([torch.ones(100), torch.ones(100), 1.0 + 0.9 * sign], 1)
+    normal = Normal(loc, scale)
+    activity = activity_metrics(codes_of(normal, Normal(loc[:, 1:], scale[:, 1:])), normal)
+    assert (activity["content"], activity["content_dim"]) == (1, 3)
+    assert (activity["style"], activity["style_dim"]) == (0, 2)
+    lower = activity_metrics(codes_of(normal, normal), normal, threshold=0.005)
+    assert lower["content"] == lower["style"] == 2
+
+
+def test_divergences_are_the_closed_form_of_each_dimension():
+    style = Normal(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.5, 1.0], [2.0, 1.0]]))
+    content = Normal(torch.tensor([[2.0], [0.0], [0.0]]), torch.tensor([[1.0], [1.0], [1.0]]))
+    activity = activity_metrics(codes_of(style, style), content)
+    log_two = torch.log(torch.tensor(2.0)).item()
+    # (1 + 1/4 - 1) / 2 + log 2 and (9 + 4 - 1) / 2 - log 2.
+    assert activity["kl_style"] == pytest.approx([((0.125 + log_two) + (6.0 - log_two)) / 2, 0.0])
+    assert activity["kl_content"] == pytest.approx([2.0 / 3.0])
+
+
+def test_one_observation_is_refused():
+    normal = Normal(torch.zeros(1, 2), torch.ones(1, 2))
+    with pytest.raises(InputError, match="at least two observations, got 1"):
+        activity_metrics(codes_of(normal, normal), normal)
+
+
+class Heads(nn.Module):
+    """An MLP encoder, of which one of the two codes can be made constant."""
+
+    def __init__(self, constant=None):
+        super().__init__()
+        self.encoder, self.constant = MLPEncoder((6,), content_dim=3, style_dim=2), constant
+
+    def forward(self, x):
+        # Locs of the size of the data, as a trained encoder has them.
+        codes = [Normal(10.0 * normal.loc, 0.1 + 0.0 * normal.scale) for normal in self.encoder(x)]
+        if self.constant is not None:
+            loc = codes[self.constant].loc
+            codes[self.constant] = Normal(torch.zeros_like(loc) + 0.01 * loc, torch.ones_like(loc))
+        return tuple(codes)
+
+
+def activity_of(encoder):
+    guide = ProductOfNormals(encoder)
+    codes = encode(guide, torch.randn(200, 6))
+    return activity_metrics(codes, codes.content)
+
+
+def test_a_healthy_guide_is_not_warned_of():
+    activity = activity_of(Heads())
+    assert (activity["content"], activity["style"]) == (3, 2)
+    assert collapse_warnings(activity) == []
+
+
+@pytest.mark.parametrize(("constant", "site", "other"), [(0, "content", "style"), (1, "style", "content")])
+def test_a_head_that_says_nothing_is_warned_of_in_one_sentence(constant, site, other):
+    activity = activity_of(Heads(constant))
+    assert activity[site] == 0
+    (sentence,) = collapse_warnings(activity)
+    assert sentence.startswith(
+        f"{site} has collapsed: none of its {activity[f'{site}_dim']} dimensions varies"
+    )
+    assert f"{sum(activity[f'kl_{site}']):.2g} nats per" in sentence
+    assert f"try a smaller {other}_dim" in sentence
+
+
+def test_constant_codes_far_from_the_prior_have_collapsed_too():
+    """As a product of many experts without the prior is: narrow, whatever the observations."""
+    loc = torch.randn(50, 2)
+    constant = Normal(torch.ones(50, 2), torch.full((50, 2), 0.1))
+    (sentence,) = collapse_warnings(
+        activity_metrics(codes_of(constant, Normal(loc, 0.1 + 0 * loc)), constant)
+    )
+    assert sentence.startswith("content has collapsed")
+
+
+def test_a_unit_that_is_barely_active_and_tells_next_to_nothing_has_collapsed():
+    loc = 0.15 * torch.randn(500, 2)
+    faint = Normal(loc, torch.ones_like(loc))
+    healthy = Normal(10 * loc, 0.5 + 0 * loc)
+    activity = activity_metrics(codes_of(faint, healthy), faint)
+    assert activity["content"] == 2
+    (sentence,) = collapse_warnings(activity)
+    assert "2 of its 2 dimensions vary between observations" in sentence
+
+
+def test_activity_is_plain_numbers(tmp_path):
+    import json
+
+    activity = activity_of(Heads())
+    assert json.loads(json.dumps(activity)) == activity

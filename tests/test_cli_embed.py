@@ -1,0 +1,117 @@
+"""``pyro-mlvae embed``, and the plain VAE that ``train`` puts beside the model."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from pyro_mlvae import load_dataset, runs
+from pyro_mlvae.cli.main import run
+from pyro_mlvae.inference import encode
+
+SMALL = ["--epochs", "1", "--hidden", "20", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embed") / "run"
+    assert run(["train", "--out", str(folder), *SMALL]) == 0
+    return folder
+
+
+def metrics(folder):
+    return json.loads((folder / runs.METRICS).read_text())
+
+
+def test_embed_writes_the_codes_of_every_observation_in_the_order_of_the_data(trained, tmp_path, capsys):
+    file = tmp_path / "new" / "codes.npz"
+    assert run(["embed", str(trained), "--data", "digits", "--out", str(file), "--device", "cpu"]) == 0
+    assert "1,797 observations of 10 groups encoded" in capsys.readouterr().out
+    data = load_dataset("digits")
+    codes = encode(runs.load_run(trained).guide, data)
+    with np.load(file, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["content_loc"], codes.content.loc)
+        np.testing.assert_array_equal(arrays["style_loc"], codes.style.loc)
+        np.testing.assert_array_equal(arrays["label"], np.asarray(data.label_names)[data.label])
+        assert arrays["group_content_loc"].shape == (10, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--out", "codes.csv"], "must end in .npz"),
+        (["--out", "/proc/codes.npz"], "cannot be written"),
+        (["--out", "codes.npz", "--data", "linear-gaussian"], r"shape \[16\], but the run was trained on"),
+    ],
+)
+def test_what_embed_cannot_do_ends_with_one_sentence(
+    trained, arguments, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(["embed", str(trained), *arguments]) == 2
+    assert re.search(sentence, capsys.readouterr().err.splitlines()[-1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_vae_stands_beside_the_model_in_every_comparison(trained):
+    found = metrics(trained)
+    probe = found["probe"]
+    assert set(probe["vae"]) == {"style", "content", "latent"}
+    assert set(probe["vae"]["latent"]["1"]) == set(probe["content"]["1"])
+    assert found["elbo"]["vae"]["observations"] == found["elbo"]["observations"]
+    assert found["swap"]["vae"]["consistency"]["10"] is not None
+    # Same networks, same size: only training differs.
+    model, vae = runs.load_run(trained), runs.load_run(trained / runs.VAE)
+    assert [p.shape for p in model.model.parameters()] == [p.shape for p in vae.model.parameters()]
+    assert vae.config.epochs == model.config.epochs
+
+
+def test_without_a_vae_nothing_of_it_is_measured_and_an_old_one_goes(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    assert (folder / runs.VAE / runs.WEIGHTS).exists()
+    assert run(["train", "--out", str(folder), "--overwrite", "--no-vae", *SMALL]) == 0
+    assert not (folder / runs.VAE / runs.WEIGHTS).exists()
+    found = metrics(folder)
+    assert found["probe"]["vae"] is None
+    assert found["elbo"]["vae"] is None
+    assert not (folder / runs.FIGURES / "swap-vae.png").exists()
+    # The model does not depend on whether a VAE was trained after it.
+    assert (folder / runs.WEIGHTS).read_bytes() == (trained / runs.WEIGHTS).read_bytes()
+
+
+def test_a_vae_is_a_run_of_its_own_too(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(["train", "--model", "vae", "--out", str(folder), *SMALL]) == 0
+    found = metrics(folder)
+    assert found["probe"]["vae"] is None
+    assert found["elbo"]["kl_content"] > 0.0
+    assert not (folder / runs.VAE).exists()
+    assert "nats per observation" in capsys.readouterr().out
+    assert run(["evaluate", str(folder), "--device", "cpu"]) == 0
+
+
+def test_metrics_hold_what_the_contract_names(trained):
+    found = metrics(trained)
+    assert found["elbo"]["group_iwae_per_observation"] > found["elbo"]["per_observation"]
+    assert set(found["swap"]["consistency"]) == {"1", "10"}
+    assert 0.8 < found["swap"]["reader_accuracy"] <= 1.0
+    assert found["active_units"]["content"] <= 16
+    assert len(found["active_units"]["kl_style"]) == 4
+    total = sum(found["active_units"]["kl_style"])
+    assert total == pytest.approx(found["elbo"]["kl_style"], rel=1e-4)
+    by_group = sum(found["active_units"]["kl_content"]) * found["elbo"]["groups"]
+    assert by_group / found["elbo"]["observations"] == pytest.approx(found["elbo"]["kl_content"], rel=1e-4)
+    assert len(found["calibration"]["with_prior"][0]) == len(found["calibration"]["levels"])
+
+
+def test_a_collapsed_model_is_warned_of(tmp_path, capsys):
+    # Noise far below the smallest scale of the likelihood: no code of it is worth its nats.
+    x = 0.01 * np.random.default_rng(0).normal(size=(60, 4))
+    np.savez(tmp_path / "noise.npz", x=x, group=np.arange(60) % 6)
+    options = ["--data", f"npz:{tmp_path / 'noise.npz'}", "--likelihood", "normal-learned", "--no-vae"]
+    assert run(["train", *options, "--epochs", "200", "--out", str(tmp_path / "run")]) == 0
+    assert "collapsed" in metrics(tmp_path / "run")["warnings"][0]
+    assert "warning: " in capsys.readouterr().out

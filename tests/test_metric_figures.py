@@ -1,0 +1,265 @@
+"""Figures of metrics.json: what is drawn is what was measured, and what is None is left out."""
+
+import copy
+
+import pytest
+from matplotlib.container import BarContainer, ErrorbarContainer
+
+from pyro_mlvae.plotting import (
+    activity_figure,
+    calibration_figure,
+    evidence_figure,
+    few_shot_figure,
+    probe_figure,
+    save_figure,
+)
+
+
+def scores(accuracy):
+    return {"accuracy": accuracy, "cross_entropy": 1.0 - accuracy, "linear_accuracy": accuracy}
+
+
+PROBE = {
+    "chance": 0.11,
+    "style": scores(0.41),
+    "content": {"1": scores(0.93), "2": scores(0.97), "10": scores(1.0), "50": None},
+    "untrained": {
+        "style": scores(0.66),
+        "content": {"1": scores(0.67), "2": scores(0.68), "10": scores(0.74), "50": None},
+    },
+    "vae": None,
+}
+VAE = {
+    "latent": {"1": scores(0.95), "2": scores(0.96), "10": scores(0.99), "50": None},
+    "content": {"1": scores(0.83)},
+    "style": scores(0.81),
+}
+EVIDENCE = {"k": [1, 4, 10, 50], "content_scale": [0.6, 0.31, 0.2, None]}
+CALIBRATION = {
+    "k": [1, 5, 50],
+    "levels": [0.5, 0.9],
+    "without_prior": [[0.3, 0.7], [0.45, 0.85], None],
+    "with_prior": [[0.5, 0.91], [0.52, 0.92], None],
+    "observations_of_whole_group": 40.0,
+}
+ACTIVITY = {
+    "content": 2, "style": 1, "content_dim": 3, "style_dim": 2,
+    "kl_content": [0.5, 2.0, 0.0], "kl_style": [0.0, 1.5],
+}  # fmt: skip
+
+
+def shots(one, five):
+    return {
+        "1": {"accuracy": one, "standard_error": 0.006},
+        "5": {"accuracy": five, "standard_error": 0.005},
+    }
+
+
+UNSEEN = {
+    "groups": 40,
+    "ways": 5,
+    "chance": 0.2,
+    "shots": shots(0.72, 0.83),
+    "untrained": {**shots(0.33, 0.52), "verification_auc": 0.61},
+    "pixels": shots(0.56, 0.69),
+    "verification_auc": 0.9,
+}
+
+
+def curves(axes):
+    """The labelled lines of a panel, as lists of points."""
+    return {
+        str(line.get_label()): [tuple(point) for point in line.get_xydata().tolist()]
+        for line in axes.get_lines()
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def level_lines(axes):
+    """Where the dotted lines of chance stand."""
+    return [line.get_ydata()[0] for line in axes.get_lines() if len(set(line.get_ydata())) == 1]
+
+
+def words(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        evidence_figure(PROBE, EVIDENCE),
+        evidence_figure(None, EVIDENCE),
+        probe_figure(PROBE | {"vae": VAE}),
+        calibration_figure(CALIBRATION),
+        activity_figure(ACTIVITY),
+        few_shot_figure(UNSEEN | {"vae": UNSEEN["pixels"]}),
+    ],
+    ids=["evidence", "evidence-only", "probe", "calibration", "activity", "few-shot"],
+)
+def test_every_figure_can_be_saved_and_has_titles_and_named_axes(figure, tmp_path):
+    save_figure(figure, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert all(axes.get_title() for axes in figure.axes)
+    assert all(axes.get_xlabel() or axes.get_xticklabels() for axes in figure.axes)
+
+
+def test_errors_are_drawn_against_k_beside_their_control_and_chance():
+    left, _ = evidence_figure(PROBE, EVIDENCE).axes
+    drawn = curves(left)
+    assert list(drawn) == ["trained, content", "untrained, content", "chance"]
+    # No error at all stands at zero, on the axis; what was not measured stands nowhere.
+    assert drawn["trained, content"] == [(1, pytest.approx(0.07)), (2, pytest.approx(0.03)), (10, 0.0)]
+    expected = [(1, pytest.approx(0.33)), (2, pytest.approx(0.32)), (10, pytest.approx(0.26))]
+    assert drawn["untrained, content"] == expected
+    assert drawn["chance"][0][1] == pytest.approx(0.89)
+    assert left.get_ylim()[0] < 0.0 < left.get_ylim()[1]
+
+
+def test_errors_of_a_plain_vae_are_those_of_its_whole_latent():
+    left, _ = evidence_figure(PROBE | {"vae": VAE}, EVIDENCE).axes
+    drawn = curves(left)["plain VAE, content and style"]
+    assert drawn == [(1, pytest.approx(0.05)), (2, pytest.approx(0.04)), (10, pytest.approx(0.01))]
+
+
+def test_rounding_makes_no_error():
+    probe = copy.deepcopy(PROBE)
+    probe["content"]["10"]["accuracy"] = 1.0 - 2.0**-53
+    left, _ = evidence_figure(probe, EVIDENCE).axes
+    assert curves(left)["trained, content"][-1] == (10, 0.0)
+
+
+def test_the_posterior_is_drawn_beside_the_prior_and_the_law_of_the_square_root():
+    (only,) = evidence_figure(None, EVIDENCE).axes
+    drawn = curves(only)
+    assert drawn["posterior"] == [(1, 0.6), (4, 0.31), (10, 0.2)]
+    assert drawn[r"$1/\sqrt{k}$"][1] == (4, pytest.approx(0.3))
+    assert drawn["prior"][0][1] == 1.0
+    beside = evidence_figure(PROBE, EVIDENCE).axes[1]
+    assert curves(beside) == drawn
+
+
+def test_evidence_that_was_not_measured_draws_an_empty_panel(tmp_path):
+    empty = {**PROBE, "content": {"1": scores(1.0)}}
+    figure = evidence_figure(empty, {"k": [1, 2], "content_scale": [None, None]})
+    save_figure(figure, tmp_path / "figure.png")
+    assert curves(figure.axes[1])["posterior"] == []
+
+
+def bars_by_name(figure):
+    """Width of each bar, by the name at its place and the bold name above it."""
+    (axes,) = figure.axes
+    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    named = sorted((place, label.get_text(), label.get_fontweight()) for place, label in ticks)
+    widths = {
+        bar.get_y() + bar.get_height() / 2: bar.get_width()
+        for container in axes.containers
+        if isinstance(container, BarContainer)
+        for bar in container
+    }
+    found, head = {}, None
+    for place, name, weight in named:
+        if weight == "bold":
+            head = name
+        else:
+            (width,) = (w for at, w in widths.items() if abs(at - place) < 1e-9)
+            found[head, name] = width
+    assert len(found) == len(widths)
+    return found
+
+
+def test_the_probe_of_content_and_of_style_stands_beside_its_controls():
+    expected = {
+        ("Content", "trained"): 0.93,
+        ("Content", "untrained"): 0.67,
+        ("Style", "trained"): 0.41,
+        ("Style", "untrained"): 0.66,
+    }
+    figure = probe_figure(PROBE)
+    assert bars_by_name(figure) == expected
+    assert any(set(line.get_xdata()) == {0.11} for line in figure.axes[0].get_lines())
+    assert {"chance", "93.0%", "41.0%"} <= set(words(figure))
+    assert figure.axes[0].get_title() == "Content tells 93% of labels, style 41%"
+    assert bars_by_name(probe_figure(PROBE | {"vae": VAE})) == expected | {
+        ("Content", "plain VAE, same dimensions"): 0.83,
+        ("Style", "plain VAE, same dimensions"): 0.81,
+        ("Content and style", "plain VAE"): 0.95,
+    }
+
+
+def test_coverage_is_drawn_against_the_promise_with_and_without_the_prior():
+    without, with_prior = calibration_figure(CALIBRATION).axes
+    assert curves(without) == {
+        "1 observation": [(0.5, 0.3), (0.9, 0.7)],
+        "5 observations": [(0.5, 0.45), (0.9, 0.85)],
+    }
+    assert curves(with_prior)["5 observations"] == [(0.5, 0.52), (0.9, 0.92)]
+    for axes in (without, with_prior):
+        diagonal = axes.get_lines()[0]
+        assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+        markers = [line.get_marker() for line in axes.get_lines()[1:]]
+        assert len(set(markers)) == len(markers)
+        assert axes.get_ylim()[0] < 0.3
+
+
+def test_divergences_are_drawn_largest_first_under_the_number_of_active_units():
+    content, style = activity_figure(ACTIVITY).axes
+    assert [bar.get_height() for bar in content.patches] == [2.0, 0.5, 0.0]
+    assert [bar.get_height() for bar in style.patches] == [1.5, 0.0]
+    assert content.get_title() == "Content: 2 of 3 dimensions active"
+    assert style.get_title() == "Style: 1 of 2 dimensions active"
+    assert "per group" in content.get_ylabel()
+    assert "per observation" in style.get_ylabel()
+
+
+def test_a_collapsed_code_of_one_dimension_draws_its_panel(tmp_path):
+    figure = activity_figure(ACTIVITY | {"content": 0, "content_dim": 1, "kl_content": [0.0]})
+    save_figure(figure, tmp_path / "figure.png")
+    assert figure.axes[0].get_ylim()[1] > 0.0
+
+
+def whiskers(axes):
+    """Accuracy and standard error of every dot, by the name in the legend."""
+    found = {}
+    for container in axes.containers:
+        assert isinstance(container, ErrorbarContainer)
+        line, _, (bars,) = container.lines
+        errors = [(segment[1][1] - segment[0][1]) / 2 for segment in bars.get_segments()]
+        found[container.get_label()] = list(zip(line.get_ydata(), map(pytest.approx, errors), strict=True))
+    return found
+
+
+def test_few_shot_accuracy_stands_beside_pixels_untrained_and_chance():
+    left, right = few_shot_figure(UNSEEN).axes
+    assert whiskers(left) == {
+        "trained": [(0.72, 0.006), (0.83, 0.005)],
+        "pixels": [(0.56, 0.006), (0.69, 0.005)],
+        "untrained": [(0.33, 0.006), (0.52, 0.005)],
+    }
+    assert [label.get_text() for label in left.get_xticklabels()] == ["1 shot", "5 shots"]
+    assert 0.2 in level_lines(left)
+    # Of pixels, verification was not measured.
+    assert sorted(level_lines(right)) == [0.5, 0.61, 0.9]
+
+
+def test_few_shot_accuracy_of_a_plain_vae_is_drawn_where_there_is_one():
+    vae = {"1": {"accuracy": 0.5, "standard_error": 0.01}, "5": None, "verification_auc": 0.7}
+    left, right = few_shot_figure(UNSEEN | {"vae": vae}).axes
+    assert whiskers(left)["plain VAE"] == [(0.5, 0.01)]
+    assert 0.7 in level_lines(right)
+    assert "plain VAE" not in whiskers(few_shot_figure(UNSEEN | {"vae": None}).axes[0])
+
+
+@pytest.mark.parametrize("missing", [["5"], ["1", "5"]])
+def test_shots_for_which_groups_were_too_small_are_left_out(missing, tmp_path):
+    unseen = copy.deepcopy(UNSEEN)
+    for name in ("shots", "untrained", "pixels"):
+        unseen[name] |= dict.fromkeys(missing)
+    figure = few_shot_figure(unseen)
+    save_figure(figure, tmp_path / "figure.png")
+    assert all(len(dots) == 2 - len(missing) for dots in whiskers(figure.axes[0]).values())
+
+
+def test_what_is_compared_is_told_apart_without_colour():
+    left, _ = evidence_figure(PROBE | {"vae": VAE}, EVIDENCE).axes
+    looks = [(line.get_marker(), line.get_linestyle()) for line in left.get_lines()]
+    assert len(set(looks)) == len(looks) == 4
