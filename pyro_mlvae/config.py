@@ -93,7 +93,9 @@ class RunConfig:
     learning_rate: float = 1e-3
     """Adam's."""
     elbo: str = "trace"
-    """The ELBO estimator: trace, or mean-field (divergences in closed form)."""
+    """The ELBO estimator: trace, mean-field (divergences in closed form), graph or renyi, Pyro's; or ours:
+    group-iwae and group-renyi (importance weights of groups), dreg and stl (gradients of the path
+    alone), local (a draw of content for every observation)."""
     num_particles: int = 1
     """Draws from the guide in every step."""
     test_fraction: float = 0.2

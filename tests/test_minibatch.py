@@ -5,6 +5,7 @@ Fixed noise turns "unbiased" into an equality: no average over draws stands betw
 
 from itertools import combinations
 
+import pyro
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
@@ -67,7 +68,8 @@ class Problem:
         parameters = [*self.model.parameters(), *self.guide.parameters()]
         for parameter in parameters:
             parameter.grad = None
-        loss = elbo.loss_and_grads(scaled.model, scaled.guide, batch)
+        with pyro.get_param_store().scope():
+            loss = scaled.loss_and_grads(scaled.model, scaled.guide, batch)
         return torch.cat(
             [torch.tensor([loss], dtype=torch.float64), *(p.grad.flatten() for p in parameters)]
         )

@@ -1,6 +1,23 @@
-"""ELBO estimators, by name, and the importance weights of groups."""
+"""ELBO estimators, one file each, and all of them by name."""
 
+from pyro_mlvae.estimators.dreg import GroupDReG
+from pyro_mlvae.estimators.group_renyi import GroupIWAE, GroupRenyiELBO
 from pyro_mlvae.estimators.group_weights import group_log_weights
+from pyro_mlvae.estimators.local import LocalELBO
 from pyro_mlvae.estimators.names import ESTIMATORS, make_estimator
+from pyro_mlvae.estimators.pathwise import PathwiseELBO
+from pyro_mlvae.estimators.sticking_the_landing import StickingTheLanding
+from pyro_mlvae.estimators.terms import ElboTerms
 
-__all__ = ["ESTIMATORS", "group_log_weights", "make_estimator"]
+__all__ = [
+    "ESTIMATORS",
+    "ElboTerms",
+    "GroupDReG",
+    "GroupIWAE",
+    "GroupRenyiELBO",
+    "LocalELBO",
+    "PathwiseELBO",
+    "StickingTheLanding",
+    "group_log_weights",
+    "make_estimator",
+]

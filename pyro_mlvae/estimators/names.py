@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
-from pyro_mlvae.errors import require_positive, unknown_name
+from pyro_mlvae.errors import InputError, require_positive, unknown_name
+from pyro_mlvae.estimators.dreg import GroupDReG
+from pyro_mlvae.estimators.group_renyi import GroupIWAE, GroupRenyiELBO
+from pyro_mlvae.estimators.local import LocalELBO
+from pyro_mlvae.estimators.sticking_the_landing import StickingTheLanding
 
 ESTIMATORS: dict[str, Callable[..., ELBO]] = {
     "trace": Trace_ELBO,
     "mean-field": TraceMeanField_ELBO,
+    "graph": TraceGraph_ELBO,
+    "renyi": RenyiELBO,
+    "group-iwae": GroupIWAE,
+    "group-renyi": GroupRenyiELBO,
+    "dreg": GroupDReG,
+    "stl": StickingTheLanding,
+    "local": LocalELBO,
 }
+HAVE_ORDER = ("renyi", "group-renyi")
 
 
-def make_estimator(name: str, num_particles: int = 1) -> ELBO:
+def make_estimator(name: str, num_particles: int = 1, *, alpha: float | None = None) -> ELBO:
     """The ELBO estimator of that name.
 
     Args:
-        name: "trace" (every term by Monte Carlo) or "mean-field" (KL terms in closed form).
-        num_particles: draws from the guide that are averaged, vectorised.
+        name: Pyro's "trace" (every term by Monte Carlo), "mean-field" (divergences in closed form),
+            "graph" (equal to "trace" where every site is reparameterised, as all of ours are) or "renyi"
+            (one importance weight for the whole batch, and so loose; under the scale of ``fit`` its
+            weights become w^(1/groups), which is "trace" in all but name); or ours, "group-iwae" and
+            "group-renyi" (one weight a group), "dreg" (group-iwae with doubly reparameterised
+            gradients), "stl" (sticking the landing) or "local" (a draw of content for every
+            observation).
+        num_particles: draws from the guide, vectorised.
+        alpha: the order of "renyi" and "group-renyi"; by default 0 and 0.5.
 
     Raises:
-        InputError: the name is not known, or ``num_particles`` is not positive.
+        InputError: the name is not known, ``num_particles`` is not positive, alpha is out of range, or
+            is given to an estimator without an order.
 
     >>> make_estimator("trace", num_particles=2).num_particles
     2
@@ -30,9 +51,18 @@ def make_estimator(name: str, num_particles: int = 1) -> ELBO:
     if name not in ESTIMATORS:
         raise unknown_name("ELBO estimator", name, ESTIMATORS)
     require_positive(num_particles=num_particles)
+    options: dict[str, Any] = {}
+    if alpha is not None:
+        if name not in HAVE_ORDER:
+            raise InputError(
+                f"alpha is the order of {' and '.join(HAVE_ORDER)}, but the estimator is {name!r}: leave "
+                f"it out"
+            )
+        options["alpha"] = alpha
     return ESTIMATORS[name](
         num_particles=num_particles,
         vectorize_particles=num_particles > 1,
         # Both plates sit at dim -1; saying so spares Pyro a trial run and a line in the log.
         max_plate_nesting=1,
+        **options,
     )

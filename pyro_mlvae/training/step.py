@@ -31,7 +31,7 @@ class Step:
     """What ``SVI`` calls in a step: model and guide under the objective's scale, loss and gradient.
 
     Attributes:
-        model: the model, scaled and watched for its terms.
+        model: the model, watched for its terms; :meth:`loss_and_grads` scales it.
         guide: the guide, likewise.
         loss: the estimator's loss, which ``SVI`` asks for and ``fit`` never calls.
         terms: the terms of the last step.
@@ -39,12 +39,13 @@ class Step:
 
     def __init__(self, model: Program, guide: Program, estimator: ELBO, clip_norm: float | None) -> None:
         self._recorder = TermRecorder()
-        self.model = self._recorder.watch("model", _mean_over_groups(model))
-        self.guide = self._recorder.watch("guide", _mean_over_groups(guide))
+        self.model = self._recorder.watch("model", model)
+        self.guide = self._recorder.watch("guide", guide)
         self.loss = estimator.loss  # type: ignore[attr-defined]
         self.terms = ElboTerms()
         self._where = ""
         self._modules = {"model": model, "guide": guide}
+        self._estimator = estimator
         self._loss_and_grads = estimator.loss_and_grads  # type: ignore[attr-defined]
         self._clip_norm = clip_norm
         self._verified = False
@@ -76,8 +77,13 @@ class Step:
 
     def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
         """The estimator's loss; leaves on the parameters gradients that are finite, and clipped."""
-        loss = self._loss_and_grads(model, guide, batch)
-        self.terms = self._recorder.collect(batch)
+        # Around the estimator, which may run model and guide on other groups than the minibatch's.
+        with poutine.scale(scale=1.0 / batch.num_groups):
+            loss = self._loss_and_grads(model, guide, batch)
+        # An estimator that runs them on other groups says itself what the terms are.
+        own = getattr(self._estimator, "terms", None)
+        self.terms = own if isinstance(own, ElboTerms) else self._recorder.collect(batch)
+        self._recorder.forget()
         if not self._verified:
             self._check_store()
             self._verified = True
@@ -111,11 +117,3 @@ class Step:
             f"training stopped at {self._where}: {' and '.join(named)} is not "
             f"finite (loss {loss:.4g}); try a smaller learning rate, clip_norm=10, or rescale x"
         )
-
-
-def _mean_over_groups(program: Program) -> Program:
-    def run(batch: GroupedBatch) -> Any:
-        with poutine.scale(scale=1.0 / batch.num_groups):
-            return program(batch)
-
-    return run

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.infer.enum import get_importance_trace
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
@@ -18,51 +18,7 @@ from torch.distributions import kl_divergence
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
-
-
-@dataclass(frozen=True)
-class ElboTerms:
-    """Sums over a number of observations and groups, in nats; they add.
-
-    Attributes:
-        reconstruction: the expected log likelihood of the observations.
-        kl: for each latent site, the divergence of its posterior from its prior.
-        observations: how many observations the sums run over.
-        groups: how many groups they run over.
-
-    >>> terms = ElboTerms(-10.0, {"content": 2.0, "style": 3.0}, observations=5, groups=2)
-    >>> terms.elbo / terms.observations, (terms + terms).elbo / (terms + terms).groups
-    (-3.0, -7.5)
-    """
-
-    reconstruction: Any = 0.0
-    kl: dict[str, Any] = field(default_factory=dict)
-    observations: int = 0
-    groups: int = 0
-
-    @property
-    def elbo(self) -> Any:
-        """Reconstruction minus every divergence: the ELBO of all the groups together."""
-        return self.reconstruction - sum(self.kl.values())
-
-    def __add__(self, other: ElboTerms) -> ElboTerms:
-        return ElboTerms(
-            self.reconstruction + other.reconstruction,
-            {site: self.kl.get(site, 0.0) + other.kl.get(site, 0.0) for site in {**self.kl, **other.kl}},
-            self.observations + other.observations,
-            self.groups + other.groups,
-        )
-
-    def floats(self) -> ElboTerms:
-        """The same sums as Python numbers; on a GPU this waits for them."""
-        kl = {site: float(value) for site, value in self.kl.items()}
-        return ElboTerms(float(self.reconstruction), kl, self.observations, self.groups)
-
-    def per_observation(self) -> dict[str, float]:
-        """``elbo``, ``reconstruction`` and ``kl_<site>`` in nats per observation."""
-        parts = {"elbo": self.elbo, "reconstruction": self.reconstruction}
-        parts |= {f"kl_{site}": value for site, value in self.kl.items()}
-        return {name: float(value) / self.observations for name, value in parts.items()}
+from pyro_mlvae.estimators.terms import ElboTerms
 
 
 @torch.no_grad()
@@ -133,10 +89,18 @@ class TermRecorder:
 
     def collect(self, batch: GroupedBatch) -> ElboTerms:
         """The terms of the passes since the last call, averaged over them."""
-        pairs = list(zip(self._traces["model"], self._traces["guide"], strict=True))
-        self._traces = {"model": [], "guide": []}
+        # An estimator that runs the guide once to draw, and once more for its densities, reads those
+        # of the second run.
+        drawn = self._traces["guide"]
+        read = [trace for trace in drawn if any("log_prob" in site for _, site in _sample_sites(trace))]
+        pairs = list(zip(self._traces["model"], read or drawn, strict=True))
+        self.forget()
         with torch.no_grad():
             return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
+
+    def forget(self) -> None:
+        """Drop what is remembered of the passes since the last call."""
+        self._traces = {"model": [], "guide": []}
 
 
 def _mean_terms(
@@ -165,10 +129,10 @@ def _sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
 
 
 def _log_prob(site: Any) -> Tensor:
-    """The unscaled log probability of a site, as the estimator left it there."""
+    """The log probability of a site, as the estimator left it there, masked but not scaled."""
     if "unscaled_log_prob" not in site:
         site["unscaled_log_prob"] = site["fn"].log_prob(site["value"])
-    return site["unscaled_log_prob"].sum(dtype=torch.float64) / _particles(site)
+    return _masked_sum(site["unscaled_log_prob"], site)
 
 
 def _drawn_divergence(guide_site: Any, model_site: Any) -> Tensor:
@@ -180,7 +144,11 @@ def _divergence(guide_site: Any, model_site: Any) -> Tensor:
         divergence = kl_divergence(guide_site["fn"], model_site["fn"])
     except NotImplementedError:
         return _drawn_divergence(guide_site, model_site)
-    return divergence.sum(dtype=torch.float64) / _particles(guide_site)
+    return _masked_sum(divergence, guide_site)
+
+
+def _masked_sum(values: Tensor, site: Any) -> Tensor:
+    return scale_and_mask(values, 1.0, site["mask"]).sum(dtype=torch.float64) / _particles(site)
 
 
 def _particles(site: Any) -> int:

@@ -1,0 +1,144 @@
+r"""Content drawn afresh for every observation of a group, as in the paper's algorithm.
+
+.. math:: \sum_G \Big( \sum_{i \in G} E_{q(C_G | X_G)} E_{q(S_i | x_i, C_G)}
+    \big[ \log p(x_i \mid C_G, S_i) + \log p(S_i) - \log q(S_i \mid x_i, C_G) \big]
+    - KL(q(C_G \mid X_G) \,\|\, p(C)) \Big)
+
+Each observation has a draw of its own, so the errors of the terms of a group are independent and average
+out, which those of one shared draw do not. The divergence of content is in closed form.
+
+Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine.trace_struct import Trace
+from pyro.util import check_model_guide_match
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators.group_weights import GROUPS, group_frame
+from pyro_mlvae.estimators.pathwise import (
+    PathwiseELBO,
+    Program,
+    common_scale,
+    pin,
+    reparameterised,
+    sample_sites,
+)
+from pyro_mlvae.estimators.terms import ElboTerms
+
+
+class LocalELBO(PathwiseELBO):
+    """The ELBO, with a draw of content for every observation.
+
+    The guide is run on the groups, for the posterior of their content; then guide and model are run on
+    the same observations as groups of one, with content pinned to draws from it. So neither has to know of
+    it: whatever takes a :class:`~pyro_mlvae.GroupedBatch` will do, if it takes groups of one.
+
+    Args:
+        num_particles: draws for each observation that are averaged.
+
+    Raises:
+        InputError: when it is used, content is no Normal, model or guide do not take groups of one, a site
+            is outside the plates "groups" and "observations", or is not reparameterised.
+    """
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        self._divergences: list[dict[str, Tensor]] = []
+        passes = list(self._get_traces(model, guide, args, kwargs))
+        reconstruction: Any = 0.0
+        kl: dict[str, Any] = {}
+        for (model_trace, guide_trace), divergences in zip(passes, self._divergences, strict=True):
+            for name, site in sample_sites(model_trace):
+                if name in divergences:
+                    term = divergences[name].sum()
+                elif site["is_observed"]:
+                    reconstruction = reconstruction + _log_prob(site)
+                    continue
+                else:
+                    term = -_log_prob(site)
+                    if name in guide_trace.nodes:
+                        term = term + _log_prob(guide_trace.nodes[name])
+                kl[name] = kl.get(name, 0.0) + term / self.num_particles
+        reconstruction = reconstruction / self.num_particles
+        batch = args[0]
+        scale = common_scale(*(trace for pair in passes for trace in pair))
+        detached = {name: value.detach() for name, value in kl.items()}
+        self.terms = ElboTerms(reconstruction.detach(), detached, len(batch), batch.num_groups)
+        loss: Tensor = scale * (sum(kl.values()) - reconstruction)
+        return loss
+
+    def _get_trace(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Trace, Trace]:
+        """Both run on groups of one, with contents pinned to draws from their groups' posteriors."""
+        batch: GroupedBatch = args[0]
+        of_groups = poutine.trace(guide).get_trace(*args, **kwargs)
+        reparameterised(type(self).__name__, of_groups)
+        posteriors = {
+            name: site
+            for name, site in sample_sites(of_groups)
+            if group_frame(name, site, batch).name == GROUPS
+        }
+        contents = {name: _of(name, site, batch.group).rsample() for name, site in posteriors.items()}
+        alone = batch.singletons()
+        try:
+            guide_trace = poutine.trace(pin(guide, contents)).get_trace(alone, *args[1:], **kwargs)
+            draws = {name: site["value"] for name, site in sample_sites(guide_trace)}
+            model_trace = poutine.trace(pin(model, draws)).get_trace(alone, *args[1:], **kwargs)
+        except InputError:
+            raise
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise InputError(
+                f"the estimator 'local' runs model and guide on batch.singletons(), {len(alone)} groups of "
+                f"one, and they do not take them: use 'trace' (it said: {str(error).splitlines()[0]})"
+            ) from error
+        if is_validation_enabled():
+            check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
+        for trace in (model_trace, guide_trace):
+            for name, site in sample_sites(trace):
+                group_frame(name, site, alone)
+        # Of each group, one observation, where the model says what the prior of its content is.
+        first = torch.empty(batch.num_groups, dtype=torch.int64, device=batch.group.device)
+        first[batch.group] = torch.arange(len(batch), device=batch.group.device)
+        everything = torch.arange(batch.num_groups, device=batch.group.device)
+        self._divergences.append(
+            {
+                name: scale_and_mask(
+                    kl_divergence(_of(name, site, everything), _of(name, model_trace.nodes[name], first)),
+                    1.0,
+                    site["mask"],
+                )
+                for name, site in posteriors.items()
+            }
+        )
+        return model_trace, guide_trace
+
+
+def _of(name: str, site: Any, index: Tensor) -> Any:
+    """The distribution of those members of the site's plate, in that order."""
+    fn = site["fn"]
+    base = fn.base_dist if isinstance(fn, dist.Independent) else fn
+    if not isinstance(base, dist.Normal):
+        raise InputError(
+            f"the estimator 'local' needs Normal content, whose divergence is in closed form, but the site "
+            f"{name!r} is {type(base).__name__}: use 'trace'"
+        )
+    (frame,) = (f for f in site["cond_indep_stack"] if f.name == GROUPS)
+    dim = frame.dim - fn.event_dim
+    loc, scale = (value.index_select(dim, index) for value in (base.loc, base.scale))
+    return dist.Normal(loc, scale).to_event(fn.event_dim)
+
+
+def _log_prob(site: Any) -> Tensor:
+    return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"]).sum()
