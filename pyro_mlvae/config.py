@@ -17,7 +17,7 @@ from pyro_mlvae.data import (
     load_dataset,
 )
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
-from pyro_mlvae.estimators import ESTIMATORS
+from pyro_mlvae.estimators import ESTIMATORS, make_estimator
 from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
 from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE, VAE
@@ -93,11 +93,13 @@ class RunConfig:
     learning_rate: float = 1e-3
     """Adam's."""
     elbo: str = "trace"
-    """The ELBO estimator: trace, mean-field (divergences in closed form), graph or renyi, Pyro's; or ours:
-    group-iwae and group-renyi (importance weights of groups), dreg and stl (gradients of the path
-    alone), local (a draw of content for every observation)."""
+    """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
+    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), dreg (group-iwae with
+    better gradients), stl (sticking the landing) or local (content drawn for every observation)."""
     num_particles: int = 1
     """Draws from the guide in every step."""
+    alpha: float | None = None
+    """The order of renyi and group-renyi; by default 0 and 0.5."""
     test_fraction: float = 0.2
     """How much of every group is held out, where the data comes with no test set of its own."""
     hold_out_groups: tuple[str, ...] = ()
@@ -130,6 +132,8 @@ class RunConfig:
             raise InputError(
                 f"the model {self.model!r} goes with the guide {own!r}, got {self.guide!r}: leave guide out"
             )
+        if self.alpha is not None:
+            make_estimator(self.elbo, alpha=self.alpha)
         make_likelihood(self.likelihood)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")

@@ -57,27 +57,45 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
         InputError: it is not an empty folder, cannot be written, or holds a run and ``overwrite``
             is not set.
     """
+    own = (METRICS, HISTORY, WEIGHTS, CONFIG)
+    files = [*(f"{VAE}/{name}" for name in own), *own]
+    return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
+
+
+def prepare_folder(
+    path: str | Path, marker: str, files: Sequence[str], *, what: str, overwrite: bool = False
+) -> Path:
+    """Make the folder that a command writes its results to, or refuse.
+
+    Args:
+        path: the folder.
+        marker: the file by which a folder of this kind is known.
+        files: what such a folder holds beside its figures; with ``overwrite`` it is removed.
+        what: such a folder holds one.
+        overwrite: whether the one that is there may be replaced.
+
+    Raises:
+        InputError: as for :func:`prepare_run_folder`.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
-            if not (path / CONFIG).is_file():
+            if not (path / marker).is_file():
                 raise InputError(
-                    f"--out {path} exists and is not a run folder (it has no {CONFIG}): name a new or "
+                    f"--out {path} exists and is not a {what} folder (it has no {marker}): name a new or "
                     f"empty folder"
                 )
             if not overwrite:
                 raise InputError(
-                    f"--out {path} already holds a run: name another folder, or replace that run with "
-                    f"--overwrite"
+                    f"--out {path} already holds a {what}: name another folder, or replace that {what} "
+                    f"with --overwrite"
                 )
-            own = (METRICS, HISTORY, WEIGHTS, CONFIG)
-            known = [folder / name for folder in (path / VAE, path) for name in own]
-            for old in [*known, *(path / FIGURES).glob("*.png")]:
+            for old in [*(path / name for name in files), *(path / FIGURES).glob("*.png")]:
                 old.unlink(missing_ok=True)
-        with write_atomically(path / CONFIG) as temporary:
+        with write_atomically(path / marker) as temporary:
             temporary.write_text("{}")
-        (path / CONFIG).unlink()
+        (path / marker).unlink()
     except FileExistsError:
         raise InputError(f"--out {path} is a file: name a folder") from None
     except OSError as error:

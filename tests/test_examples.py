@@ -48,6 +48,7 @@ WRITES = {
     "omniglot_unseen.py": (["--data", "folder:PICTURES", "--hold-out", "Korean"], ["swap.png"]),
     "faces.py": (["--data", "folder:PICTURES"], ["swap.png"]),
     "mnist.py": (["--data-root", "MNIST"], ["mnist"]),
+    "compare_elbos.py": ([], ["elbos"]),
 }
 
 

@@ -25,6 +25,7 @@ LAYERS = [
     ["training"],
     ["inference", "operations"],
     ["evaluation"],
+    ["comparison"],
     ["plotting"],
     ["config", "runs"],
     ["cli", "__main__"],

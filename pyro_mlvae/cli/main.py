@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
@@ -28,6 +29,7 @@ DESCRIPTION = "The Multi-Level VAE: learn what the observations of a group share
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[CompareElbos, tyro.conf.subcommand("compare-elbos")]
     | Annotated[Swap, tyro.conf.subcommand("swap")]
     | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]

@@ -112,7 +112,7 @@ def _train(
             guide,
             config.make_sampler(train.to(device)),
             epochs=config.epochs,
-            estimator=make_estimator(config.elbo, config.num_particles),
+            estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
             optimizer=Adam({"lr": config.learning_rate}),
             validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
             validate_every=max(1, config.epochs // 50),

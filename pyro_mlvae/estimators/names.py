@@ -58,6 +58,11 @@ def make_estimator(name: str, num_particles: int = 1, *, alpha: float | None = N
                 f"alpha is the order of {' and '.join(HAVE_ORDER)}, but the estimator is {name!r}: leave "
                 f"it out"
             )
+        if name == "renyi" and not (alpha >= 0.0 and alpha != 1.0):
+            raise InputError(
+                f"alpha must be at least 0 and not 1, whose bound is that of the estimator 'trace', got "
+                f"{alpha}"
+            )
         options["alpha"] = alpha
     return ESTIMATORS[name](
         num_particles=num_particles,

@@ -1,5 +1,12 @@
 """Figures; every function returns a matplotlib figure and touches nothing global."""
 
+from pyro_mlvae.plotting.comparison import (
+    draw_comparison,
+    equal_time_figure,
+    signal_figure,
+    tightness_figure,
+    trade_off_figure,
+)
 from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import reconstructions, swap_grid
 from pyro_mlvae.plotting.maps import latent_map
@@ -17,7 +24,9 @@ from pyro_mlvae.plotting.style import require_figure_path, save_figure
 __all__ = [
     "activity_figure",
     "calibration_figure",
+    "draw_comparison",
     "draw_run",
+    "equal_time_figure",
     "evidence_figure",
     "few_shot_figure",
     "generation_figure",
@@ -27,8 +36,11 @@ __all__ = [
     "reconstructions",
     "require_figure_path",
     "save_figure",
+    "signal_figure",
     "swap_figure",
     "swap_grid",
+    "tightness_figure",
+    "trade_off_figure",
     "training_curves",
     "traversal_figure",
 ]

@@ -1,0 +1,168 @@
+"""``pyro-mlvae compare-elbos``: ELBO estimators side by side."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_mlvae import runs
+from pyro_mlvae.cli.comparison_table import comparison_table, flat_rows
+from pyro_mlvae.comparison import (
+    DEFAULT_ESTIMATORS,
+    Problem,
+    check_cases,
+    compare_elbos,
+    make_problem,
+    solved_problem,
+)
+from pyro_mlvae.config import RunConfig
+from pyro_mlvae.devices import find_device
+from pyro_mlvae.files import write_atomically
+from pyro_mlvae.plotting import draw_comparison
+
+ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
+SOLVED = "linear-gaussian"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareElbos:
+    """Compare ELBO estimators on grouped data: how tight, how noisy, how biased, how slow each is."""
+
+    out: Path
+    """The folder to write: elbos.json, elbos.csv, figures."""
+    data: str = "digits"
+    """What to compare on, as for train; linear-gaussian is the solved model, with exact evidence."""
+    data_root: str = "data"
+    """Where the files of named data sets are."""
+    download: bool = False
+    """Fetch a named data set whose files are not there."""
+    estimators: tuple[str, ...] = DEFAULT_ESTIMATORS
+    """Which estimators. graph is known too, but equals trace where, as here, every draw is
+    reparameterised."""
+    particles: tuple[int, ...] = (1, 10)
+    """Numbers of particles: each estimator is measured with each of them."""
+    alpha: float | None = None
+    """The order of renyi and group-renyi; by default 0 and 0.5."""
+    groups: int = 10
+    """Groups in the one batch on which all are measured, and in a minibatch of training."""
+    observations_per_group: int = 16
+    """At most so many observations stand for a group."""
+    epochs: int = 100
+    """How many epochs to train, with trace, before all is measured a second time."""
+    seconds: float = 2.0
+    """How long each estimator trains for its curve; 0 for no curves."""
+    draws: int = 100
+    """Draws of each estimator and its gradient."""
+    reference_draws: int = 200
+    """Draws of another estimator of the same objective, against which the gradient's bias is measured."""
+    likelihood: str = "normal"
+    """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
+    content_dim: int = 16
+    """Size of content."""
+    style_dim: int = 4
+    """Size of style."""
+    network: str = "auto"
+    """Encoder and decoder: mlp (the paper's), conv, or auto: conv for images of 16x16 and more."""
+    hidden: tuple[int, ...] = ()
+    """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, 256 for conv."""
+    image_size: int | None = None
+    """Side to which the images of folder:PATH are resized and cropped."""
+    learning_rate: float | None = None
+    """Adam's; by default 0.001, and 0.01 for linear-gaussian."""
+    memory: bool = True
+    """Measure the growth of memory in a step, in another process."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Of the split, the initial weights, the minibatches and the draws."""
+    overwrite: bool = False
+    """Replace the comparison that --out holds."""
+
+    def run(self) -> int:
+        """Compare; returns the exit status."""
+        check_cases(self.estimators, self.particles, self.alpha)
+        problem = self._problem()
+        folder = runs.prepare_folder(
+            self.out, ELBOS_JSON, (ELBOS_JSON, ELBOS_CSV), what="comparison", overwrite=self.overwrite
+        )
+        with tqdm(unit="part", desc="comparing", bar_format="{l_bar}{bar}| {elapsed}{postfix}") as bar:
+
+            def show(what: str, done: int, total: int) -> None:
+                bar.total = total
+                bar.set_postfix_str(what, refresh=False)
+                bar.update(done - bar.n)
+
+            comparison = compare_elbos(
+                problem,
+                self.estimators,
+                self.particles,
+                alpha=self.alpha,
+                epochs=self.epochs,
+                draws=self.draws,
+                reference_draws=self.reference_draws,
+                seconds=self.seconds,
+                memory=self.memory,
+                seed=self.seed,
+                callback=show,
+            )
+        write_csv(folder / ELBOS_CSV, comparison)
+        draw_comparison(folder / runs.FIGURES, comparison)
+        # Last, for it is by this file that a comparison is known to be whole.
+        runs.write_json(folder / ELBOS_JSON, comparison)
+        print(comparison_table(comparison))
+        print(f"\n{comparison['seconds']:.0f} s in all; look at {folder / runs.FIGURES}")
+        return 0
+
+    def _problem(self) -> Problem:
+        device = find_device(self.device)
+        sizes: Any = {"groups": self.groups, "observations_per_group": self.observations_per_group}
+        if self.data == SOLVED:
+            # Small and in float64: nothing for a GPU.
+            rate = 1e-2 if self.learning_rate is None else self.learning_rate
+            return solved_problem(**sizes, learning_rate=rate, seed=self.seed)
+        config = RunConfig(
+            data=self.data,
+            data_root=self.data_root,
+            image_size=self.image_size,
+            likelihood=self.likelihood,
+            content_dim=self.content_dim,
+            style_dim=self.style_dim,
+            network=self.network,
+            hidden=self.hidden,
+            groups_per_batch=self.groups,
+            observations_per_group=self.observations_per_group,
+            epochs=self.epochs,
+            learning_rate=1e-3 if self.learning_rate is None else self.learning_rate,
+            seed=self.seed,
+        )
+        data = config.load(download=self.download)
+        config, train, held_out = config.split(data)
+        model, guide = config.build(data.event_shape)
+        if isinstance(data.x, Tensor) and data.x.is_floating_point():
+            model.likelihood.check(data.x)
+        return make_problem(
+            self.data,
+            model.to(device),
+            guide.to(device),
+            train.to(device),
+            held_out,
+            **sizes,
+            sampler=config.make_sampler(train.to(device)),
+            learning_rate=config.learning_rate,
+            seed=self.seed,
+        )
+
+
+def write_csv(path: Path, comparison: Mapping[str, Any]) -> None:
+    """Write the rows, one a line, with a column for each part of the parameters; None is left empty."""
+    rows = flat_rows(comparison)
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,22 @@
+"""ELBO estimators side by side, on one pair, one batch and the same seeds."""
+
+from pyro_mlvae.comparison.cases import check_cases
+from pyro_mlvae.comparison.compare import DEFAULT_ESTIMATORS, compare_elbos
+from pyro_mlvae.comparison.exact import exact_elbo
+from pyro_mlvae.comparison.gradients import Moments, gradient_statistics
+from pyro_mlvae.comparison.parts import PARTS, gradient_parts
+from pyro_mlvae.comparison.problem import Problem, make_problem, solved_problem
+
+__all__ = [
+    "DEFAULT_ESTIMATORS",
+    "PARTS",
+    "Moments",
+    "Problem",
+    "check_cases",
+    "compare_elbos",
+    "exact_elbo",
+    "gradient_parts",
+    "gradient_statistics",
+    "make_problem",
+    "solved_problem",
+]

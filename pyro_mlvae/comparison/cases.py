@@ -1,0 +1,78 @@
+"""What is compared: an estimator by name with a number of particles, and what it is checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyro.infer import ELBO
+
+from pyro_mlvae.errors import InputError, require_positive
+from pyro_mlvae.estimators import make_estimator
+from pyro_mlvae.estimators.names import HAVE_ORDER
+
+# Another estimator of the same objective, whose mean gradient an estimator's is checked against; those
+# that have none are checked against themselves with other draws.
+_ANOTHER = {
+    "trace": "mean-field",
+    "graph": "mean-field",
+    "stl": "mean-field",
+    "mean-field": "trace",
+    "local": "trace",
+    "group-iwae": "dreg",
+    "dreg": "group-iwae",
+}
+# Those that estimate the ELBO itself whatever the number of particles.
+UNWEIGHTED = ("trace", "mean-field", "graph", "stl", "local")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An estimator with a number of particles, and its order if it has one and it is given."""
+
+    name: str
+    num_particles: int
+    alpha: float | None = None
+
+    def make(self) -> ELBO:
+        """The estimator."""
+        return make_estimator(self.name, self.num_particles, alpha=self.alpha)
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.num_particles} particle{'s' if self.num_particles > 1 else ''}"
+
+
+def check_cases(estimators: Sequence[str], particles: Sequence[int], alpha: float | None) -> list[Case]:
+    """Every estimator with every number of particles, in that order, each once.
+
+    Raises:
+        InputError: an estimator is not known, a number of particles is not positive, none is given, or
+            alpha is out of range or given to no estimator that has an order.
+    """
+    names, counts = list(dict.fromkeys(estimators)), list(dict.fromkeys(particles))
+    if not names or not counts:
+        raise InputError("estimators and particles must name at least one each, got none")
+    for count in counts:
+        require_positive(particles=count)
+    if alpha is not None and not set(names) & set(HAVE_ORDER):
+        raise InputError(
+            f"alpha is the order of {' and '.join(HAVE_ORDER)}, but neither is compared: leave it out"
+        )
+    cases = [Case(name, count, alpha if name in HAVE_ORDER else None) for name in names for count in counts]
+    for case in cases:
+        case.make()
+    return cases
+
+
+def reference_case(case: Case, *, exact: bool) -> Case | None:
+    """The case whose mean gradient, with independent draws, is that of this one's objective.
+
+    Args:
+        case: the case to be checked.
+        exact: whether the ELBO's gradient is known exactly: then None stands for it.
+    """
+    weighted = case.name not in UNWEIGHTED
+    # With one particle every bound is the ELBO, and the ELBO's gradient does not depend on their number.
+    if not weighted or case.num_particles == 1:
+        return None if exact else Case("mean-field" if weighted else _ANOTHER[case.name], 1)
+    return Case(_ANOTHER.get(case.name, case.name), case.num_particles, case.alpha)

@@ -1,0 +1,165 @@
+"""ELBO estimators side by side: how tight, how noisy, how biased, how slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import pyro
+from pyro.optim import Adam  # type: ignore[attr-defined]
+
+from pyro_mlvae.comparison.cases import check_cases
+from pyro_mlvae.comparison.cost import step_times
+from pyro_mlvae.comparison.curves import CHECKPOINTS, training_curves
+from pyro_mlvae.comparison.memory import MemoryProbe
+from pyro_mlvae.comparison.problem import Problem
+from pyro_mlvae.comparison.stages import TRAINING, measure_stage
+from pyro_mlvae.data.samplers import mixed_seed
+from pyro_mlvae.errors import InputError, require_positive, require_seed
+from pyro_mlvae.training import fit
+
+FORMAT_VERSION = 1
+# "graph" is left out: where every site is reparameterised, as all of ours are, it equals "trace".
+DEFAULT_ESTIMATORS = (
+    "trace", "mean-field", "renyi", "group-iwae", "group-renyi", "dreg", "stl", "local",
+)  # fmt: skip
+TIMED_ROUNDS = 15
+
+Callback = Callable[[str, int, int], None]
+
+
+def compare_elbos(
+    problem: Problem,
+    estimators: Sequence[str] = DEFAULT_ESTIMATORS,
+    particles: Sequence[int] = (1, 10),
+    *,
+    alpha: float | None = None,
+    epochs: int = 100,
+    draws: int = 100,
+    reference_draws: int = 200,
+    seconds: float = 2.0,
+    importance_samples: int = 5000,
+    memory: bool = True,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> dict[str, Any]:
+    """Measure every estimator with every number of particles, before training and after.
+
+    Args:
+        problem: what they are compared on; it is left as it was.
+        estimators: their names, as :func:`~pyro_mlvae.make_estimator` takes them.
+        particles: numbers of particles.
+        alpha: the order of those that have one, "renyi" and "group-renyi"; by default their own.
+        epochs: of training, with "trace", between the two stages.
+        draws: of each estimator and its gradient, at each stage.
+        reference_draws: of another unbiased estimator of the same objective, from which the mean
+            gradient is known where it is not known exactly.
+        seconds: for which every estimator trains for its curve; 0 for no curves.
+        importance_samples: of the bound that values are compared with where the evidence is not known.
+        memory: whether to measure the growth of memory, in another process.
+        seed: of all draws and of training.
+        callback: called with what is done next, how many parts are done, and of how many.
+
+    Returns:
+        What elbos.json holds. Values are in nats per observation (pseudo-nats where ``units`` says so),
+        at scale 1: ``gap`` is how far below the reference. For each part of the parameters, which are
+        those of the two heads of the encoder and of the decoder: ``gradient_variance`` is the trace of
+        the covariance of one gradient of the batch's loss, in nats, ``gradient_snr`` the norm of its
+        mean over the root of that, ``gradient_bias_z`` the deviation of its mean from the gradient of
+        the estimator's own objective, along that, in standard errors. None is what is not defined: a
+        part without parameters, or a ratio to a variance of zero.
+
+    Raises:
+        InputError: an estimator is not known, or an argument is out of range.
+
+    >>> from pyro_mlvae.comparison import solved_problem
+    >>> exact = solved_problem(groups=2, observations_per_group=3, exact=True)
+    >>> few = dict(epochs=1, draws=4, reference_draws=4, seconds=0, memory=False)
+    >>> comparison = compare_elbos(exact, ["trace", "mean-field"], [1], **few)
+    >>> [abs(row["gap"]) < 1e-8 for row in comparison["rows"]][:2]  # of the exact posterior
+    [True, False]
+    """
+    cases = check_cases(estimators, particles, alpha)
+    require_positive(epochs=epochs, importance_samples=importance_samples)
+    require_seed(seed)
+    _require_at_least(2, draws=draws)
+    _require_at_least(4, reference_draws=reference_draws)
+    if not seconds >= 0.0:
+        raise InputError(f"seconds must be at least 0, got {seconds}: give the time of each training curve")
+    started = time.perf_counter()
+    progress = _Progress(callback, 2 * (len(cases) + 1) + 2 + (CHECKPOINTS if seconds else 0))
+    counts: dict[str, Any] = {
+        "draws": draws,
+        "reference_draws": reference_draws,
+        "importance_samples": importance_samples,
+    }
+    model, guide = problem.pair()
+    asked = [(case.name, case.num_particles, case.alpha) for case in cases] if memory else []
+    with MemoryProbe(*problem.pair(), problem.batch, asked) as probe:
+        rows = measure_stage(
+            "initial", problem, model, guide, cases, **counts, seed=seed, progress=progress
+        )
+        peaks = probe.results() if memory else [None] * len(cases)
+    progress("timing steps")
+    with pyro.validation_enabled(False):
+        timed = {case: case.make() for case in cases}
+        times = step_times(timed, model, guide, problem.batch, rounds=TIMED_ROUNDS)
+    progress("training")
+    fit(
+        problem.trained_model(model),
+        guide,
+        problem.sampler,
+        epochs=epochs,
+        optimizer=Adam({"lr": problem.learning_rate}),
+        dtype=problem.batch.x.dtype,
+        seed=mixed_seed(seed, TRAINING),
+    )
+    rows += measure_stage("trained", problem, model, guide, cases, **counts, seed=seed, progress=progress)
+    for number, row in enumerate(rows):
+        case = cases[number % len(cases)]
+        row["ms_per_step"], row["peak_mb"] = median(times[case]), peaks[number % len(cases)]
+    curves = []
+    if seconds:
+        curves = training_curves(problem, cases, seconds=seconds, seed=seed, progress=progress)
+    progress("done")
+    held_out = problem.log_evidence(problem.held_out)
+    return {
+        "format_version": FORMAT_VERSION,
+        "data": problem.name,
+        "reference": "exact" if problem.solved else f"group-iwae-{importance_samples}",
+        "observations": len(problem.batch),
+        "groups": problem.batch.num_groups,
+        "rows": rows,
+        "curves": curves,
+        "held_out": {
+            "observations": len(problem.held_out),
+            "groups": problem.held_out.num_groups,
+            "log_evidence": None if held_out is None else held_out / len(problem.held_out),
+        },
+        "units": problem.units,
+        "alpha": alpha,
+        "epochs": epochs,
+        "seed": seed,
+        **counts,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+class _Progress:
+    """Counts the parts that are done, and says what comes next."""
+
+    def __init__(self, callback: Callback | None, total: int) -> None:
+        self._callback, self._total, self._done = callback, total, -1
+
+    def __call__(self, what: str) -> None:
+        self._done += 1
+        if self._callback is not None:
+            self._callback(what, self._done, self._total)
+
+
+def _require_at_least(least: int, **arguments: int) -> None:
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")

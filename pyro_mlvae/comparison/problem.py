@@ -1,0 +1,163 @@
+"""What estimators are compared on: one pair, one batch, and what both are trained on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data import GroupedDataset, GroupSampler, Sampler, load_dataset
+from pyro_mlvae.errors import require_positive
+from pyro_mlvae.evaluation import fixed_groups
+from pyro_mlvae.guides import LinearGaussianGuide
+from pyro_mlvae.linear_gaussian import LinearGaussian
+from pyro_mlvae.models import LinearGaussianModel
+
+# Held-out observations on which training curves are measured: enough to rank, and quick.
+MOST_HELD_OUT = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A model and a guide with the data on which estimators are compared.
+
+    Attributes:
+        name: what the data is called.
+        model: the model, with its initial weights; trainable, so that its gradient can be measured.
+        guide: the guide, with its initial weights.
+        batch: the fixed batch on which values and gradients are measured.
+        sampler: of the minibatches of training.
+        held_out: the fixed batch on which training curves are measured.
+        solved: the solved model that the data is drawn from, where the evidence is known exactly.
+        units: what values are measured in: "nats", or "pseudo-nats" of a likelihood that is no density.
+        learning_rate: Adam's, in training.
+    """
+
+    name: str
+    model: nn.Module
+    guide: nn.Module
+    batch: GroupedBatch
+    sampler: Sampler
+    held_out: GroupedBatch
+    solved: LinearGaussian | None = None
+    units: str = "nats"
+    learning_rate: float = 1e-3
+
+    def pair(self) -> tuple[nn.Module, nn.Module]:
+        """A copy of the model and the guide with their initial weights."""
+        return copy.deepcopy(self.model), copy.deepcopy(self.guide)
+
+    def trained_model(self, model: nn.Module) -> nn.Module:
+        """The model as it takes part in training: of the solved model the truth, which must not move."""
+        return model if self.solved is None else LinearGaussianModel(self.solved)
+
+    def log_evidence(self, batch: GroupedBatch) -> float | None:
+        """The exact log evidence of all groups together, in nats, where it is known."""
+        return None if self.solved is None else float(self.solved.log_evidence(batch).sum())
+
+
+def make_problem(
+    name: str,
+    model: nn.Module,
+    guide: nn.Module,
+    train: GroupedDataset,
+    held_out: GroupedDataset,
+    *,
+    groups: int = 10,
+    observations_per_group: int = 16,
+    sampler: Sampler | None = None,
+    solved: LinearGaussian | None = None,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Problem:
+    """A problem of any pair on any data.
+
+    Args:
+        name: what the data is called.
+        model: the model, untrained.
+        guide: its guide, untrained.
+        train: data to train on; the fixed batch is taken from it.
+        held_out: data on which training curves are measured, at most 200 observations of it.
+        groups: groups in the fixed batch, or fewer where the data has fewer.
+        observations_per_group: at most so many observations stand for a group, in either batch.
+        sampler: of the minibatches of training; by default of as many groups and observations.
+        solved: the solved model that the data is drawn from, if it is.
+        learning_rate: Adam's, in training.
+        seed: of the choice of groups and observations.
+
+    Raises:
+        InputError: a number is not positive.
+    """
+    require_positive(groups=groups, observations_per_group=observations_per_group)
+    own = GroupSampler(train, groups, observations_per_group, seed=seed)
+    # Of the device and floating-point type of the weights.
+    weight = next(iter(guide.parameters()))
+    curves = fixed_groups(held_out.sample(MOST_HELD_OUT, seed=seed), observations_per_group, seed=seed)
+    return Problem(
+        name,
+        model,
+        guide,
+        next(own.epoch(0)).to(weight.device, weight.dtype),
+        own if sampler is None else sampler,
+        curves.to(weight.device, weight.dtype),
+        solved,
+        getattr(getattr(model, "likelihood", None), "units", "nats"),
+        learning_rate,
+    )
+
+
+def solved_problem(
+    *,
+    groups: int = 10,
+    observations_per_group: int = 16,
+    learning_rate: float = 1e-2,
+    seed: int = 0,
+    exact: bool = False,
+) -> Problem:
+    """The solved model, whose evidence is known, with a guide that starts at random; in float64.
+
+    Args:
+        groups: groups in the fixed batch.
+        observations_per_group: at most so many observations stand for a group.
+        learning_rate: Adam's, in training.
+        seed: of the guide, and the choice of groups and observations.
+        exact: whether the guide is the exact posterior instead.
+
+    The model holds the truth as parameters, whose gradient is measured, but which never train.
+
+    >>> problem = solved_problem(groups=3, observations_per_group=2)
+    >>> problem.batch.num_groups, problem.batch.x.dtype, problem.log_evidence(problem.batch) < 0
+    (3, torch.float64, True)
+    """
+    solved = LinearGaussian.orthogonal()
+    data = load_dataset("linear-gaussian")
+    train, held_out = replace(data, x=torch.as_tensor(data.x).double()).split(0.2, seed=seed)
+    dim, content_dim = solved.content_loading.shape
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        guide = LinearGaussianGuide(dim, content_dim, solved.style_loading.shape[1]).double()
+    return make_problem(
+        "linear-gaussian",
+        trainable_model(solved),
+        LinearGaussianGuide.exact(solved) if exact else guide,
+        train,
+        held_out,
+        groups=groups,
+        observations_per_group=observations_per_group,
+        solved=solved,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+
+
+def trainable_model(solved: LinearGaussian) -> LinearGaussianModel:
+    """The solved model with its loadings and its offset as parameters instead of constants."""
+    model = LinearGaussianModel(solved)
+    decoder = model.decoder
+    for name, value in dict(decoder.named_buffers()).items():
+        delattr(decoder, name)
+        decoder.register_parameter(name, nn.Parameter(Tensor(value).clone()))
+    return model

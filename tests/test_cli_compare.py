@@ -1,0 +1,187 @@
+"""``pyro-mlvae compare-elbos`` as its users meet it: files, streams and exit status."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from pyro_mlvae.cli.comparison_table import comparison_table
+from pyro_mlvae.cli.main import run
+from pyro_mlvae.config import RunConfig
+
+SMALL = [
+    *("--estimators", "trace", "dreg", "--particles", "1", "3", "--epochs", "1", "--draws", "5"),
+    *("--reference-draws", "6", "--groups", "3", "--observations-per-group", "4", "--seconds", "0.05"),
+]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A small comparison on the solved model, made through the installed program as a user would."""
+    folder = tmp_path_factory.mktemp("cli") / "elbos"
+    command = [sys.executable, "-m", "pyro_mlvae", "compare-elbos", "--data", "linear-gaussian"]
+    command += ["--out", str(folder), *SMALL]
+    return folder, subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_writes_what_the_contract_says(compared):
+    folder, done = compared
+    assert done.returncode == 0, done.stderr
+    written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    figures = [f"figures/{name}.png" for name in ("equal-time", "signal", "tightness", "trade-off")]
+    assert written == ["elbos.csv", "elbos.json", *figures]
+    comparison = json.loads((folder / "elbos.json").read_text())
+    assert comparison["format_version"] == 1
+    assert (comparison["data"], comparison["reference"]) == ("linear-gaussian", "exact")
+    assert len(comparison["rows"]) == 2 * 2 * 2
+    for row in comparison["rows"]:
+        assert None not in row["gradient_snr"].values()
+
+
+def test_memory_is_measured_where_the_system_says_it(compared):
+    rows = json.loads((compared[0] / "elbos.json").read_text())["rows"]
+    peaks = [row["peak_mb"] for row in rows]
+    if sys.platform == "linux":
+        assert all(0.0 < peak < 500.0 for peak in peaks), peaks
+        assert peaks[:4] == peaks[4:]  # measured once, for both stages
+    else:
+        assert set(peaks) == {None}
+
+
+def test_the_csv_has_a_row_for_each_and_columns_for_the_parts(compared):
+    folder, _ = compared
+    rows = list(csv.DictReader((folder / "elbos.csv").read_text().splitlines()))
+    comparison = json.loads((folder / "elbos.json").read_text())
+    for line, row in zip(rows, comparison["rows"], strict=True):
+        assert float(line["gap"]) == row["gap"]
+        assert float(line["gradient_snr_style_encoder"]) == row["gradient_snr"]["style_encoder"]
+        assert line["effective_sample_size"] == (
+            "" if row["estimator"] == "trace" else line["effective_sample_size"]
+        )
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(compared):
+    _, done = compared
+    assert "Before training" in done.stdout
+    assert "nats per observation" in done.stdout
+    assert sum(line.startswith("dreg") for line in done.stdout.splitlines()) == 4
+    assert "comparing" in done.stderr
+    assert "comparing" not in done.stdout
+
+
+def test_the_figures_are_pictures_with_something_on_them(compared):
+    for path in (compared[0] / "figures").glob("*.png"):
+        image = Image.open(path).convert("L")
+        assert min(image.size) > 300
+        assert image.getextrema()[0] < 100 < image.getextrema()[1]
+
+
+def test_on_digits_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced_only_if_told(
+    tmp_path, capsys
+):
+    folder = tmp_path / "out"
+    command = [
+        "compare-elbos",
+        "--out",
+        str(folder),
+        *SMALL,
+        "--hidden",
+        "10",
+        "--no-memory",
+        "--seconds",
+        "0",
+    ]
+    assert run(command) == 0
+    captured = capsys.readouterr()
+    assert "group-iwae-5000, itself a bound" in captured.out
+    comparison = json.loads((folder / "elbos.json").read_text())
+    assert comparison["reference"] == "group-iwae-5000"
+    assert comparison["rows"][0]["peak_mb"] is None
+    assert not (folder / "figures" / "equal-time.png").exists()
+    assert run(command) == 2
+    assert "already holds a comparison" in capsys.readouterr().err.splitlines()[-1]
+    assert run([*command, "--overwrite"]) == 0
+
+
+def test_undefined_numbers_are_dashes_in_the_table():
+    parts = {"content_encoder": None, "style_encoder": 1.0, "decoder": 2.0}
+    row = {
+        **{"estimator": "stl", "num_particles": 1, "stage": "initial", "value": -1.0},
+        **{"standard_error": -0.0, "gap": 1e-16, "gradient_snr": parts, "gradient_variance": parts},
+        **{"gradient_bias_z": parts, "effective_sample_size": None, "ms_per_step": 1.0, "peak_mb": None},
+    }
+    comparison = {
+        **{"data": "mine", "units": "nats", "reference": "exact", "observations": 1, "groups": 1},
+        **{"epochs": 1, "rows": [row]},
+    }
+    (line,) = (line for line in comparison_table(comparison).splitlines() if line.startswith("stl"))
+    assert line.split() == [
+        *(
+            "stl",
+            "1",
+            "-1.000",
+            "0.000",
+            "0.000",
+            "|",
+            "-",
+            "1",
+            "2|",
+            "-",
+            "1.0",
+            "2.0|",
+            "-",
+            "1.00",
+            "-",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--estimators", "trase"], "did you mean 'trace'? Known are trace, mean-field, graph"),
+        (["--particles", "0"], "particles must be a positive whole number, got 0"),
+        (["--particles", "two"], "--particles"),
+        (["--data", "digit"], "did you mean 'digits'"),
+        (["--alpha", "1"], "alpha must be at least 0 and not 1"),
+        (["--alpha", "1.5"], "must be in [0, 1), got 1.5"),
+        (["--alpha", "0.5", "--estimators", "stl"], "neither is compared"),
+        (["--groups", "0"], "groups_per_batch must be a positive whole number"),
+        (["--draws", "1"], "draws must be"),
+        (["--learning-rate", "-1"], "learning_rate must be positive"),
+        (["--out", "FILE"], "is a file: name a folder"),
+        (["--out", "OTHER"], "is not a comparison folder"),
+        (["--out", "/proc/elbos"], "cannot be written"),
+    ],
+)
+def test_what_the_user_can_correct_ends_with_one_sentence_and_status_2(
+    arguments, sentence, tmp_path, capsys
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    places = {"FILE": str(tmp_path / "file"), "OTHER": str(tmp_path / "other")}
+    if "--out" not in arguments:
+        arguments = [*arguments, "--out", str(tmp_path / "out")]
+    assert run(["compare-elbos", *(places.get(argument, argument) for argument in arguments)]) == 2
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("pyro-mlvae: ")
+    assert sentence in last
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert (tmp_path / "other" / "thesis.tex").exists()
+
+
+def test_train_takes_the_order_of_its_estimator():
+    assert RunConfig(elbo="group-renyi", alpha=0.2).alpha == 0.2
+    for wrong, sentence in (
+        ({"elbo": "renyi", "alpha": 1.0}, "not 1"),
+        ({"elbo": "group-renyi", "alpha": 1.5}, "must be in"),
+        ({"elbo": "trace", "alpha": 0.5}, "leave it out"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            RunConfig(**wrong)
