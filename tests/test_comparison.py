@@ -205,6 +205,27 @@ def test_the_same_seed_gives_the_same_draws_and_leaves_the_callers_state_alone()
 # References.
 
 
+def test_more_particles_make_dregs_gradient_clearer_and_group_iwaes_less_clear():
+    """On a guide wider than the posterior, without which squared weights have no variance."""
+    problem = solved_problem(groups=10, observations_per_group=2, exact=True)
+    encoder = problem.guide.encoder
+    with torch.no_grad():
+        for shifted in (encoder.content_log_scale, encoder.style_log_scale):
+            shifted += 0.2
+        encoder.content.bias += 0.1
+    found = {}
+    for name in ("group-iwae", "dreg"):
+        for count in (5, 100):
+            moments = Moments()
+            parts = {"content": gradient_parts(problem.model, problem.guide)["content_encoder"]}
+            pair, estimator = (problem.model, problem.guide), make_estimator(name, count)
+            for draw in draw_gradients(estimator, *pair, problem.batch, parts, 60, seed=0):
+                moments.add(draw.gradients["content"])
+            found[name, count] = gradient_statistics(moments, Reference(None), 1e-9).snr
+    assert found["dreg", 100] > 1.5 * found["dreg", 5]
+    assert found["group-iwae", 100] < found["group-iwae", 5] / 1.5
+
+
 def test_what_each_estimator_is_checked_against():
     assert reference_case(Case("stl", 10), exact=False) == Case("mean-field", 1)
     assert reference_case(Case("mean-field", 10), exact=False) == Case("trace", 1)

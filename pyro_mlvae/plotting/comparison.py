@@ -51,7 +51,7 @@ def tightness_figure(comparison: Mapping[str, Any]) -> Figure:
             )
         axes.axhline(0.0, color=CONTROL, linewidth=1.0)
         _particles_axis(axes, rows)
-        axes.set_title(f"{when.capitalize()}: {_tightest(rows)}", fontsize=10.5)
+        axes.set_title(f"{when.capitalize()}: {_tightest(rows)}", fontsize=10)
         exact = comparison["reference"] == "exact"
         of = "exact log evidence" if exact else comparison["reference"]
         axes.set_ylabel(f"gap to {of},\n{comparison['units']} per observation")
@@ -122,12 +122,12 @@ def equal_time_figure(comparison: Mapping[str, Any]) -> Figure:
                     continue
                 values = curve[measure]
                 axes.plot(curve["seconds"], values, **_look(curve["estimator"], 1.2))
-                settled += [value for value in values[3:] if value is not None]
+                settled += [value for value in values[4:] if value is not None]
                 if values[-1] is not None and values[-1] > best[1]:
                     best = (curve["estimator"], values[-1])
             tidy(axes)
             for_ = f"{count} particle{'s' if count > 1 else ''}"
-            axes.set_title(f"{title}, {for_}: {best[0]} is ahead", fontsize=10.5)
+            axes.set_title(f"{title}, {for_}: {best[0]} is ahead", fontsize=9.5)
         evidence = comparison["held_out"]["log_evidence"]
         if settled:
             top = max([*settled, *([] if evidence is None else [evidence])])
@@ -227,8 +227,9 @@ def _trends(comparison: Mapping[str, Any]) -> str:
     for name in ("trace", "stl", "dreg", "group-iwae"):
         own = [row for row in rows if row["estimator"] == name]
         signal = {row["num_particles"]: row["gradient_snr"]["content_encoder"] for row in own}
-        if len(ends) > 1 and signal.get(ends[0]) and signal.get(ends[1]):
-            said.append(f"{name} {signal[ends[1]] / signal[ends[0]]:.2g}")
+        first, last = signal.get(ends[0]), signal.get(ends[-1])
+        if len(ends) > 1 and first and last is not None:
+            said.append(f"{name} {last / first:.2g}" if last else f"{name} 0 (lost in its noise)")
     if not said:
         return "How clear the gradients are"
     return (
