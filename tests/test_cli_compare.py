@@ -185,3 +185,19 @@ def test_train_takes_the_order_of_its_estimator():
     ):
         with pytest.raises(ValueError, match=sentence):
             RunConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (["--draws", "1"], "draws must be a whole number of at least 2, got 1"),
+        (["--seconds", "-1"], "seconds must be at least 0, got -1.0"),
+        (["--epochs", "0"], "epochs must be a positive whole number, got 0"),
+    ],
+)
+def test_settings_are_refused_before_an_old_comparison_is_replaced(wrong, sentence, tmp_path, capsys):
+    (tmp_path / "elbos.json").write_text("{}")
+    options = ["--data", "linear-gaussian", "--out", str(tmp_path), "--overwrite", *wrong]
+    assert run(["compare-elbos", *options]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "elbos.json").read_text() == "{}"

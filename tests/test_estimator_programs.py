@@ -234,3 +234,13 @@ def test_a_plate_of_pixels_inside_that_of_observations_is_part_of_the_observatio
         value = estimator.loss_and_grads(model, guide, batch, plated)
         found.append((torch.tensor(value), pyro.param("loc").grad.clone()))
     torch.testing.assert_close(*found)
+
+
+def test_weights_can_be_asked_for_by_themselves():
+    _, model, guide, batch = problem(LinearGaussian.correlated, torch.tensor([2, 3]))
+    weights = []
+    for name in ("group-iwae", "dreg"):
+        torch.manual_seed(0)
+        weights.append(make_estimator(name, 4).log_weights(model, guide, batch)[0])
+    assert weights[0].shape == (4, 2)
+    torch.testing.assert_close(*weights)

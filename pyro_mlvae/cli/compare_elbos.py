@@ -17,6 +17,7 @@ from pyro_mlvae.comparison import (
     DEFAULT_ESTIMATORS,
     Problem,
     check_cases,
+    check_settings,
     compare_elbos,
     make_problem,
     solved_problem,
@@ -86,7 +87,9 @@ class CompareElbos:
 
     def run(self) -> int:
         """Compare; returns the exit status."""
+        # Before an old comparison is replaced.
         check_cases(self.estimators, self.particles, self.alpha)
+        check_settings(self.epochs, self.draws, self.reference_draws, self.seconds, self.seed)
         problem = self._problem()
         folder = runs.prepare_folder(
             self.out, ELBOS_JSON, (ELBOS_JSON, ELBOS_CSV), what="comparison", overwrite=self.overwrite

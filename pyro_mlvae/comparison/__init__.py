@@ -1,7 +1,7 @@
 """ELBO estimators side by side, on one pair, one batch and the same seeds."""
 
 from pyro_mlvae.comparison.cases import check_cases
-from pyro_mlvae.comparison.compare import DEFAULT_ESTIMATORS, compare_elbos
+from pyro_mlvae.comparison.compare import DEFAULT_ESTIMATORS, check_settings, compare_elbos
 from pyro_mlvae.comparison.exact import exact_elbo
 from pyro_mlvae.comparison.gradients import Moments, gradient_statistics
 from pyro_mlvae.comparison.parts import PARTS, gradient_parts
@@ -13,6 +13,7 @@ __all__ = [
     "Moments",
     "Problem",
     "check_cases",
+    "check_settings",
     "compare_elbos",
     "exact_elbo",
     "gradient_parts",

@@ -82,12 +82,8 @@ def compare_elbos(
     [True, False]
     """
     cases = check_cases(estimators, particles, alpha)
-    require_positive(epochs=epochs, importance_samples=importance_samples)
-    require_seed(seed)
-    _require_at_least(2, draws=draws)
-    _require_at_least(4, reference_draws=reference_draws)
-    if not seconds >= 0.0:
-        raise InputError(f"seconds must be at least 0, got {seconds}: give the time of each training curve")
+    require_positive(importance_samples=importance_samples)
+    check_settings(epochs, draws, reference_draws, seconds, seed)
     started = time.perf_counter()
     progress = _Progress(callback, 2 * (len(cases) + 1) + 2 + (CHECKPOINTS if seconds else 0))
     counts: dict[str, Any] = {
@@ -157,6 +153,20 @@ class _Progress:
         self._done += 1
         if self._callback is not None:
             self._callback(what, self._done, self._total)
+
+
+def check_settings(epochs: int, draws: int, reference_draws: int, seconds: float, seed: int) -> None:
+    """Raise where :func:`compare_elbos` would refuse one of these, before anything is done.
+
+    Raises:
+        InputError: one of them is out of range.
+    """
+    require_positive(epochs=epochs)
+    require_seed(seed)
+    _require_at_least(2, draws=draws)
+    _require_at_least(4, reference_draws=reference_draws)
+    if not seconds >= 0.0:
+        raise InputError(f"seconds must be at least 0, got {seconds}: give the time of each training curve")
 
 
 def _require_at_least(least: int, **arguments: int) -> None:

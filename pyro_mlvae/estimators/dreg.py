@@ -32,16 +32,20 @@ class GroupDReG(GroupIWAE):
     """
 
     _freezes_guide = True
+    # While a loss is formed: for each pass, the normalised weights of its particles, which are known only
+    # after all of them, and needed only by the backward pass.
+    _passes: list[dict[str, Tensor]] | None = None
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         if self.num_particles == 1:
             return super().differentiable_loss(model, guide, *args, **kwargs)
-        # For each pass, the normalised weights of its particles, which are known only after all of
-        # them, and needed only by the backward pass.
-        self._passes: list[dict[str, Tensor]] = []
-        log_weights, scale = self.log_weights(model, guide, *args, **kwargs)
+        passes = self._passes = []
+        try:
+            log_weights, scale = self.log_weights(model, guide, *args, **kwargs)
+        finally:
+            self._passes = None
         weights = log_weights.detach().softmax(0)
-        for later, own in zip(self._passes, weights.chunk(len(self._passes)), strict=True):
+        for later, own in zip(passes, weights.chunk(len(passes)), strict=True):
             later["weights"] = own
         surrogate = (weights * log_weights).sum()
         bound = self.bound(log_weights.detach()).sum()
@@ -53,7 +57,7 @@ class GroupDReG(GroupIWAE):
         Behind a copy, and not at the draw: where style is drawn given content, what style passes
         on to content is weighted already.
         """
-        if self.num_particles == 1:
+        if self._passes is None:
             return draws
         later: dict[str, Tensor] = {}
         self._passes.append(later)
