@@ -15,11 +15,11 @@ from jaxtyping import Float
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.trace_struct import Trace
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators.pathwise import sample_sites
 
 GROUPS, OBSERVATIONS = "groups", "observations"
 PARTICLES = "num_particles_vectorized"  # the plate in which Pyro vectorises them
@@ -66,9 +66,7 @@ def group_frame(name: str, site: Any, batch: GroupedBatch) -> CondIndepStackFram
 
 def _by_group(trace: Trace, batch: GroupedBatch) -> Tensor:
     total = batch.x.new_zeros(batch.num_groups)
-    for name, site in trace.nodes.items():
-        if site["type"] != "sample" or site_is_subsample(site):
-            continue
+    for name, site in sample_sites(trace):
         frame = group_frame(name, site, batch)
         log_prob = scale_and_mask(site["unscaled_log_prob"], 1.0, site["mask"])
         # An independent site may leave out dimensions that broadcast.

@@ -109,7 +109,20 @@ def probe_metrics(
     Raises:
         InputError: a label of ``test`` does not occur in ``train``, or that has a single one.
     """
-    train_codes, test_codes = encode(guide, train), encode(guide, test)
+    codes = encode(guide, train), encode(guide, test)
+    return _content_and_style(guide, train, test, *codes, ks, regroupings, seed)
+
+
+def _content_and_style(
+    guide: GroupedGuide,
+    train: GroupedDataset,
+    test: GroupedDataset,
+    train_codes: Codes,
+    test_codes: Codes,
+    ks: Sequence[int],
+    regroupings: int,
+    seed: int,
+) -> dict[str, Any]:
     style = Probe.train(train_codes.style.loc, train.label, seed=seed)
     content = Probe.train(train_codes.content.loc, train.label, seed=seed)
     return {
@@ -134,13 +147,14 @@ def vae_probe_metrics(
 
     From k observations of a group, the product of their Normals is read, as of an ML-VAE's content.
     """
-    train_codes, test_codes = (_whole_latent(encode(guide, data)) for data in (train, test))
-    latent = Probe.train(train_codes.loc, train.label, seed=seed)
+    codes = encode(guide, train), encode(guide, test)
+    train_latent, test_latent = map(_whole_latent, codes)
+    latent = Probe.train(train_latent.loc, train.label, seed=seed)
     return {
-        **probe_metrics(guide, train, test, ks=ks, regroupings=regroupings, seed=seed),
+        **_content_and_style(guide, train, test, *codes, ks, regroupings, seed),
         "latent": {
-            "1": latent.scores(test_codes.loc, test.label),
-            **_from_several(guide, latent, test_codes, test, ks, regroupings, seed),
+            "1": latent.scores(test_latent.loc, test.label),
+            **_from_several(guide, latent, test_latent, test, ks, regroupings, seed),
         },
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyro
@@ -18,6 +18,8 @@ from torch.distributions import kl_divergence
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
+from pyro_mlvae.estimators.group_weights import PARTICLES
+from pyro_mlvae.estimators.pathwise import sample_sites
 from pyro_mlvae.estimators.terms import ElboTerms
 
 
@@ -92,7 +94,7 @@ class TermRecorder:
         # An estimator that runs the guide once to draw, and once more for its densities, reads those
         # of the second run.
         drawn = self._traces["guide"]
-        read = [trace for trace in drawn if any("log_prob" in site for _, site in _sample_sites(trace))]
+        read = [trace for trace in drawn if any("log_prob" in site for _, site in sample_sites(trace))]
         pairs = list(zip(self._traces["model"], read or drawn, strict=True))
         self.forget()
         with torch.no_grad():
@@ -113,19 +115,13 @@ def _mean_terms(
     reconstruction: Any = 0.0
     kl: dict[str, Any] = {}
     for model_trace, guide_trace in pairs:
-        for name, site in _sample_sites(model_trace):
+        for name, site in sample_sites(model_trace):
             if site["is_observed"]:
                 reconstruction = reconstruction + _log_prob(site) / count
             elif name in guide_trace.nodes:
                 term = divergence(guide_trace.nodes[name], site) / count
                 kl[name] = kl.get(name, 0.0) + term
     return ElboTerms(reconstruction, kl, len(batch), batch.num_groups)
-
-
-def _sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
-    for name, site in trace.nodes.items():
-        if site["type"] == "sample" and not pyro.poutine.util.site_is_subsample(site):
-            yield name, site
 
 
 def _log_prob(site: Any) -> Tensor:
@@ -154,6 +150,6 @@ def _masked_sum(values: Tensor, site: Any) -> Tensor:
 def _particles(site: Any) -> int:
     """How many vectorised particles the site holds: Pyro's estimators put them in a plate."""
     for frame in site["cond_indep_stack"]:
-        if frame.name == "num_particles_vectorized":
+        if frame.name == PARTICLES:
             return int(frame.size)
     return 1
