@@ -12,7 +12,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest
 
 doctest: .venv/installed-test
-	$(BIN)/python -m pytest pyro_mlvae README.md
+	$(BIN)/python -m pytest pyro_mlvae README.md docs
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

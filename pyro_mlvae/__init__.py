@@ -5,6 +5,7 @@ its *style*. Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 """
 
 from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.checking import PairError, check
 from pyro_mlvae.data import (
     GroupedDataset,
     GroupSampler,
@@ -15,7 +16,15 @@ from pyro_mlvae.data import (
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evidence import Evidence
-from pyro_mlvae.guides import GroupedGuide, LinearGaussianGuide, ProductOfNormals, VAEGuide
+from pyro_mlvae.guides import (
+    AverageOfNormals,
+    GroupedGuide,
+    LinearGaussianGuide,
+    ProductOfNormals,
+    ThreeLevelGaussianGuide,
+    ThreeLevelGuide,
+    VAEGuide,
+)
 from pyro_mlvae.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -25,7 +34,14 @@ from pyro_mlvae.likelihoods import (
     make_likelihood,
 )
 from pyro_mlvae.linear_gaussian import LinearGaussian
-from pyro_mlvae.models import MLVAE, VAE, LinearGaussianModel
+from pyro_mlvae.models import (
+    MLVAE,
+    VAE,
+    LinearGaussianModel,
+    MixturePriorMLVAE,
+    ThreeLevelGaussianModel,
+    ThreeLevelMLVAE,
+)
 from pyro_mlvae.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -35,6 +51,7 @@ from pyro_mlvae.networks import (
     StyleGivenContent,
 )
 from pyro_mlvae.normals import product_of_normals
+from pyro_mlvae.three_level_gaussian import ThreeLevelGaussian
 from pyro_mlvae.training import DivergedError, ElboTerms, EpochRecord, History, elbo_terms, fit
 
 __version__ = "0.1.0"
@@ -42,6 +59,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MLVAE",
     "VAE",
+    "AverageOfNormals",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "ConvDecoder",
@@ -64,11 +82,19 @@ __all__ = [
     "LinearGaussianModel",
     "MLPDecoder",
     "MLPEncoder",
+    "MixturePriorMLVAE",
     "NormalLikelihood",
     "ObservationSampler",
+    "PairError",
     "ProductOfNormals",
     "StyleGivenContent",
+    "ThreeLevelGaussian",
+    "ThreeLevelGaussianGuide",
+    "ThreeLevelGaussianModel",
+    "ThreeLevelGuide",
+    "ThreeLevelMLVAE",
     "VAEGuide",
+    "check",
     "elbo_terms",
     "fit",
     "from_torchvision",

@@ -73,6 +73,20 @@ class GroupedBatch:
         """The number of observations in each group, int64 ``[num_groups]``."""
         return torch.bincount(self.group, minlength=self.num_groups)
 
+    def super_groups(self) -> Tensor:
+        """``parent``, for models that need it.
+
+        Raises:
+            InputError: the super-groups are not known.
+        """
+        if self.parent is None:
+            raise InputError(
+                "a model of three levels needs the super-group of each group (parent), got groups without: "
+                "take data that has super-groups, such as omniglot, folder:PATH with a folder for each, or "
+                "GroupedDataset.from_arrays(..., parent=...), or a model of two levels"
+            )
+        return self.parent
+
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> GroupedBatch:

@@ -18,20 +18,13 @@ from pyro_mlvae.data import (
 )
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
-from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
+from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import make_likelihood
-from pyro_mlvae.models import MLVAE, VAE
-from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from pyro_mlvae.models import MLVAE
+from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
+from pyro_mlvae.pairs import AUTO, check_names, make_guide, make_model
+from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
 
-# Every model with the guide that goes with it.
-MODELS: dict[str, tuple[Callable[..., MLVAE], str]] = {
-    "mlvae": (MLVAE, "product-of-normals"),
-    "vae": (VAE, "vae"),
-}
-GUIDES: dict[str, Callable[..., GroupedGuide]] = {
-    "product-of-normals": ProductOfNormals,
-    "vae": VAEGuide,
-}
 SAMPLERS = ("auto", "groups", "observations")
 # Encoder, decoder, and the widths of their hidden layers unless others are named.
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]] = {
@@ -39,6 +32,10 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tu
     "conv": (ConvEncoder, ConvDecoder, (256,)),
 }
 SMALLEST_CONVOLVED = 16
+_PENALTIES = (
+    *("beta_content", "beta_style", "warmup_steps", "free_bits_content", "free_bits_style"),
+    *("aggregate_style", "hsic"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,15 @@ class RunConfig:
     skip_bad: bool = False
     """Leave out the images of folder:PATH that cannot be read, and say so."""
     model: str = "mlvae"
-    """The generative model: mlvae, or vae, the baseline that knows nothing of groups."""
-    guide: str = "auto"
-    """The guide: product-of-normals, vae, or auto: the one that goes with the model."""
+    """The generative model: mlvae; vae, the baseline that knows nothing of groups; three-level, for data
+    with super-groups; mixture-prior, whose prior of content is learned; or your own, path/to/file.py:Class,
+    whose code is run."""
+    guide: str = AUTO
+    """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's), vae and
+    three-level for the models of those names, auto: the one that goes with the model; or your own,
+    path/to/file.py:Class, whose code is run."""
+    style_given_content: bool = False
+    """Let the style of an observation depend on its group's content: q(S | x, C)."""
     likelihood: str = "normal"
     """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
     content_dim: int = 16
@@ -100,6 +103,20 @@ class RunConfig:
     """Draws from the guide in every step."""
     alpha: float | None = None
     """The order of renyi and group-renyi; by default 0 and 0.5."""
+    beta_content: float = 1.0
+    """Weight of the divergence of content in training; 1 is the ELBO's."""
+    beta_style: float = 1.0
+    """Weight of the divergence of style in training; 1 is the ELBO's."""
+    warmup_steps: int = 0
+    """Over so many steps of training the weights of the divergences rise from 0 to these."""
+    free_bits_content: float = 0.0
+    """Nats per dimension below which the divergence of content is not reduced further."""
+    free_bits_style: float = 0.0
+    """Nats per dimension below which the divergence of style is not reduced further."""
+    aggregate_style: float = 0.0
+    """Weight of a penalty on every group's aggregate style that differs from the prior."""
+    hsic: float = 0.0
+    """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
     test_fraction: float = 0.2
     """How much of every group is held out, where the data comes with no test set of its own."""
     hold_out_groups: tuple[str, ...] = ()
@@ -119,19 +136,14 @@ class RunConfig:
             num_particles=self.num_particles,
         )
         for what, name, known in (
-            ("model", self.model, MODELS),
-            ("guide", self.guide, ["auto", *GUIDES]),
             ("ELBO estimator", self.elbo, ESTIMATORS),
             ("sampler", self.sampler, SAMPLERS),
             ("network", self.network, ["auto", *NETWORKS]),
         ):
             if name not in known:
                 raise unknown_name(what, name, known)
-        own = MODELS[self.model][1]
-        if self.guide not in ("auto", own):
-            raise InputError(
-                f"the model {self.model!r} goes with the guide {own!r}, got {self.guide!r}: leave guide out"
-            )
+        check_names(self.model, self.guide)
+        self.penalties()
         if self.alpha is not None:
             make_estimator(self.elbo, alpha=self.alpha)
         make_likelihood(self.likelihood)
@@ -176,9 +188,39 @@ class RunConfig:
             torch.manual_seed(self.seed)
             decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
             encoder = make_encoder(event_shape, *dims, hidden=hidden)
-        make_model, own_guide = MODELS[self.model]
-        make_guide = GUIDES[own_guide if self.guide == "auto" else self.guide]
-        return make_model(decoder, likelihood, *dims), make_guide(encoder)
+            style_given_content = StyleGivenContent(*dims) if self.style_given_content else None
+            model = make_model(self.model, decoder, likelihood, *dims)
+            return model, make_guide(self.guide, self.model, encoder, style_given_content)
+
+    def plain_vae(self) -> RunConfig:
+        """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""
+        added = {name: getattr(RunConfig, name) for name in _PENALTIES}
+        return replace(self, model="vae", guide=AUTO, style_given_content=False, **added)
+
+    def penalties(self) -> list[Penalty]:
+        """What is taken off the objective in training: nothing, unless it is asked for.
+
+        >>> RunConfig(hsic=100.0).penalties()
+        [HSIC(weight=100.0, bandwidths=(0.03, 0.12, 0.5))]
+        """
+        found: list[Penalty] = [
+            penalty
+            for site in ("content", "style")
+            for penalty in [
+                WeightedKL(
+                    site,
+                    getattr(self, f"beta_{site}"),
+                    self.warmup_steps,
+                    getattr(self, f"free_bits_{site}"),
+                )
+            ]
+            if penalty != WeightedKL(site)
+        ]
+        for weight, make in ((self.aggregate_style, AggregateStyle), (self.hsic, HSIC)):
+            penalty = make(weight)
+            if weight:
+                found.append(penalty)
+        return found
 
     def make_sampler(self, data: GroupedDataset) -> Sampler:
         """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""

@@ -119,17 +119,25 @@ class LinearGaussian:
         posterior of content has precision :math:`P = I + n W' \Psi^{-1} W` and
         :math:`P m = W' \Psi^{-1} \sum_i (x_i - b)`.
         """
-        projection, information = self._content_information()
-        given_zero = self._given_no_content().log_prob(batch.x).unsqueeze(-1)
-        pull = sum_by_group((batch.x - self.offset) @ projection.mT, batch.group, batch.num_groups)
+        given_zero, pull, _ = self.content_potential(batch)
+        _, information = self._content_information()
         eye = torch.eye(len(information), dtype=information.dtype, device=information.device)
         precision = eye + batch.sizes[:, None, None] * information
         solved = torch.linalg.solve(precision, pull.unsqueeze(-1)).squeeze(-1)
-        return (
-            sum_by_group(given_zero, batch.group, batch.num_groups).squeeze(-1)
-            + 0.5 * (pull * solved).sum(-1)
-            - 0.5 * torch.linalg.slogdet(precision).logabsdet
-        )
+        return given_zero + 0.5 * (pull * solved).sum(-1) - 0.5 * torch.linalg.slogdet(precision).logabsdet
+
+    def content_potential(self, batch: GroupedBatch) -> tuple[Tensor, Tensor, Tensor]:
+        r"""What each group's observations say of its content, without any prior.
+
+        Returns:
+            ``[groups]``, ``[groups, content]`` and ``[groups, content]``: the constant, h and J in
+            :math:`\log p(X_G \mid C) = \text{constant} + h^T C - \tfrac{1}{2} C^T \mathrm{diag}(J) C`.
+        """
+        projection, information = self._content_information()
+        given_zero = self._given_no_content().log_prob(batch.x).unsqueeze(-1)
+        pull = sum_by_group((batch.x - self.offset) @ projection.mT, batch.group, batch.num_groups)
+        constant = sum_by_group(given_zero, batch.group, batch.num_groups).squeeze(-1)
+        return constant, pull, batch.sizes.unsqueeze(-1) * information.diagonal()
 
     def content_expert(self) -> tuple[Tensor, Tensor, Tensor]:
         """``(weight, bias, scale)``: an observation's factor is ``N(C; weight @ x + bias, scale)``.

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pyro_mlvae.config import RunConfig
+from pyro_mlvae.custom import custom_file, is_custom
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.guides import GroupedGuide
@@ -25,6 +26,8 @@ from pyro_mlvae.models import MLVAE
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"
 FIGURES = "figures"
+# Copies of the user's own files that the run is made from.
+CODE = "code"
 # A run folder inside the run folder: the plain VAE that the run is compared with.
 VAE = "vae"
 
@@ -57,7 +60,7 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
         InputError: it is not an empty folder, cannot be written, or holds a run and ``overwrite``
             is not set.
     """
-    own = (METRICS, HISTORY, WEIGHTS, CONFIG)
+    own = (METRICS, HISTORY, WEIGHTS, CONFIG, f"{CODE}/model.py", f"{CODE}/guide.py")
     files = [*(f"{VAE}/{name}" for name in own), *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
 
@@ -110,10 +113,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def save_config(path: Path, config: RunConfig, event_shape: Sequence[int]) -> None:
-    """Write config.json: everything that is needed to rebuild the run."""
+    """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
+
+    A file of the user's is copied into the run's folder, and named there: the run goes on meaning the
+    same when that file is changed, or the folder moved.
+    """
+    settings = asdict(config)
+    for kind in ("model", "guide"):
+        file = custom_file(settings[kind]) if is_custom(settings[kind]) else None
+        if file is not None:
+            copy = path / CODE / f"{kind}.py"
+            copy.parent.mkdir(exist_ok=True)
+            with write_atomically(copy) as temporary:
+                temporary.write_bytes(file.read_bytes())
+            settings[kind] = f"{CODE}/{copy.name}:{settings[kind].rpartition(':')[2]}"
     write_json(
-        path / CONFIG,
-        {"format_version": FORMAT_VERSION, **asdict(config), "event_shape": list(event_shape)},
+        path / CONFIG, {"format_version": FORMAT_VERSION, **settings, "event_shape": list(event_shape)}
     )
 
 
@@ -185,6 +200,13 @@ def _read_config(path: Path) -> dict[str, Any]:
         settings["hidden"] = tuple(settings["hidden"])
         settings["hold_out_groups"] = tuple(settings["hold_out_groups"])
         settings["event_shape"] = [int(size) for size in settings["event_shape"]]
+        for kind in ("model", "guide"):
+            copy, _, name = settings[kind].rpartition(":")
+            # Of a run's folder no code is run but its own copy.
+            if copy == f"{CODE}/{kind}.py":
+                settings[kind] = f"{path / copy}:{name}"
+            elif is_custom(settings[kind]) and custom_file(settings[kind]) is not None:
+                raise InputError(f"{file} names code outside {path / CODE}: train the run again")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise

@@ -73,7 +73,9 @@ def test_a_batch_knows_the_super_groups_of_its_groups(data):
     batch = data.batch(torch.tensor([0, 1, 6]))
     assert batch.parent.tolist() == [0, 0, 1]
     assert batch.num_parents == 2
-    assert data.batch(torch.tensor([0, 1]), torch.tensor([0, 0])).parent is None
+    # Another grouping keeps them, unless it mixes them.
+    assert data.batch(torch.tensor([0, 1, 6]), torch.tensor([0, 5, 2])).parent.tolist() == [0, 1, 0]
+    assert data.batch(torch.tensor([0, 6]), torch.tensor([0, 0])).parent is None
 
 
 def test_every_group_needs_its_super_group():

@@ -157,7 +157,7 @@ def test_particles_in_turn_and_vectorised_give_one_value_and_one_gradient(make, 
         with FixedNoise(**pieces):
             found.append(gradient(estimator, model, guide, batch))
     torch.testing.assert_close(*found, atol=1e-9, rtol=1e-9)
-    assert found[0]["guide shift"].abs().max() > 0.01
+    assert found[0]["guide style_given_content.weight"].abs().max() > 0.01
 
 
 @pytest.mark.parametrize("num_particles", [1, 500])

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import runs
+from pyro_mlvae.checking import check
 from pyro_mlvae.cli.comparison_table import comparison_table, flat_rows
 from pyro_mlvae.comparison import (
     DEFAULT_ESTIMATORS,
@@ -23,7 +24,9 @@ from pyro_mlvae.comparison import (
     solved_problem,
 )
 from pyro_mlvae.config import RunConfig
+from pyro_mlvae.data import GroupSampler
 from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.plotting import draw_comparison
 
@@ -62,6 +65,12 @@ class CompareElbos:
     """Draws of each estimator and its gradient."""
     reference_draws: int = 200
     """Draws of another estimator of the same objective, against which the gradient's bias is measured."""
+    model: str = "mlvae"
+    """The generative model, as for train: a name, or path/to/file.py:Class, whose code is run."""
+    guide: str = "auto"
+    """The guide, as for train: a name, auto, or path/to/file.py:Class, whose code is run."""
+    style_given_content: bool = False
+    """Let the style of an observation depend on its group's content: q(S | x, C)."""
     likelihood: str = "normal"
     """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
     content_dim: int = 16
@@ -126,6 +135,13 @@ class CompareElbos:
         device = find_device(self.device)
         sizes: Any = {"groups": self.groups, "observations_per_group": self.observations_per_group}
         if self.data == SOLVED:
+            for name, own in (("model", "mlvae"), ("guide", "auto"), ("style_given_content", False)):
+                if getattr(self, name) != own:
+                    came = f"{name} {getattr(self, name)!r}"
+                    raise InputError(
+                        f"--data {SOLVED} brings its own model and guide, got {came}: leave that out, or "
+                        f"name other data"
+                    )
             # Small and in float64: nothing for a GPU.
             rate = 1e-2 if self.learning_rate is None else self.learning_rate
             return solved_problem(**sizes, learning_rate=rate, seed=self.seed)
@@ -133,6 +149,9 @@ class CompareElbos:
             data=self.data,
             data_root=self.data_root,
             image_size=self.image_size,
+            model=self.model,
+            guide=self.guide,
+            style_given_content=self.style_given_content,
             likelihood=self.likelihood,
             content_dim=self.content_dim,
             style_dim=self.style_dim,
@@ -149,6 +168,7 @@ class CompareElbos:
         model, guide = config.build(data.event_shape)
         if isinstance(data.x, Tensor) and data.x.is_floating_point():
             model.likelihood.check(data.x)
+        check(model, guide, next(GroupSampler(train, 3, 3, seed=self.seed).epoch(0)))
         return make_problem(
             self.data,
             model.to(device),

@@ -16,12 +16,16 @@ def summary(metrics: Mapping[str, Any]) -> str:
     """The numbers of metrics.json that a person asks for first, each beside its control."""
     elbo = metrics["elbo"]
     units = elbo["units"]
+    divergences = "".join(
+        f" - KL {name.removeprefix('kl_').replace('_', ' ')} {value:.2f}"
+        for name, value in elbo.items()
+        if name.startswith("kl_")
+    )
     lines = [
         f"ELBO on {elbo['observations']} held-out observations in {elbo['groups']} groups of at most "
         f"{elbo['observations_per_group']}:",
         f"  {elbo['per_observation']:.2f} {units} per observation ({elbo['per_group']:.2f} per group)",
-        f"  = reconstruction {elbo['reconstruction']:.2f} - KL style {elbo['kl_style']:.2f} "
-        f"- KL content {elbo['kl_content']:.2f}",
+        f"  = reconstruction {elbo['reconstruction']:.2f}{divergences}",
         f"  with {elbo['importance_samples']} importance samples a group: "
         f"{elbo['group_iwae_per_observation']:.2f}",
     ]

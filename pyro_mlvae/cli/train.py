@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import runs
+from pyro_mlvae.checking import check
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.config import RunConfig
-from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
@@ -54,13 +55,15 @@ class Train(RunConfig):
         model, guide = config.build(data.event_shape)
         if isinstance(data.x, Tensor) and data.x.is_floating_point():
             model.likelihood.check(data.x)
+        # Before anything is written, whatever is wrong with a pair from a user's file.
+        check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
         folder = runs.prepare_run_folder(self.out, overwrite=self.overwrite)
         history = _train(folder, config, model, guide, train, test, device)
         if history.interrupted:
             return INTERRUPTED
         vae = None
         if self.vae and config.model != "vae":
-            baseline = replace(config, model="vae", guide="auto")
+            baseline = config.plain_vae()
             vae = baseline.build(data.event_shape)
             if _train(folder / runs.VAE, baseline, *vae, train, test, device).interrupted:
                 print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
@@ -114,6 +117,7 @@ def _train(
             epochs=config.epochs,
             estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
             optimizer=Adam({"lr": config.learning_rate}),
+            penalties=config.penalties(),
             validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
             validate_every=max(1, config.epochs // 50),
             device=device,

@@ -135,7 +135,8 @@ def _growth(model: Any, guide: Any, batch: GroupedBatch, case: Case) -> float:
 
 def _two_observations(batch: GroupedBatch) -> GroupedBatch:
     x = batch.x[:2]
-    return GroupedBatch.trusted(x, torch.arange(len(x)), len(x))
+    # In a super-group, for models that need one.
+    return GroupedBatch.trusted(x, torch.arange(len(x)), len(x), torch.zeros(len(x), dtype=torch.int64), 1)
 
 
 def _kilobytes(field: str) -> int:

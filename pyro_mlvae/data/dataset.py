@@ -152,17 +152,20 @@ class GroupedDataset:
         Args:
             index: which observations, int64.
             group: another grouping of those same observations; by default their own groups. Only
-                the groups that occur are in the batch, in the order of their numbers.
+                the groups that occur are in the batch, in the order of their numbers. Super-groups are
+                in it unless another grouping mixes them.
         """
         x = self.observations(slice(None) if index is None else index)
-        own = group is None
-        if group is None:
-            group = self.group if index is None else self.group[index]
-        present, dense = torch.unique(group, return_inverse=True)
-        if own and self.parent is not None:
-            parents, parent = torch.unique(self.parent[present], return_inverse=True)
-            return GroupedBatch.trusted(x, dense, len(present), parent, len(parents)).to(x.device)
-        return GroupedBatch.trusted(x, dense, len(present)).to(x.device)
+        own = self.group if index is None else self.group[index]
+        present, dense = torch.unique(own if group is None else group, return_inverse=True)
+        if self.parent is None:
+            return GroupedBatch.trusted(x, dense, len(present)).to(x.device)
+        of_groups = torch.empty_like(present)
+        of_groups[dense] = self.parent[own]
+        if group is not None and not torch.equal(of_groups[dense], self.parent[own]):
+            return GroupedBatch.trusted(x, dense, len(present)).to(x.device)
+        parents, parent = torch.unique(of_groups, return_inverse=True)
+        return GroupedBatch.trusted(x, dense, len(present), parent, len(parents)).to(x.device)
 
     def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple[GroupedDataset, GroupedDataset]:
         """Split by observations: the same groups, of each about ``fraction`` of its observations held out.

@@ -19,7 +19,7 @@ from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
 from pyro_mlvae.estimators.group_renyi import GroupIWAE
-from pyro_mlvae.estimators.group_weights import OBSERVATIONS, group_frame
+from pyro_mlvae.estimators.group_weights import GROUPS, SUPER_GROUPS, group_frame, membership
 from pyro_mlvae.estimators.pathwise import Program
 
 
@@ -62,17 +62,18 @@ class GroupDReG(GroupIWAE):
         later: dict[str, Tensor] = {}
         self._passes.append(later)
         copies = {}
+        frames = {name: group_frame(name, guide_trace.nodes[name], args[0]) for name in draws}
+        top = SUPER_GROUPS if SUPER_GROUPS in {f.name for f in frames.values()} else GROUPS
         for name, draw in draws.items():
-            site = guide_trace.nodes[name]
-            frame = group_frame(name, site, args[0])
+            site, frame = guide_trace.nodes[name], frames[name]
             copies[name] = draw.clone()
             if draw.requires_grad:
                 event_dim = cast(Any, site["fn"]).event_dim
 
                 def weigh(gradient: Tensor, frame: Any = frame, event_dim: int = event_dim) -> Tensor:
                     weights = later["weights"]
-                    if frame.name == OBSERVATIONS:
-                        weights = weights.index_select(-1, args[0].group)
+                    if frame.name != top:
+                        weights = weights.index_select(-1, membership(frame.name, top, args[0])[0])
                     # From [particles, members] to the dimensions of the gradient.
                     batch_ndim = gradient.ndim - event_dim
                     shape = [1] * batch_ndim

@@ -59,12 +59,15 @@ class GroupRenyiELBO(PathwiseELBO):
         self.alpha = alpha
 
     def log_weights(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        """The log importance weights ``[num_particles, groups]``, in nats, and the sites' scale."""
+        """The log importance weights ``[num_particles, groups]``, in nats, and the sites' scale.
+
+        Where there are latents of super-groups, the weights are theirs: ``[num_particles, parents]``.
+        """
         particles, scale = [], 1.0
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             scale = common_scale(model_trace, guide_trace)
             found = group_log_weights(model_trace, guide_trace, args[0])
-            particles.append(found.reshape(-1, args[0].num_groups))
+            particles.append(found.reshape(-1, found.shape[-1]))
         return torch.cat(particles), scale
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:

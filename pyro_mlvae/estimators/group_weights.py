@@ -4,7 +4,8 @@ r"""Importance weights of groups: given the parameters, groups are independent, 
 
 A site belongs to a group by the plate it stands in: "groups", or "observations" and the batch's
 ``group``. One weight for the whole batch, which is what ``pyro.infer.RenyiELBO`` forms of this layout,
-is a valid bound too, but far looser.
+is a valid bound too, but far looser. Where latents stand in the plate "super-groups", it is the
+super-groups that are independent, and each of those has one weight.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.pathwise import sample_sites
 
-GROUPS, OBSERVATIONS = "groups", "observations"
+SUPER_GROUPS, GROUPS, OBSERVATIONS = "super-groups", "groups", "observations"
 PARTICLES = "num_particles_vectorized"  # the plate in which Pyro vectorises them
 
 
 def group_log_weights(
     model_trace: Trace, guide_trace: Trace, batch: GroupedBatch
-) -> Float[Tensor, "*particles groups"]:
+) -> Float[Tensor, "*particles units"]:
     """The log importance weight of each group, in nats: masks count, scales do not.
 
     Args:
@@ -35,51 +36,81 @@ def group_log_weights(
         guide_trace: of the guide, with log probabilities.
         batch: what both were run on.
 
+    Returns:
+        One weight a group, or one a super-group where there are latents of super-groups.
+
     Raises:
-        InputError: a site stands outside both plates, so that it belongs to no group, or a plate is not
+        InputError: a site stands outside the plates, so that it belongs to no group, or a plate is not
             of the batch's size.
     """
-    return _by_group(model_trace, batch) - _by_group(guide_trace, batch)
+    return sum_upwards(log_weights_by_plate(model_trace, guide_trace, batch), batch)
+
+
+def log_weights_by_plate(
+    model_trace: Trace, guide_trace: Trace, batch: GroupedBatch
+) -> dict[str, Float[Tensor, "*particles members"]]:
+    """The same by the plate in which sites stand, before members are summed into groups."""
+    total: dict[str, Any] = {}
+    for sign, trace in ((1.0, model_trace), (-1.0, guide_trace)):
+        for name, site in sample_sites(trace):
+            frame = group_frame(name, site, batch)
+            total[frame.name] = total.get(frame.name, 0.0) + sign * _of_members(site, frame)
+    return total
+
+
+def sum_upwards(
+    by_plate: dict[str, Float[Tensor, "*particles members"]], batch: GroupedBatch
+) -> Float[Tensor, "*particles units"]:
+    """Terms by plate, summed into groups, or into super-groups where there are terms of those."""
+    top = SUPER_GROUPS if SUPER_GROUPS in by_plate else GROUPS
+    total: Any = by_plate.get(top, 0.0)
+    for plate, terms in by_plate.items():
+        if plate != top:
+            member, count = membership(plate, top, batch)
+            zero = terms.new_zeros(*terms.shape[:-1], count)
+            total = total + zero.index_add(-1, member, terms)
+    return total
+
+
+def membership(plate: str, top: str, batch: GroupedBatch) -> tuple[Tensor, int]:
+    """To which unit of the plate ``top`` each member of ``plate``, below it, belongs, and their number."""
+    if top == GROUPS:
+        return batch.group, batch.num_groups
+    parent = batch.super_groups()
+    return parent if plate == GROUPS else parent.index_select(0, batch.group), batch.num_parents
 
 
 def group_frame(name: str, site: Any, batch: GroupedBatch) -> CondIndepStackFrame:
-    """The plate of a site's members: "groups", or "observations".
+    """The plate of a site's members: "super-groups", "groups", or "observations".
 
     Raises:
-        InputError: it stands in neither, or that plate is not of the batch's size.
+        InputError: it stands in none of them, or that plate is not of the batch's size.
     """
     plates = {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
-    frame = plates.get(GROUPS) or plates.get(OBSERVATIONS)
+    sizes = {SUPER_GROUPS: batch.num_parents, GROUPS: batch.num_groups, OBSERVATIONS: len(batch)}
+    frame = next((plates[plate] for plate in sizes if plate in plates), None)
     if frame is None:
         raise InputError(
             f"terms by group need every site in the plate {GROUPS!r} or {OBSERVATIONS!r}, but "
             f"{name!r} is in neither (its plates: {sorted(plates) or 'none'}): put it in one"
         )
-    expected = batch.num_groups if frame.name == GROUPS else len(batch)
-    if frame.size != expected:
+    if frame.size != sizes[frame.name]:
         raise InputError(
-            f"the plate {frame.name!r} of {name!r} must be of the batch's size {expected}, got "
+            f"the plate {frame.name!r} of {name!r} must be of the batch's size {sizes[frame.name]}, got "
             f"{frame.size}: weigh a model of single observations on batch.singletons()"
         )
     return frame
 
 
-def _by_group(trace: Trace, batch: GroupedBatch) -> Tensor:
-    total = batch.x.new_zeros(batch.num_groups)
-    for name, site in sample_sites(trace):
-        frame = group_frame(name, site, batch)
-        log_prob = scale_and_mask(site["unscaled_log_prob"], 1.0, site["mask"])
-        # An independent site may leave out dimensions that broadcast.
-        dim = cast(int, frame.dim)
-        shape = [1] * (-dim - log_prob.ndim) + list(log_prob.shape)
-        shape[dim] = frame.size
-        # What other plates hold, such as one of pixels, belongs to the same member.
-        kept = {dim} | {f.dim for f in site["cond_indep_stack"] if f.name == PARTICLES}
-        others = [d for d in range(-len(shape), 0) if d not in kept]
-        log_prob = log_prob.expand(shape)
-        log_prob = log_prob.sum(others) if others else log_prob
-        if frame.name == OBSERVATIONS:
-            zero = log_prob.new_zeros(*log_prob.shape[:-1], batch.num_groups)
-            log_prob = zero.index_add(-1, batch.group, log_prob)
-        total = total + log_prob
-    return total
+def _of_members(site: Any, frame: CondIndepStackFrame) -> Tensor:
+    """The log probability of each member of the site's plate, ``[*particles, members]``."""
+    log_prob = scale_and_mask(site["unscaled_log_prob"], 1.0, site["mask"])
+    # An independent site may leave out dimensions that broadcast.
+    dim = cast(int, frame.dim)
+    shape = [1] * (-dim - log_prob.ndim) + list(log_prob.shape)
+    shape[dim] = frame.size
+    # What other plates hold, such as one of pixels, belongs to the same member.
+    kept = {dim} | {f.dim for f in site["cond_indep_stack"] if f.name == PARTICLES}
+    others = [d for d in range(-len(shape), 0) if d not in kept]
+    log_prob = log_prob.expand(shape)
+    return log_prob.sum(others) if others else log_prob

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor, nn
 
@@ -15,11 +16,19 @@ from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import require_positive
-from pyro_mlvae.estimators import group_log_weights
-from pyro_mlvae.models import VAE
+from pyro_mlvae.estimators.group_weights import (
+    GROUPS,
+    SUPER_GROUPS,
+    group_frame,
+    log_weights_by_plate,
+    sum_upwards,
+)
+from pyro_mlvae.estimators.pathwise import pin, sample_sites
+from pyro_mlvae.models import VAE, ThreeLevelMLVAE
 from pyro_mlvae.training import ElboTerms, elbo_terms
 
 GROUPS_AT_ONCE = 100
+SUPER_GROUP_SAMPLES = 10
 
 Program = Callable[[GroupedBatch], Any]
 
@@ -66,7 +75,9 @@ def elbo_metrics(
     """
     terms, bound = ElboTerms(), 0.0
     like = next(guide.parameters()) if isinstance(guide, nn.Module) else None
-    for number, batch in enumerate(_whole_groups(data, observations_per_group, seed)):
+    three_level = isinstance(model, ThreeLevelMLVAE)
+    groups = _whole_groups(data, observations_per_group, seed, super_groups=three_level)
+    for number, batch in enumerate(groups):
         if like is not None:
             batch = batch.to(like.device, like.dtype)
         own_seed = mixed_seed(seed, number)
@@ -99,8 +110,11 @@ def group_iwae(
     Its expectation is the ELBO for K = 1, and rises towards the evidence. The draws are fixed by
     ``seed``, and the caller's random state and parameter store are left as they were.
 
+    Where groups share latents of their super-group, these are drawn 10 times, and given each draw the rest
+    K times: a bound on the log evidence of each super-group.
+
     Returns:
-        Nats, ``[num_groups]``, in float64.
+        Nats, ``[num_groups]`` or ``[num_parents]``, in float64.
 
     Reference: Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519.
 
@@ -113,24 +127,80 @@ def group_iwae(
     """
     require_positive(importance_samples=importance_samples)
     device = batch.x.device
-    total = torch.full((batch.num_groups,), -math.inf, dtype=torch.float64, device=device)
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         pyro.get_param_store().scope(),
     ):
+        of_guide = poutine.trace(guide).get_trace(batch)
+        shared = [
+            name
+            for name, site in sample_sites(of_guide)
+            if group_frame(name, site, batch).name == SUPER_GROUPS
+        ]
         torch.manual_seed(seed)
-        # One sample at a time: the traces of many are large, and a running sum is all that is kept.
+        if not shared:
+            weights = (_log_weights(model, guide, batch) for _ in range(importance_samples))
+            return _log_mean_exp(sum_upwards(by_plate, batch) for by_plate in weights)
+        return _log_mean_exp(
+            _super_group_weight(model, guide, batch, shared, importance_samples)
+            for _ in range(SUPER_GROUP_SAMPLES)
+        )
+
+
+def _super_group_weight(
+    model: Program, guide: Program, batch: GroupedBatch, shared: Sequence[str], importance_samples: int
+) -> Tensor:
+    """The log weight of each super-group for one draw of the latents that its groups share.
+
+    Given that draw its groups are independent, so the mean over samples is taken group by group; their
+    product stays unbiased, which one weight for all of the super-group would be too, but far wider.
+    """
+    drawn = poutine.trace(guide).get_trace(batch)
+    values: dict[str, Tensor] = {name: drawn.nodes[name]["value"] for name in shared}  # type: ignore[misc]
+    pair = pin(model, values), pin(guide, values)
+    above: Any = None
+
+    def of_groups() -> Iterator[Tensor]:
+        nonlocal above
         for _ in range(importance_samples):
-            of_model, of_guide = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
-            total = torch.logaddexp(total, group_log_weights(of_model, of_guide, batch).double())
-    return total - math.log(importance_samples)
+            by_plate = _log_weights(*pair, batch)
+            above = by_plate.pop(SUPER_GROUPS)
+            yield sum_upwards(by_plate, batch)
+
+    inside = _log_mean_exp(of_groups())
+    return sum_upwards({GROUPS: inside, SUPER_GROUPS: above}, batch)
 
 
-def _whole_groups(data: GroupedDataset, observations_per_group: int, seed: int) -> Iterator[GroupedBatch]:
-    """:func:`fixed_groups`, a number of them at a time, so that memory does not grow with the data."""
+def _log_weights(model: Program, guide: Program, batch: GroupedBatch) -> dict[str, Tensor]:
+    of_model, of_guide = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
+    by_plate = log_weights_by_plate(of_model, of_guide, batch)
+    return {plate: terms.double() for plate, terms in by_plate.items()}
+
+
+def _log_mean_exp(samples: Iterable[Tensor]) -> Tensor:
+    """Of samples one at a time: the traces of many are large, and a running sum is all that is kept."""
+    total, count = torch.tensor(-math.inf), 0
+    for sample in samples:
+        total, count = torch.logaddexp(total.to(sample), sample), count + 1
+    return total - math.log(count)
+
+
+def _whole_groups(
+    data: GroupedDataset, observations_per_group: int, seed: int, *, super_groups: bool
+) -> Iterator[GroupedBatch]:
+    """:func:`fixed_groups`, a number of them at a time, so that memory does not grow with the data.
+
+    Super-groups that matter are not cut: they come one at a time.
+    """
     generator = torch.Generator().manual_seed(seed)
     index, group = regroup(data.group, observations_per_group, generator)
-    order = torch.argsort(group, stable=True)
-    ends = torch.searchsorted(group[order], torch.arange(0, int(group.max()) + 1, GROUPS_AT_ONCE))
-    for part in order.tensor_split(ends[1:]):
+    if super_groups and data.parent is not None:
+        own = data.parent[data.group[index]]
+        order = torch.argsort(own, stable=True)
+        parts = order.split(torch.unique_consecutive(own[order], return_counts=True)[1].tolist())
+    else:
+        order = torch.argsort(group, stable=True)
+        ends = torch.searchsorted(group[order], torch.arange(0, int(group.max()) + 1, GROUPS_AT_ONCE))
+        parts = order.tensor_split(ends[1:])
+    for part in parts:
         yield data.batch(index[part], group[part])

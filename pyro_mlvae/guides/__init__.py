@@ -1,8 +1,18 @@
 """Guides, one file a guide."""
 
+from pyro_mlvae.guides.average_of_normals import AverageOfNormals
 from pyro_mlvae.guides.base import GroupedGuide
-from pyro_mlvae.guides.linear_gaussian import LinearGaussianGuide
+from pyro_mlvae.guides.linear_gaussian import LinearGaussianGuide, ThreeLevelGaussianGuide
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
+from pyro_mlvae.guides.three_level import ThreeLevelGuide
 from pyro_mlvae.guides.vae import VAEGuide
 
-__all__ = ["GroupedGuide", "LinearGaussianGuide", "ProductOfNormals", "VAEGuide"]
+__all__ = [
+    "AverageOfNormals",
+    "GroupedGuide",
+    "LinearGaussianGuide",
+    "ProductOfNormals",
+    "ThreeLevelGaussianGuide",
+    "ThreeLevelGuide",
+    "VAEGuide",
+]

@@ -24,7 +24,8 @@ class GroupedGuide(PyroModule):
         style_given_content: makes it q(S_i | x_i, C_G), such as :class:`StyleGivenContent`: from the
             encoder's Normal and ``content [..., N, content]`` to the Normal of style.
 
-    A subclass defines :meth:`aggregate`.
+    A subclass defines :meth:`aggregate`; one with more latents than these overrides
+    :meth:`draw_content` as well.
     """
 
     def __init__(self, encoder: nn.Module, *, style_given_content: nn.Module | None = None) -> None:
@@ -79,12 +80,23 @@ class GroupedGuide(PyroModule):
         content = self.aggregate(content, alone)
         return content, self.style_posterior(style, content.loc)
 
+    def draw_content(
+        self, content: dist.Normal, batch: GroupedBatch
+    ) -> Float[Tensor, "*particles groups content"]:
+        """Draw the content of every group of ``batch``, in Pyro.
+
+        Args:
+            content: what the encoder says of content, one Normal an observation.
+            batch: the groups.
+        """
+        with pyro.plate("groups", batch.num_groups, dim=-1):
+            drawn: Tensor = pyro.sample("content", self.aggregate(content, batch).to_event(1))
+        return drawn
+
     def forward(self, batch: GroupedBatch) -> None:
         """Draw content and style of ``batch`` from the posterior, in Pyro."""
         content_normal, style_normal = self.encoder(batch.x)
-        with pyro.plate("groups", batch.num_groups, dim=-1):
-            posterior = self.aggregate(content_normal, batch)
-            content = pyro.sample("content", posterior.to_event(1))
+        content = self.draw_content(content_normal, batch)
         with pyro.plate("observations", len(batch), dim=-1):
             own_content = content.index_select(-2, batch.group)
             style = self.style_posterior(style_normal, own_content)

@@ -1,15 +1,16 @@
-"""The guide that can be the exact posterior of the solved model."""
+"""The guides that can be the exact posteriors of the solved models."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from pyro import distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
+from pyro_mlvae.guides.base import GroupedGuide
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
+from pyro_mlvae.guides.three_level import ThreeLevelGuide
 from pyro_mlvae.linear_gaussian import LinearGaussian
-from pyro_mlvae.networks import LinearEncoder
+from pyro_mlvae.networks import LinearEncoder, LinearShift
+from pyro_mlvae.three_level_gaussian import ThreeLevelGaussian
 
 
 class LinearGaussianGuide(ProductOfNormals):
@@ -30,32 +31,74 @@ class LinearGaussianGuide(ProductOfNormals):
     torch.Size([2, 3])
     """
 
-    encoder: LinearEncoder
-    shift: Tensor
-
     def __init__(self, dim: int, content_dim: int, style_dim: int) -> None:
-        super().__init__(LinearEncoder(dim, content_dim, style_dim), prior_expert=True)
-        self.shift = nn.Parameter(torch.zeros(style_dim, content_dim))
+        super().__init__(
+            LinearEncoder(dim, content_dim, style_dim),
+            prior_expert=True,
+            style_given_content=LinearShift(content_dim, style_dim),
+        )
+
+    @property
+    def shift(self) -> Tensor:
+        """K, ``[style, content]``."""
+        return self.style_given_content.weight  # type: ignore[union-attr, return-value]
 
     @classmethod
     def exact(cls, solved: LinearGaussian) -> LinearGaussianGuide:
         """The exact posterior of every batch drawn from ``solved``."""
-        dim, content_dim = solved.content_loading.shape
-        guide = cls(dim, content_dim, solved.style_loading.shape[1]).to(solved.offset)
-        content_weight, content_bias, content_scale = solved.content_expert()
-        style_weight, style_bias, shift, style_scale = solved.style_given_content()
-        with torch.no_grad():
-            guide.encoder.content.weight.copy_(content_weight)
-            guide.encoder.content.bias.copy_(content_bias)
-            guide.encoder.content_log_scale.copy_(content_scale.log())
-            guide.encoder.style.weight.copy_(style_weight)
-            guide.encoder.style.bias.copy_(style_bias)
-            guide.encoder.style_log_scale.copy_(style_scale.log())
-            guide.shift.copy_(shift)
+        guide = cls(*_dims(solved)).to(solved.offset)
+        _set_exact(guide, solved)
         return guide
 
-    def style_posterior(
-        self, style: dist.Normal, content: Float[Tensor, "*particles observations content"]
-    ) -> dist.Normal:
-        """q(S_i | x_i, C_G): the encoder's Normal, moved against what content already explains."""
-        return dist.Normal(style.loc - content @ self.shift.mT, style.scale)
+
+class ThreeLevelGaussianGuide(ThreeLevelGuide):
+    """:class:`ThreeLevelGuide` with a linear encoder, and a style that shifts with content.
+
+    Args:
+        dim: size of an observation.
+        content_dim: size of content.
+        style_dim: size of style.
+
+    It starts at random; :meth:`exact` is the posterior itself.
+
+    >>> guide = ThreeLevelGaussianGuide.exact(ThreeLevelGaussian.correlated())
+    >>> batch = ThreeLevelGaussian.correlated().sample(torch.tensor([2, 1, 3]), torch.tensor([0, 0, 1]))
+    >>> guide.super_content_posterior(batch).batch_shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, dim: int, content_dim: int, style_dim: int) -> None:
+        super().__init__(
+            LinearEncoder(dim, content_dim, style_dim),
+            style_given_content=LinearShift(content_dim, style_dim),
+        )
+
+    @classmethod
+    def exact(cls, solved: ThreeLevelGaussian) -> ThreeLevelGaussianGuide:
+        """The exact posterior of every batch drawn from ``solved``."""
+        guide = cls(*_dims(solved.two_level)).to(solved.within_scale)
+        _set_exact(guide, solved.two_level)
+        with torch.no_grad():
+            guide.within_logit.copy_(solved.within_scale.square().logit())
+        return guide
+
+
+def _dims(solved: LinearGaussian) -> tuple[int, int, int]:
+    return (*solved.content_loading.shape, solved.style_loading.shape[1])
+
+
+@torch.no_grad()
+def _set_exact(guide: GroupedGuide, solved: LinearGaussian) -> None:
+    """Give the linear networks of ``guide`` the values of the exact posterior."""
+    encoder, shift = guide.encoder, guide.style_given_content
+    assert isinstance(encoder, LinearEncoder)
+    assert isinstance(shift, LinearShift)
+    content_weight, content_bias, content_scale = solved.content_expert()
+    style_weight, style_bias, style_shift, style_scale = solved.style_given_content()
+    encoder.content.weight.copy_(content_weight)
+    encoder.content.bias.copy_(content_bias)
+    encoder.content_log_scale.copy_(content_scale.log())
+    encoder.style.weight.copy_(style_weight)
+    encoder.style.bias.copy_(style_bias)
+    encoder.style_log_scale.copy_(style_scale.log())
+    shift.weight.copy_(style_shift)

@@ -1,4 +1,4 @@
-"""The solved model: linear and Gaussian, so that evidence and posteriors are known exactly."""
+"""The solved models: linear and Gaussian, so that evidence and posteriors are known exactly."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from pyro_mlvae.likelihoods import NormalLikelihood
 from pyro_mlvae.linear_gaussian import LinearGaussian
 from pyro_mlvae.models.mlvae import MLVAE
+from pyro_mlvae.models.three_level import ThreeLevelMLVAE
+from pyro_mlvae.three_level_gaussian import ThreeLevelGaussian
 
 
 class LinearGaussianModel(MLVAE):
@@ -32,6 +34,35 @@ class LinearGaussianModel(MLVAE):
             LinearDecoder(solved), NormalLikelihood(solved.noise_scale), content_dim, style_dim
         )
         self.to(solved.offset.dtype)
+
+
+class ThreeLevelGaussianModel(ThreeLevelMLVAE):
+    """The solved model of three levels in Pyro, with its parameters frozen::
+
+        A_P ~ N(0, 1 - tau^2)
+        C_G ~ N(A_P, tau^2)
+        S_i ~ N(0, I)
+        x_i ~ N(b + W C_G + V S_i, noise_scale^2 I)
+
+    Args:
+        solved: its parameters; ``solved.log_evidence(batch)`` is the truth to compare with.
+
+    >>> import torch
+    >>> model = ThreeLevelGaussianModel(ThreeLevelGaussian.orthogonal())
+    >>> model.within_scale
+    tensor([0.3000, 0.6000, 0.9000], dtype=torch.float64)
+    """
+
+    def __init__(self, solved: ThreeLevelGaussian) -> None:
+        two_level = solved.two_level
+        content_dim, style_dim = two_level.content_loading.shape[1], two_level.style_loading.shape[1]
+        super().__init__(
+            LinearDecoder(two_level), NormalLikelihood(two_level.noise_scale), content_dim, style_dim
+        )
+        self.to(solved.within_scale.dtype)
+        # A buffer: Pyro would train any parameter that it meets, frozen or not.
+        del self.within_logit
+        self.register_buffer("within_logit", solved.within_scale.square().logit())
 
 
 class LinearDecoder(nn.Module):

@@ -72,10 +72,15 @@ class MLVAE(PyroModule):
         batch_ndim = max(content.ndim, style.ndim) - 1
         return self.likelihood(*parameters).to_event(parameters[0].ndim - batch_ndim)
 
+    def draw_content(self, batch: GroupedBatch) -> Float[Tensor, "*particles groups content"]:
+        """The story of ``batch`` as far as the content of its groups, in Pyro."""
+        with pyro.plate("groups", batch.num_groups, dim=-1):
+            content: Tensor = pyro.sample("content", self.content_prior())
+        return content
+
     def forward(self, batch: GroupedBatch) -> None:
         """The story of ``batch``, in Pyro."""
-        with pyro.plate("groups", batch.num_groups, dim=-1):
-            content = pyro.sample("content", self.content_prior())
+        content = self.draw_content(batch)
         with pyro.plate("observations", len(batch), dim=-1):
             style = pyro.sample("style", self.style_prior())
             # index_select, not content[..., group, :], whose backward is not deterministic.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro
@@ -15,6 +15,7 @@ from torch import nn
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
+from pyro_mlvae.penalties import Penalty
 from pyro_mlvae.training.history import EpochRecord, History
 from pyro_mlvae.training.step import NotFiniteError, Program, Step
 from pyro_mlvae.training.terms import ElboTerms
@@ -40,6 +41,7 @@ def fit(
     epochs: int,
     estimator: ELBO | None = None,
     optimizer: PyroOptim | None = None,
+    penalties: Sequence[Penalty] = (),
     clip_norm: float | None = None,
     validation: GroupedBatch | None = None,
     validate_every: int = 1,
@@ -63,6 +65,10 @@ def fit(
         epochs: how many epochs.
         estimator: any ELBO of Pyro's; ``Trace_ELBO()`` by default.
         optimizer: any PyroOptim; Adam with learning rate 1e-3 by default.
+        penalties: what is taken off the objective, under the same scale, such as
+            :class:`~pyro_mlvae.penalties.HSIC`. The history's terms stay those of the ELBO itself. They
+            take one backward pass together with the estimator, which must have a ``differentiable_loss``
+            (all but "graph" and "renyi" have).
         clip_norm: rescale the gradient of all the parameters together to at most this norm.
         validation: a batch on which the ELBO is measured, with draws that are the same every time.
         validate_every: measure it every so many epochs, and after the last.
@@ -103,7 +109,7 @@ def fit(
     place = _like_parameters(guide, model)
     if validation is not None:
         validation = validation.to(**place)
-    step = Step(model, guide, estimator or Trace_ELBO(), clip_norm)
+    step = Step(model, guide, estimator or Trace_ELBO(), clip_norm, penalties)
     optimizer = optimizer or Adam({"lr": 1e-3})
     svi = SVI(step.model, step.guide, optimizer, loss=step.loss, loss_and_grads=step.loss_and_grads)
     history = History()

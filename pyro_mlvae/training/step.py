@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch import nn
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import Likelihood
+from pyro_mlvae.penalties import Penalty
 from pyro_mlvae.training.terms import ElboTerms, TermRecorder, elbo_terms
 
 Program = Callable[[GroupedBatch], Any]
@@ -30,6 +32,13 @@ class NotFiniteError(Exception):
 class Step:
     """What ``SVI`` calls in a step: model and guide under the objective's scale, loss and gradient.
 
+    Args:
+        model: the model.
+        guide: its guide.
+        estimator: of the ELBO.
+        clip_norm: the largest norm of the gradient, or None.
+        penalties: what is taken off the objective.
+
     Attributes:
         model: the model, watched for its terms; :meth:`loss_and_grads` scales it.
         guide: the guide, likewise.
@@ -37,7 +46,14 @@ class Step:
         terms: the terms of the last step.
     """
 
-    def __init__(self, model: Program, guide: Program, estimator: ELBO, clip_norm: float | None) -> None:
+    def __init__(
+        self,
+        model: Program,
+        guide: Program,
+        estimator: ELBO,
+        clip_norm: float | None,
+        penalties: Sequence[Penalty] = (),
+    ) -> None:
         self._recorder = TermRecorder()
         self.model = self._recorder.watch("model", model)
         self.guide = self._recorder.watch("guide", guide)
@@ -46,7 +62,22 @@ class Step:
         self._where = ""
         self._modules = {"model": model, "guide": guide}
         self._estimator = estimator
+        self._penalised: dict[str, Any] = {}
+        self._steps = 0
         self._loss_and_grads = estimator.loss_and_grads  # type: ignore[attr-defined]
+        if not isinstance(penalties, Sequence) or not all(isinstance(p, Penalty) for p in penalties):
+            raise InputError(
+                f"penalties must be a list of Penalty, got {penalties!r}: put them into a list, and derive "
+                f"your own from pyro_mlvae.penalties.Penalty"
+            )
+        self._penalties = tuple(penalties)
+        if penalties:
+            if not hasattr(estimator, "differentiable_loss"):
+                raise InputError(
+                    f"penalties need an estimator with a differentiable_loss, which "
+                    f"{type(estimator).__name__} has not: use another, such as 'trace'"
+                )
+            self._loss_and_grads = self._penalised_loss_and_grads
         self._clip_norm = clip_norm
         self._verified = False
 
@@ -95,6 +126,36 @@ class Step:
             nn.utils.clip_grads_with_norm_(trained, self._clip_norm, norm)
         return loss
 
+    def _penalised_loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
+        """The estimator's loss and the penalties, with one backward pass through both."""
+        guide_module = self._modules["guide"]
+        encoded: list[Any] = []
+        encode = hook = None
+        if isinstance(guide_module, GroupedGuide):
+            # What the encoder said is read off the pass itself, so that nothing is encoded twice.
+            hook = guide_module.encoder.register_forward_hook(lambda *call: encoded.append(call[-1]))
+
+            def encode() -> Any:
+                said = encoded[0] if encoded else guide_module.encoder(batch.x)
+                return guide_module.codes_from(batch.x, *said)
+
+        try:
+            loss = self._estimator.differentiable_loss(model, guide, batch)  # type: ignore[attr-defined]
+        finally:
+            if hook is not None:
+                hook.remove()
+        passes = self._recorder.latents(batch, self._steps, encode)
+        self._penalised = {}
+        for penalty in self._penalties:
+            value = torch.stack([penalty(latents) for latents in passes]).mean() / batch.num_groups
+            # There may be two of a kind.
+            name = f"the penalty {type(penalty).__name__}"
+            self._penalised[name] = self._penalised.get(name, 0.0) + value.detach()
+            loss = loss + value
+        self._steps += 1
+        loss.backward()
+        return float(loss.detach())
+
     def _check_store(self) -> None:
         """Every parameter that has a gradient must be in the store as itself, or it never moves."""
         stored = {id(p) for _, p in pyro.get_param_store().named_parameters()}
@@ -111,7 +172,8 @@ class Step:
                     )
 
     def _what_is_not_finite(self, terms: ElboTerms, loss: float) -> str:
-        bad = [name for name, value in terms.per_observation().items() if not math.isfinite(value)]
+        values = terms.per_observation() | self._penalised
+        bad = [name for name, value in values.items() if not math.isfinite(float(value))]
         named = [name for name in bad if name != "elbo"] or ["the gradient"]
         return (
             f"training stopped at {self._where}: {' and '.join(named)} is not "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import repeat, takewhile
 from typing import Any
 
 import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.enum import get_importance_trace
+from pyro.poutine.block_messenger import BlockMessenger
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from pyro.poutine.trace_struct import Trace
@@ -21,6 +23,7 @@ from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators.group_weights import PARTICLES
 from pyro_mlvae.estimators.pathwise import sample_sites
 from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.penalties import Latents
 
 
 @torch.no_grad()
@@ -72,19 +75,19 @@ class TermRecorder:
     """
 
     def __init__(self) -> None:
-        self._traces: dict[str, list[Trace]] = {"model": [], "guide": []}
+        self.forget()
 
     def watch(self, kind: str, program: Callable[..., Any]) -> Callable[..., Any]:
         """``program``, remembering the traces it runs under; ``kind`` is "model" or "guide"."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             result = program(*args, **kwargs)
-            traces = [
-                handler.trace
-                for handler in _PYRO_STACK
-                if isinstance(handler, TraceMessenger) and not handler.param_only
-            ]
-            self._traces[kind] += traces[-1:]
+            # From the innermost out to SVI's own trace, which is of parameters alone.
+            handlers = list(takewhile(lambda h: not getattr(h, "param_only", False), reversed(_PYRO_STACK)))
+            # What is blocked is a trial run, by which Pyro counts plates.
+            if not any(isinstance(handler, BlockMessenger) for handler in handlers):
+                traces = [handler.trace for handler in handlers if isinstance(handler, TraceMessenger)]
+                self._runs[kind] += [(trace, args[0] if args else None) for trace in traces[:1]]
             return result
 
         return run
@@ -93,16 +96,32 @@ class TermRecorder:
         """The terms of the passes since the last call, averaged over them."""
         # An estimator that runs the guide once to draw, and once more for its densities, reads those
         # of the second run.
-        drawn = self._traces["guide"]
-        read = [trace for trace in drawn if any("log_prob" in site for _, site in sample_sites(trace))]
-        pairs = list(zip(self._traces["model"], read or drawn, strict=True))
+        models, drawn = ([trace for trace, _ in self._runs[kind]] for kind in ("model", "guide"))
+        read = [trace for trace in drawn if _has_densities(trace)]
+        pairs = list(zip(models, read or drawn, strict=True))
         self.forget()
         with torch.no_grad():
             return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
 
+    def latents(self, batch: GroupedBatch, step: int, encode: Callable[[], Any] | None) -> list[Latents]:
+        """What penalties see of each pass on ``batch`` itself since the last call."""
+        models, guides = (
+            [trace for trace, x in self._runs[kind] if x is batch] for kind in ("model", "guide")
+        )
+        # An estimator that runs the guide again, for its densities, holds its parameters constant then:
+        # the path to them is that of the first run.
+        drawn = [trace for trace in guides if not _has_densities(trace)] or guides
+        pairs = zip(drawn, models or repeat(None, len(drawn)), strict=True)
+        return [Latents(batch, step, guide, model, encode) for guide, model in pairs]
+
     def forget(self) -> None:
         """Drop what is remembered of the passes since the last call."""
-        self._traces = {"model": [], "guide": []}
+        # With each trace, the batch on which it was run.
+        self._runs: dict[str, list[tuple[Trace, Any]]] = {"model": [], "guide": []}
+
+
+def _has_densities(trace: Trace) -> bool:
+    return any("log_prob" in site for _, site in sample_sites(trace))
 
 
 def _mean_terms(

@@ -1,0 +1,113 @@
+"""Does a character know its alphabet? Three levels, alphabet, character and drawing, beside two.
+
+Run: python examples/three_levels.py --data omniglot --data-root data [--download]
+     python examples/three_levels.py --data folder:PATH
+
+PATH holds a folder an alphabet, which holds a folder a character. Both models see the same minibatches; a
+fifth of the drawings of every character is held out, and the bound on their evidence is what is compared.
+Writes characters.png: characters that the model makes up for each alphabet.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.optim import ClippedAdam
+from tqdm import tqdm
+
+from pyro_mlvae import (
+    MLVAE,
+    ConvDecoder,
+    ConvEncoder,
+    GroupedGuide,
+    GroupSampler,
+    NormalLikelihood,
+    ProductOfNormals,
+    StyleGivenContent,
+    ThreeLevelGuide,
+    ThreeLevelMLVAE,
+    fit,
+    load_dataset,
+)
+from pyro_mlvae.data import AffineJitter
+from pyro_mlvae.evaluation import elbo_metrics
+from pyro_mlvae.operations import decode
+from pyro_mlvae.plotting import save_figure, swap_grid
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", default="omniglot")
+parser.add_argument("--data-root", default="data")
+parser.add_argument("--download", action="store_true")
+parser.add_argument("--steps", type=int, default=3000)
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--out", type=Path, default=Path("characters.png"))
+parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
+options = parser.parse_args()
+CONTENT, STYLE, GROUPS, EACH = 16, 8, 48, 8
+
+size = 16 if options.smoke else 28
+reading = {"download": options.download, "image_size": size, "grayscale": True}
+data = load_dataset(options.data, options.data_root, **reading)
+train, test = data.split(0.3 if options.smoke else 0.2, seed=options.seed)
+batches = -(-train.num_groups // GROUPS)
+epochs = 2 if options.smoke else -(-options.steps // batches)
+
+
+def trained(kind: str) -> tuple[MLVAE, GroupedGuide]:
+    """The pair of that name after training, from the same initial networks and on the same minibatches."""
+    torch.manual_seed(options.seed)
+    networks = (data.event_shape, CONTENT, STYLE)
+    decoder, encoder = ConvDecoder(*networks), ConvEncoder(*networks)
+    style: Any = {"style_given_content": StyleGivenContent(CONTENT, STYLE)}
+    likelihood = NormalLikelihood(0.2)
+    model: MLVAE
+    guide: GroupedGuide
+    if kind == "three levels":
+        model = ThreeLevelMLVAE(decoder, likelihood, CONTENT, STYLE)
+        guide = ThreeLevelGuide(encoder, **style)
+    else:
+        model = MLVAE(decoder, likelihood, CONTENT, STYLE)
+        guide = ProductOfNormals(encoder, prior_expert=kind == "two, with prior expert", **style)
+    with tqdm(total=epochs, desc=kind, unit="epoch") as bar:
+        fit(
+            model,
+            guide,
+            AffineJitter(GroupSampler(train, GROUPS, EACH, seed=options.seed), seed=options.seed),
+            epochs=epochs,
+            optimizer=ClippedAdam({"lr": 2e-3, "lrd": 0.05 ** (1 / (epochs * batches))}),
+            seed=options.seed,
+            callback=lambda record: bar.update(),
+        )
+    return model, guide
+
+
+print(f"{len(test)} held-out drawings of {test.num_groups} characters, nats per drawing:")
+print(f"{'':24}{'ELBO':>10}{'bound':>10}{'KL above':>10}{'KL content':>12}{'KL style':>10}")
+for kind in ("two levels", "two, with prior expert", "three levels"):
+    model, guide = trained(kind)
+    found = elbo_metrics(model, guide, test, num_particles=10, importance_samples=50, seed=options.seed)
+    above = found.get("kl_super_content", 0.0)
+    print(
+        f"{kind:24}{found['per_observation']:10.2f}{found['group_iwae_per_observation']:10.2f}"
+        f"{above:10.2f}{found['kl_content']:12.2f}{found['kl_style']:10.2f}"
+    )
+
+assert isinstance(model, ThreeLevelMLVAE)
+assert isinstance(guide, ThreeLevelGuide)
+shared = 1.0 - model.within_scale.detach().square()
+print("correlation of the contents of an alphabet, by dimension:")
+print("  " + " ".join(f"{value:.2f}" for value in shared.sort(descending=True).values.tolist()))
+
+# Of each alphabet, new characters: contents around its own, in one style, beside a real drawing.
+names = [str(name) for name in data.parent_names]
+with torch.no_grad():
+    torch.manual_seed(options.seed)
+    alphabets = guide.super_content_posterior(train.batch())
+    new = alphabets.loc.unsqueeze(1) + model.within_scale * torch.randn(len(names), 12, CONTENT)
+    drawn = decode(model, new, torch.zeros(STYLE))
+assert data.parent is not None
+real = torch.stack([(data.parent[data.group] == p).nonzero()[0, 0] for p in range(len(names))])
+title = "New characters of " + ", ".join(names)
+save_figure(swap_grid(data.observations(real), None, drawn, title=title), options.out)
+print(f"see {options.out}")

@@ -1,0 +1,91 @@
+"""Models and guides by name: the library's, or a user's own from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from pyro_mlvae.custom import custom_file, is_custom, load_class
+from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.guides import AverageOfNormals, GroupedGuide, ProductOfNormals, ThreeLevelGuide, VAEGuide
+from pyro_mlvae.likelihoods import Likelihood
+from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
+
+AUTO = "auto"
+_TWO_LEVEL = ("product-of-normals", "product-with-prior", "average-of-normals")
+# Every model with the guides that go with it, the one that "auto" means first.
+MODELS: dict[str, tuple[type[MLVAE], tuple[str, ...]]] = {
+    "mlvae": (MLVAE, _TWO_LEVEL),
+    "vae": (VAE, ("vae",)),
+    "three-level": (ThreeLevelMLVAE, ("three-level",)),
+    "mixture-prior": (MixturePriorMLVAE, _TWO_LEVEL),
+}
+GUIDES: dict[str, Callable[..., GroupedGuide]] = {
+    "product-of-normals": ProductOfNormals,
+    "product-with-prior": partial(ProductOfNormals, prior_expert=True),
+    "average-of-normals": AverageOfNormals,
+    "three-level": ThreeLevelGuide,
+    "vae": VAEGuide,
+}
+
+
+def check_names(model: str, guide: str) -> None:
+    """Raise :class:`InputError` for names that are unknown, or known not to go together.
+
+    Of a class in a file only the file has to be there: its code is not run yet.
+
+    >>> check_names("mlvae", "average-of-normals")
+    """
+    for what, name, known in (("model", model, [*MODELS]), ("guide", guide, [AUTO, *GUIDES])):
+        if is_custom(name):
+            custom_file(name)
+        elif name not in known:
+            raise unknown_name(what, name, [*known, "path/to/file.py:Class"])
+    if model in MODELS and guide in GUIDES and guide not in MODELS[model][1]:
+        raise InputError(
+            f"the model {model!r} goes with {' or '.join(MODELS[model][1])}, got the guide {guide!r}: "
+            f"leave the guide out, or name one of these"
+        )
+
+
+def make_model(
+    name: str, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
+) -> MLVAE:
+    """The model of that name; a class in a file is called with the same arguments as :class:`MLVAE`."""
+    return _call(name, _model_class(name), decoder, likelihood, content_dim, style_dim)
+
+
+def make_guide(
+    name: str, model: str, encoder: nn.Module, style_given_content: nn.Module | None
+) -> GroupedGuide:
+    """The guide of that name, or the one that goes with the model.
+
+    A class in a file is called with the encoder and, if style is to depend on content, with
+    ``style_given_content``, as :class:`GroupedGuide` is.
+    """
+    if name == AUTO:
+        ancestry = _model_class(model).__mro__
+        name = next(guides[0] for base in ancestry for kind, guides in MODELS.values() if kind is base)
+    make = load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
+    options = {} if style_given_content is None else {"style_given_content": style_given_content}
+    return _call(name, make, encoder, **options)
+
+
+def _model_class(name: str) -> type[MLVAE]:
+    return load_class(name, MLVAE) if is_custom(name) else MODELS[name][0]
+
+
+def _call(name: str, make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return make(*arguments, **options)
+    except TypeError as error:
+        if not is_custom(name):
+            raise
+        words = ", ".join([*(type(argument).__name__ for argument in arguments), *options])
+        raise InputError(
+            f"{name} could not be made from ({words}): its __init__ must take these, as that of the class "
+            f"it derives from does ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,8 @@
+"""Additions to the objective, one file each: off unless asked for, no part of the ELBO that is reported."""
+
+from pyro_mlvae.penalties.aggregate_style import AggregateStyle
+from pyro_mlvae.penalties.base import Latents, Penalty
+from pyro_mlvae.penalties.hsic import HSIC
+from pyro_mlvae.penalties.weighted_kl import WeightedKL
+
+__all__ = ["HSIC", "AggregateStyle", "Latents", "Penalty", "WeightedKL"]
