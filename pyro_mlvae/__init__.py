@@ -52,7 +52,15 @@ from pyro_mlvae.networks import (
 )
 from pyro_mlvae.normals import product_of_normals
 from pyro_mlvae.three_level_gaussian import ThreeLevelGaussian
-from pyro_mlvae.training import DivergedError, ElboTerms, EpochRecord, History, elbo_terms, fit
+from pyro_mlvae.training import (
+    Checkpoint,
+    DivergedError,
+    ElboTerms,
+    EpochRecord,
+    History,
+    elbo_terms,
+    fit,
+)
 
 __version__ = "0.1.0"
 
@@ -61,6 +69,7 @@ __all__ = [
     "VAE",
     "AverageOfNormals",
     "BernoulliLikelihood",
+    "Checkpoint",
     "ContinuousBernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",

@@ -117,6 +117,8 @@ class RunConfig:
     """Weight of a penalty on every group's aggregate style that differs from the prior."""
     hsic: float = 0.0
     """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
+    vae: bool = True
+    """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
     test_fraction: float = 0.2
     """How much of every group is held out, where the data comes with no test set of its own."""
     hold_out_groups: tuple[str, ...] = ()
@@ -195,7 +197,7 @@ class RunConfig:
     def plain_vae(self) -> RunConfig:
         """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""
         added = {name: getattr(RunConfig, name) for name in _PENALTIES}
-        return replace(self, model="vae", guide=AUTO, style_given_content=False, **added)
+        return replace(self, model="vae", guide=AUTO, style_given_content=False, vae=False, **added)
 
     def penalties(self) -> list[Penalty]:
         """What is taken off the objective in training: nothing, unless it is asked for.

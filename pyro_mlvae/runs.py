@@ -7,6 +7,7 @@ appears whole or not at all.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,17 +15,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from pyro_mlvae.config import RunConfig
 from pyro_mlvae.custom import custom_file, is_custom
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.files import write_atomically
+from pyro_mlvae.files import remove_leftovers, write_atomically
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"
+# From which an interrupted run goes on.
+CHECKPOINT = "checkpoint.safetensors"
 FIGURES = "figures"
 # Copies of the user's own files that the run is made from.
 CODE = "code"
@@ -60,7 +63,8 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
         InputError: it is not an empty folder, cannot be written, or holds a run and ``overwrite``
             is not set.
     """
-    own = (METRICS, HISTORY, WEIGHTS, CONFIG, f"{CODE}/model.py", f"{CODE}/guide.py")
+    # The config last: while it is there, the folder is known for that of a run.
+    own = (METRICS, HISTORY, WEIGHTS, CHECKPOINT, CONFIG, f"{CODE}/model.py", f"{CODE}/guide.py")
     files = [*(f"{VAE}/{name}" for name in own), *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
 
@@ -83,6 +87,7 @@ def prepare_folder(
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         if any(path.iterdir()):
             if not (path / marker).is_file():
                 raise InputError(
@@ -90,15 +95,16 @@ def prepare_folder(
                     f"empty folder"
                 )
             if not overwrite:
+                resume = f", go on with it with --resume {path}" if marker == CONFIG else ""
                 raise InputError(
-                    f"--out {path} already holds a {what}: name another folder, or replace that {what} "
-                    f"with --overwrite"
+                    f"--out {path} already holds a {what}: name another folder{resume}, or replace that "
+                    f"{what} with --overwrite"
                 )
             for old in [*(path / name for name in files), *(path / FIGURES).glob("*.png")]:
                 old.unlink(missing_ok=True)
-        with write_atomically(path / marker) as temporary:
-            temporary.write_text("{}")
-        (path / marker).unlink()
+        # Leaves nothing behind, whenever the process ends.
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except FileExistsError:
         raise InputError(f"--out {path} is a file: name a folder") from None
     except OSError as error:
@@ -140,7 +146,18 @@ def save_weights(path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> 
         for name, tensor in module.state_dict().items()
     }
     with write_atomically(path / WEIGHTS) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))
+
+
+def load_config(path: str | Path) -> tuple[RunConfig, tuple[int, ...]]:
+    """What the run in a folder is made from, and the shape of one observation, finished or not.
+
+    Raises:
+        InputError: there is no config.json, or it is not what this version writes.
+    """
+    settings = _read_config(Path(path))
+    event_shape = tuple(settings.pop("event_shape"))
+    return RunConfig(**settings), event_shape
 
 
 def load_run(path: str | Path) -> Run:
@@ -150,9 +167,7 @@ def load_run(path: str | Path) -> Run:
         InputError: the folder lacks a file, or one of them is not what this version writes.
     """
     path = Path(path)
-    settings = _read_config(path)
-    event_shape = tuple(settings.pop("event_shape"))
-    config = RunConfig(**settings)
+    config, event_shape = load_config(path)
     model, guide = config.build(event_shape)
     try:
         tensors = load_file(_required(path, WEIGHTS))
@@ -182,7 +197,10 @@ def load_vae(path: str | Path) -> tuple[Any, Any] | None:
 
 def _required(path: Path, name: str) -> Path:
     if not (path / name).is_file():
-        raise InputError(f"{path} is not a finished run folder: {name} is missing; name one from train")
+        resume = f", or finish it with train --resume {path}" if name == WEIGHTS else ""
+        raise InputError(
+            f"{path} is not a finished run folder: {name} is missing; name one from train{resume}"
+        )
     return path / name
 
 

@@ -33,8 +33,9 @@ def test_train_writes_the_run_folder(trained):
         *("reconstructions", "swap-evidence", "swap-vae", "swap", "training"),
         *("traversal-content", "traversal-style"),
     ]
-    vae = ("config.json", "history.csv", "model.safetensors")
+    vae = ("checkpoint.safetensors", "config.json", "history.csv", "model.safetensors")
     assert written == [
+        "checkpoint.safetensors",
         "config.json",
         *(f"figures/{name}.png" for name in figures),
         "history.csv",
@@ -112,7 +113,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path)
     [
         ([], "Expected one of"),
         (["trian"], "Unrecognized options: trian"),
-        (["train"], "Missing from pyro-mlvae train: --out"),
+        (["train"], "name one folder: --out RUN for a new run, or --resume RUN"),
         (["train", "--out", "OUT", "--epoch", "3"], "Unrecognized options: --epoch"),
         (["train", "--out", "OUT", "--epochs", "many"], "--epochs"),
         (["train", "--out", "OUT", "--epochs", "0"], "epochs must be a positive whole number, got 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -18,12 +18,14 @@ from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.config import RunConfig
 from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
+from pyro_mlvae.files import remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
-from pyro_mlvae.training import EpochRecord, History, fit
+from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit
 
 INTERRUPTED = 130
 MOST_VALIDATED = 2_000
@@ -33,21 +35,27 @@ MOST_VALIDATED = 2_000
 class Train(RunConfig):
     """Train a model; then evaluate it, and draw what it learned."""
 
-    out: Path
+    epochs: int | None = None  # type: ignore[assignment]
+    """How many epochs to train: 200 unless said, and in a resumed run as many as it was to have."""
+    out: Path | None = None
     """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures."""
+    resume: Path | None = None
+    """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
+    config.json, but --epochs may be given anew."""
     download: bool = False
     """Fetch a named data set whose files are not there."""
-    vae: bool = True
-    """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda or cuda:N."""
     overwrite: bool = False
     """Replace the run that --out holds."""
 
+    def __post_init__(self) -> None:
+        self._flags()
+
     def run(self) -> int:
         """Train; returns the exit status."""
         started = time.perf_counter()
-        config = RunConfig(**{field.name: getattr(self, field.name) for field in fields(RunConfig)})
+        config = self._config()
         device = find_device(self.device)
         data = config.load(download=self.download)
         config, train, test = config.split(data)
@@ -57,12 +65,12 @@ class Train(RunConfig):
             model.likelihood.check(data.x)
         # Before anything is written, whatever is wrong with a pair from a user's file.
         check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
-        folder = runs.prepare_run_folder(self.out, overwrite=self.overwrite)
+        folder = self._folder()
         history = _train(folder, config, model, guide, train, test, device)
         if history.interrupted:
             return INTERRUPTED
         vae = None
-        if self.vae and config.model != "vae":
+        if config.vae and config.model != "vae":
             baseline = config.plain_vae()
             vae = baseline.build(data.event_shape)
             if _train(folder / runs.VAE, baseline, *vae, train, test, device).interrupted:
@@ -89,6 +97,39 @@ class Train(RunConfig):
         total = time.perf_counter() - started
         print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {folder / runs.FIGURES}")
         return 0
+
+    def _flags(self) -> RunConfig:
+        """What the flags say."""
+        flags = {field.name: getattr(self, field.name) for field in fields(RunConfig)}
+        return RunConfig(**{name: value for name, value in flags.items() if value is not None})
+
+    def _config(self) -> RunConfig:
+        """What to train: as the flags say, or as the run that is resumed was."""
+        flags = self._flags()
+        if (self.out is None) == (self.resume is None):
+            raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
+        if self.resume is None:
+            return flags
+        given = [
+            field.name
+            for field in fields(RunConfig)
+            if getattr(flags, field.name) != field.default and field.name != "epochs"
+        ]
+        if given or self.overwrite:
+            named = ", ".join("--" + name.replace("_", "-") for name in given) or "--overwrite"
+            raise InputError(
+                f"--resume takes everything but --epochs from {self.resume / runs.CONFIG}, got {named}: "
+                f"leave that out, or start a new run with --out"
+            )
+        config, _ = runs.load_config(self.resume)
+        return config if self.epochs is None else replace(config, epochs=self.epochs)
+
+    def _folder(self) -> Path:
+        if self.resume is not None:
+            remove_leftovers(self.resume)
+            return self.resume
+        assert self.out is not None
+        return runs.prepare_run_folder(self.out, overwrite=self.overwrite)
 
 
 def _train(
@@ -123,10 +164,14 @@ def _train(
             device=device,
             seed=config.seed,
             callback=show,
+            checkpoint=Checkpoint(folder / runs.CHECKPOINT),
         )
     runs.save_weights(folder, model, guide)
     history.write_csv(folder / runs.HISTORY)
     if history.interrupted:
         done = len(history.epochs)
-        print(f"interrupted after {done} epochs; their weights are in {folder}", file=sys.stderr)
+        print(
+            f"interrupted after {done} epochs; their weights are in {folder}; to go on: --resume {folder}",
+            file=sys.stderr,
+        )
     return history

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import pyro
@@ -16,9 +17,9 @@ from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.penalties import Penalty
+from pyro_mlvae.training.checkpoint import Checkpoint, Progress
 from pyro_mlvae.training.history import EpochRecord, History
 from pyro_mlvae.training.step import NotFiniteError, Program, Step
-from pyro_mlvae.training.terms import ElboTerms
 
 
 class DivergedError(InputError):
@@ -49,6 +50,7 @@ def fit(
     dtype: torch.dtype | None = None,
     seed: int = 0,
     callback: Callable[[EpochRecord], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     r"""Maximise the mean over the groups of each minibatch of the group's ELBO.
 
@@ -75,7 +77,11 @@ def fit(
         device: where to train; modules stay there. By default, where they are.
         dtype: floating-point type to train in. By default, the modules'.
         seed: of the draws from the guide. The caller's random state is left as it was.
-        callback: called with the record of each epoch that ends.
+        callback: called with the record of each epoch that ends; in a run that goes on from a checkpoint,
+            first with those that had ended before.
+        checkpoint: a file to write as training goes, and to go on from if it is there: the run then ends
+            with the very weights that it would have without the interruption. Model and guide must be
+            modules.
 
     Returns:
         The history. Ctrl-C ends training and returns the history so far, with ``interrupted`` set.
@@ -112,38 +118,58 @@ def fit(
     step = Step(model, guide, estimator or Trace_ELBO(), clip_norm, penalties)
     optimizer = optimizer or Adam({"lr": 1e-3})
     svi = SVI(step.model, step.guide, optimizer, loss=step.loss, loss_and_grads=step.loss_and_grads)
-    history = History()
+    modules = {
+        kind: module
+        for kind, module in (("model", model), ("guide", guide))
+        if isinstance(module, nn.Module)
+    }
+    progress = Progress()
     with (
         torch.random.fork_rng([place["device"]] if place["device"].type == "cuda" else []),
         pyro.get_param_store().scope(),
     ):
         try:
-            for epoch in range(1, epochs + 1):
-                # Seeded epoch by epoch, so that the draws depend on no earlier epoch's length.
-                torch.manual_seed(mixed_seed(seed, epoch))
-                started = time.perf_counter()
-                total, objective = ElboTerms(), 0.0
-                for number, batch in enumerate(sampler.epoch(epoch - 1), start=1):
+            if checkpoint is not None:
+                progress = checkpoint.restore(modules, optimizer) or progress
+                step.steps = resumed_at = progress.steps
+                if callback is not None:
+                    for record in progress.history.epochs:
+                        callback(record)
+            while progress.epoch <= epochs:
+                epoch = progress.epoch
+                if not progress.minibatches:
+                    # Seeded epoch by epoch, so that the draws depend on no earlier epoch's length.
+                    torch.manual_seed(mixed_seed(seed, epoch))
+                started = time.perf_counter() - progress.seconds
+                for batch in islice(sampler.epoch(epoch - 1), progress.minibatches, None):
                     batch = batch.to(**place)
-                    with step.checks(epoch, number, batch):
+                    with step.checks(epoch, progress.minibatches + 1, batch):
                         loss = svi.step(batch)
-                    objective -= loss * batch.num_groups
-                    total = total + step.terms
-                if not total.groups:
+                    progress.objective -= loss * batch.num_groups
+                    progress.terms = progress.terms + step.terms
+                    progress.minibatches += 1
+                    progress.steps += 1
+                    if checkpoint is not None and checkpoint.due():
+                        progress.seconds = time.perf_counter() - started
+                        checkpoint.save(modules, optimizer, progress)
+                terms = progress.terms.floats()
+                if not terms.groups:
                     raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
                 measured = None
                 if validation is not None and (epoch % validate_every == 0 or epoch == epochs):
                     measured = step.measure(epoch, validation)
                 seconds = time.perf_counter() - started
-                record = EpochRecord(epoch, seconds, objective / total.groups, total.floats(), measured)
-                history.epochs.append(record)
+                record = EpochRecord(epoch, seconds, progress.objective / terms.groups, terms, measured)
+                progress.end_epoch(record)
                 if callback is not None:
                     callback(record)
+            if checkpoint is not None and progress.steps > resumed_at:
+                checkpoint.save(modules, optimizer, progress)
         except NotFiniteError as error:
-            raise DivergedError(str(error), history) from None
+            raise DivergedError(str(error), progress.history) from None
         except KeyboardInterrupt:
-            history.interrupted = True
-    return history
+            progress.history.interrupted = True
+    return progress.history
 
 
 def _like_parameters(*programs: Program) -> dict[str, Any]:

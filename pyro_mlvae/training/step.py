@@ -44,6 +44,7 @@ class Step:
         guide: the guide, likewise.
         loss: the estimator's loss, which ``SVI`` asks for and ``fit`` never calls.
         terms: the terms of the last step.
+        steps: how many steps were made before.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Step:
         self._modules = {"model": model, "guide": guide}
         self._estimator = estimator
         self._penalised: dict[str, Any] = {}
-        self._steps = 0
+        self.steps = 0
         self._loss_and_grads = estimator.loss_and_grads  # type: ignore[attr-defined]
         if not isinstance(penalties, Sequence) or not all(isinstance(p, Penalty) for p in penalties):
             raise InputError(
@@ -144,7 +145,7 @@ class Step:
         finally:
             if hook is not None:
                 hook.remove()
-        passes = self._recorder.latents(batch, self._steps, encode)
+        passes = self._recorder.latents(batch, self.steps, encode)
         self._penalised = {}
         for penalty in self._penalties:
             value = torch.stack([penalty(latents) for latents in passes]).mean() / batch.num_groups
@@ -152,7 +153,7 @@ class Step:
             name = f"the penalty {type(penalty).__name__}"
             self._penalised[name] = self._penalised.get(name, 0.0) + value.detach()
             loss = loss + value
-        self._steps += 1
+        self.steps += 1
         loss.backward()
         return float(loss.detach())
 

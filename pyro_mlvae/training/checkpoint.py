@@ -1,0 +1,199 @@
+"""From what a run goes on after an interruption: one file, which is there whole or not at all.
+
+An epoch's minibatches follow from the sampler's seed and the epoch's number. So what a run needs to go on
+exactly as if nothing had happened is the weights, the optimiser's state, that of the generator of draws,
+and how far it had come. All of it is tensors, with JSON beside them: nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.optim import PyroOptim
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.files import write_atomically
+from pyro_mlvae.training.history import EpochRecord, History
+
+FORMAT_VERSION = "1"
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: the epoch that it is in, from 1.
+        minibatches: how many of that epoch's minibatches are done.
+        steps: how many steps were made in all.
+        objective: the objective of that epoch so far, summed over its groups.
+        terms: the terms of the ELBO of that epoch so far.
+        seconds: how long that epoch has taken so far.
+        history: the epochs that have ended.
+    """
+
+    epoch: int = 1
+    minibatches: int = 0
+    steps: int = 0
+    objective: float = 0.0
+    terms: ElboTerms = field(default_factory=ElboTerms)
+    seconds: float = 0.0
+    history: History = field(default_factory=History)
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Go on to the next epoch."""
+        self.history.epochs.append(record)
+        self.epoch += 1
+        self.minibatches, self.objective, self.terms, self.seconds = 0, 0.0, ElboTerms(), 0.0
+
+
+class Checkpoint:
+    """A file from which :func:`~pyro_mlvae.fit` goes on, if it is there, and which it writes as it goes.
+
+    Args:
+        path: the file.
+        every: seconds from one writing to the next; it is written at the end in any case.
+
+    >>> import tempfile
+    >>> from pyro_mlvae import *
+    >>> data = load_dataset("digits")
+    >>> def train(epochs, checkpoint=None):
+    ...     torch.manual_seed(0)
+    ...     model = MLVAE(MLPDecoder(data.event_shape, 2, 2, hidden=(8,)), NormalLikelihood(), 2, 2)
+    ...     guide = ProductOfNormals(MLPEncoder(data.event_shape, 2, 2, hidden=(8,)))
+    ...     fit(model, guide, GroupSampler(data, 10, 20), epochs=epochs, checkpoint=checkpoint)
+    ...     return guide.encoder.layers[0].weight
+    >>> path = Path(tempfile.mkdtemp()) / "checkpoint.safetensors"
+    >>> _ = train(2, Checkpoint(path))
+    >>> torch.equal(train(4, Checkpoint(path)), train(4))
+    True
+    """
+
+    def __init__(self, path: str | Path, *, every: float = 10.0) -> None:
+        self.path = Path(path)
+        self._every = every
+        self._written = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to write it again."""
+        return time.monotonic() - self._written >= self._every
+
+    def save(self, modules: Mapping[str, nn.Module], optimizer: PyroOptim, progress: Progress) -> None:
+        """Write the file; inside the scope of the parameter store in which the optimiser works."""
+        tensors = {
+            f"{kind}.{name}": value
+            for kind, module in modules.items()
+            for name, value in module.state_dict().items()
+        }
+        settings: dict[str, Any] = {}
+        for parameter, state in optimizer.get_state().items():
+            settings[parameter] = _take_tensors(state, f"optimizer/{parameter}", tensors)
+        tensors["rng"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["rng.cuda"] = torch.cuda.get_rng_state()
+        metadata = {
+            "format_version": FORMAT_VERSION,
+            "progress": json.dumps(asdict(_as_numbers(progress))),
+            "optimizer": json.dumps(settings),
+        }
+        content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+        with write_atomically(self.path) as temporary:
+            temporary.write_bytes(content)
+        self._written = time.monotonic()
+
+    def restore(self, modules: Mapping[str, nn.Module], optimizer: PyroOptim) -> Progress | None:
+        """Take weights, optimiser and random state from the file, if there is one.
+
+        Raises:
+            InputError: the file is damaged, or is not of these modules.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format_version") != FORMAT_VERSION:
+                raise InputError(
+                    f"{self.path} has format_version {metadata.get('format_version')!r}, expected "
+                    f"{FORMAT_VERSION!r}: resume it with the version of pyro_mlvae that wrote it"
+                )
+            progress = _as_progress(json.loads(metadata["progress"]))
+            for kind, module in modules.items():
+                prefix = f"{kind}."
+                own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                module.load_state_dict(own)
+            states = {
+                parameter: _put_tensors(state, f"optimizer/{parameter}", tensors)
+                for parameter, state in json.loads(metadata["optimizer"]).items()
+            }
+            torch.set_rng_state(tensors["rng"])
+            if torch.cuda.is_available() and "rng.cuda" in tensors:
+                torch.cuda.set_rng_state(tensors["rng.cuda"])
+        except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{self.path} is damaged, or of another run ({reason}): remove it to train from the start"
+            ) from None
+        optimizer.set_state(states)
+        self._written = time.monotonic()
+        return progress
+
+
+def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """``value`` for JSON, its tensors moved into ``tensors`` and named in their places."""
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        # Keys of JSON are text, those of an optimiser's state the numbers of its parameters.
+        return {"items": [[k, _take_tensors(v, f"{name}/{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_take_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _put_tensors(value: Any, name: str, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of :func:`_take_tensors`."""
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {k: _put_tensors(v, f"{name}/{k}", tensors) for k, v in value["items"]}
+    if isinstance(value, list):
+        return [_put_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _as_numbers(progress: Progress) -> Progress:
+    return Progress(**{**vars(progress), "terms": progress.terms.floats()})
+
+
+def _as_progress(value: dict[str, Any]) -> Progress:
+    records = []
+    for record in value["history"]["epochs"]:
+        held_out = record["validation"]
+        validation = None if held_out is None else ElboTerms(**held_out)
+        records.append(
+            EpochRecord(**{**record, "terms": ElboTerms(**record["terms"]), "validation": validation})
+        )
+    return Progress(
+        epoch=int(value["epoch"]),
+        minibatches=int(value["minibatches"]),
+        steps=int(value["steps"]),
+        objective=float(value["objective"]),
+        terms=ElboTerms(**value["terms"]),
+        seconds=float(value["seconds"]),
+        history=History(records),
+    )
