@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test doctest lint clean
+.PHONY: demo test doctest lint docs clean
 
 demo: .venv/installed
 	$(BIN)/pyro-mlvae train --data digits --out runs/digits --overwrite
@@ -19,6 +19,10 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed-test
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build
+	@echo "open docs/_build/index.html"
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -31,4 +35,4 @@ lint: .venv/installed-test
 	@touch $@
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs docs/_build .pytest_cache .mypy_cache .ruff_cache

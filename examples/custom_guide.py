@@ -2,11 +2,13 @@
 
 Run: python examples/custom_guide.py
 
-On the embedded digits; takes about a minute. Writes nothing. The guide below is also one for the command
-line: pyro-mlvae train --guide examples/custom_guide.py:OpinionPool --out runs/pool
+On the embedded digits; takes about a minute. Writes guides.png: how sure each guide is of the content of
+more and more observations. The guide below is also one for the command line:
+pyro-mlvae train --guide examples/custom_guide.py:OpinionPool --out runs/pool
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 from pyro.distributions import Normal
@@ -28,7 +30,9 @@ from pyro_mlvae import (
     load_dataset,
     product_of_normals,
 )
-from pyro_mlvae.evaluation import elbo_metrics, probe_metrics
+from pyro_mlvae.evaluation import elbo_metrics, evidence_metrics, probe_metrics
+from pyro_mlvae.plotting import save_figure
+from pyro_mlvae.plotting.style import COLOURS, new_figure, tidy
 
 
 class OpinionPool(GroupedGuide):
@@ -56,12 +60,15 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("guides.png"))
     parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
     options = parser.parse_args()
     train, test = load_dataset("digits").split(0.2, seed=options.seed)
     small = next(GroupSampler(train, groups_per_batch=3, observations_per_group=3).epoch(0))
+    figure = new_figure(4.6, 3.2)
+    axes = tidy(figure.subplots())
     print(f"{'guide':22}{'ELBO':>8}{'KL content':>12}{'content of 1':>14}{'of 5':>8}{'style':>8}")
-    for name, make in tqdm(GUIDES.items(), unit="guide"):
+    for (name, make), colour in zip(tqdm(GUIDES.items(), unit="guide"), COLOURS, strict=False):
         torch.manual_seed(options.seed)
         decoder = MLPDecoder(train.event_shape, CONTENT, STYLE)
         model = MLVAE(decoder, NormalLikelihood(0.2), CONTENT, STYLE)
@@ -77,6 +84,16 @@ def main() -> None:
             f"{name:22}{elbo['per_observation']:8.2f}{elbo['kl_content']:12.2f}{one:14.3f}{five:8.3f}"
             f"{probe['style']['accuracy']:8.3f}"
         )
+        evidence = evidence_metrics(guide, test, ks=(1, 2, 5, 10, 20), seed=options.seed)
+        axes.plot(evidence["k"], evidence["content_scale"], "o-", color=colour, label=name)
+    axes.set(
+        xscale="log", yscale="log", xlabel="observations of a group", ylabel="mean scale of its content"
+    )
+    axes.set_xticks(evidence["k"], [str(k) for k in evidence["k"]])
+    axes.set_yticks([0.1, 0.2, 0.4, 0.8], ["0.1", "0.2", "0.4", "0.8"])
+    axes.minorticks_off()
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(figure, options.out)
     print("with five observations of a digit, the label that is read has grouped them: compare, no more")
 
 

@@ -33,13 +33,15 @@ from pyro_mlvae import (
 from pyro_mlvae.data import AffineJitter
 from pyro_mlvae.evaluation import elbo_metrics
 from pyro_mlvae.operations import decode
-from pyro_mlvae.plotting import save_figure, swap_grid
+from pyro_mlvae.plotting import save_figure
+from pyro_mlvae.plotting.images import cells, name_row, place
+from pyro_mlvae.plotting.style import CONTENT as CONTENT_COLOUR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", default="omniglot")
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")
-parser.add_argument("--steps", type=int, default=3000)
+parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--out", type=Path, default=Path("characters.png"))
 parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
@@ -108,6 +110,11 @@ with torch.no_grad():
     drawn = decode(model, new, torch.zeros(STYLE))
 assert data.parent is not None
 real = torch.stack([(data.parent[data.group] == p).nonzero()[0, 0] for p in range(len(names))])
-title = "New characters of " + ", ".join(names)
-save_figure(swap_grid(data.observations(real), None, drawn, title=title), options.out)
+rows = torch.cat([data.observations(real).unsqueeze(1), drawn], 1)
+figure, axes = cells(len(names), rows.shape[1], "New characters, beside a real one", left=2.4, top=0.2)
+for row, name in enumerate(names):
+    name_row(axes, row, name.replace("_", " "))
+    for column, x in enumerate(rows[row]):
+        place(axes, x, row, column, (0.0, 1.0), CONTENT_COLOUR if column == 0 else None)
+save_figure(figure, options.out)
 print(f"see {options.out}")

@@ -4,6 +4,8 @@ Observations come in groups: what a group shares is its *content*, what each obs
 its *style*. Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.checking import PairError, check
 from pyro_mlvae.data import (
@@ -62,6 +64,9 @@ from pyro_mlvae.training import (
     fit,
 )
 
+if TYPE_CHECKING:
+    from pyro_mlvae.multi_level_vae import MultiLevelVAE as MultiLevelVAE
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -112,3 +117,17 @@ __all__ = [
     "make_likelihood",
     "product_of_normals",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn takes a second to import, which only those who use the estimator should wait for; nor is
+    # the name in __all__, so that `import *` does not wait for it either.
+    if name == "MultiLevelVAE":
+        from pyro_mlvae.multi_level_vae import MultiLevelVAE
+
+        return MultiLevelVAE
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "MultiLevelVAE"]

@@ -49,7 +49,7 @@ WRITES = {
     "faces.py": (["--data", "folder:PICTURES"], ["swap.png"]),
     "mnist.py": (["--data-root", "MNIST"], ["mnist"]),
     "compare_elbos.py": ([], ["elbos"]),
-    "custom_guide.py": ([], []),
+    "custom_guide.py": ([], ["guides.png"]),
     "three_levels.py": (["--data", "folder:PICTURES"], ["characters.png"]),
     "style_leak.py": ([], ["style-leak"]),
 }

@@ -1,0 +1,250 @@
+"""``MultiLevelVAE``: the model, its training and its codes as one scikit-learn estimator."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.optim import Adam  # type: ignore[attr-defined]
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state, validation
+from torch import Tensor
+
+from pyro_mlvae.config import RunConfig
+from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.samplers import mixed_seed
+from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators import make_estimator
+from pyro_mlvae.inference import BATCH_SIZE, embed, encode
+from pyro_mlvae.operations import decode
+from pyro_mlvae.training import ElboTerms, EpochRecord, elbo_terms, fit
+
+# Before scikit-learn 1.6 it was a method.
+validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
+SCORE_DRAWS = 10
+
+
+class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Tell what the rows of a group share, their content, from what each row adds, its style::
+
+        C_G ~ N(0, I)                        one per group
+        S_i ~ N(0, I)                        one per row
+        x_i ~ p(x | C_G, S_i; theta)         decoder network
+        q(C_G | X_G) ∝ prod_i N(C_G; loc_c(x_i), scale_c(x_i)),   q(S_i | x_i) = N(loc_s(x_i), scale_s(x_i))
+
+    ``fit`` maximises the mean over the groups of a minibatch of the group's ELBO: the expected
+    :math:`\sum_i \log p(x_i \mid C_G, S_i)`, less the divergences of content and styles from their priors.
+
+    X is ``[n, features]`` or images, ``[n, channels, height, width]`` or ``[n, height, width]``. It is
+    computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. ``groups`` names
+    the group of each row by any hashable value; without it every row is a group of its own, with a warning.
+
+    Args:
+        content_dim: numbers that describe what a group shares.
+        style_dim: numbers that describe what a row adds; with more of them more of the content leaks in.
+        model: "mlvae", "mixture-prior", "vae" (which knows nothing of groups) or "path/to/file.py:Class".
+        guide: "auto": the one that goes with the model; or another, as :class:`RunConfig` names them.
+        style_given_content: let the style of a row depend on its group's content, q(S | x, C).
+        likelihood: of X, "normal" (of scale 0.2), "normal-learned" (the paper's), or, for X in [0, 1],
+            "bernoulli" or "continuous-bernoulli".
+        network, hidden: "mlp", "conv" or "auto" (conv for images of 16x16 and more), and hidden widths.
+        sampler: of minibatches, "groups", "observations" or "auto", as :class:`RunConfig` says.
+        groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many rows at
+            most stand for each: biased for the ELBO of a larger group, the less so the more rows.
+        epochs, learning_rate: passes over the groups, or the rows, as the sampler has it; and Adam's.
+        elbo, num_particles, alpha: the estimator's name, draws and order, as :func:`make_estimator` says.
+        beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps they rise.
+        free_bits_content, free_bits_style: nats per dimension below which a divergence is left alone.
+        aggregate_style: weight of a penalty on a group's aggregate style that differs from the prior.
+        hsic: weight of a penalty on the dependence of style on the group, in nats per row.
+        device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
+        random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global state.
+        verbose: 1 writes the ELBO of every epoch to stderr.
+
+    Attributes:
+        model_, guide_: the trained pair, Pyro modules.
+        history_: the :class:`History` of training, one record an epoch.
+        groups_: the names of the groups of training, sorted where they can be.
+        config_, event_shape_: the :class:`RunConfig` of the pair, seed included, and the shape of a row.
+        n_features_in_, feature_names_in_: the size of X's second dimension, and its names if all are text.
+
+    Raises:
+        ValueError: X is not finite numbers of the shape of ``fit``; as :class:`InputError`, ``groups`` or a
+            parameter is wrong, which ``fit`` finds; as :class:`DivergedError`, training met a NaN.
+        NotFittedError: ``fit`` has not been called.
+
+    The ELBO depends on the grouping, so a search must tell it to every step. Under metadata routing ``fit``
+    and ``score`` ask for ``groups``, as GroupKFold does, unless other requests than these are set::
+
+        with sklearn.config_context(enable_metadata_routing=True):
+            model = MultiLevelVAE().set_fit_request(groups=True).set_score_request(groups=True)
+            GridSearchCV(model, {"style_dim": [2, 4]}, cv=GroupKFold()).fit(X, groups=groups)
+
+    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. A pickle holds
+    weights on their device: call ``model_.cpu()`` and ``guide_.cpu()`` before, for a machine without that.
+    With a class of "path/to/file.py:Class" it opens only in the process that wrote it.
+
+    Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
+
+    >>> from sklearn.datasets import load_digits
+    >>> from pyro_mlvae import MultiLevelVAE
+    >>> digits = load_digits()
+    >>> model = MultiLevelVAE(content_dim=8, style_dim=2, epochs=3, random_state=0)
+    >>> codes = model.fit(digits.data / 16, groups=digits.target).transform(digits.data / 16)
+    >>> contents = model.transform_groups(digits.data / 16, digits.target)
+    >>> codes.shape, contents.shape, model.inverse_transform(codes).shape
+    ((1797, 10), (10, 8), (1797, 64))
+    """
+
+    # What is requested under metadata routing. Pipeline.score names sample_weight to every last step.
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012
+    __metadata_request__score = {"groups": True, "sample_weight": None}  # noqa: RUF012
+
+    def __init__(
+        self,
+        content_dim: int = RunConfig.content_dim,
+        style_dim: int = RunConfig.style_dim,
+        *,
+        model: str = RunConfig.model,
+        guide: str = RunConfig.guide,
+        style_given_content: bool = RunConfig.style_given_content,
+        likelihood: str = RunConfig.likelihood,
+        network: str = RunConfig.network,
+        hidden: Sequence[int] = RunConfig.hidden,
+        sampler: str = RunConfig.sampler,
+        groups_per_batch: int = RunConfig.groups_per_batch,
+        observations_per_group: int = RunConfig.observations_per_group,
+        epochs: int = RunConfig.epochs,
+        learning_rate: float = RunConfig.learning_rate,
+        elbo: str = RunConfig.elbo,
+        num_particles: int = RunConfig.num_particles,
+        alpha: float | None = RunConfig.alpha,
+        beta_content: float = RunConfig.beta_content,
+        beta_style: float = RunConfig.beta_style,
+        warmup_steps: int = RunConfig.warmup_steps,
+        free_bits_content: float = RunConfig.free_bits_content,
+        free_bits_style: float = RunConfig.free_bits_style,
+        aggregate_style: float = RunConfig.aggregate_style,
+        hsic: float = RunConfig.hsic,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.content_dim, self.style_dim, self.model, self.guide = content_dim, style_dim, model, guide
+        self.style_given_content, self.likelihood = style_given_content, likelihood
+        self.network, self.hidden, self.sampler = network, hidden, sampler
+        self.groups_per_batch, self.observations_per_group = groups_per_batch, observations_per_group
+        self.epochs, self.learning_rate, self.elbo = epochs, learning_rate, elbo
+        self.num_particles, self.alpha, self.warmup_steps = num_particles, alpha, warmup_steps
+        self.beta_content, self.beta_style = beta_content, beta_style
+        self.free_bits_content, self.free_bits_style = free_bits_content, free_bits_style
+        self.aggregate_style, self.hsic = aggregate_style, hsic
+        self.device, self.random_state, self.verbose = device, random_state, verbose
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
+        """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
+        data = self._data(X, groups, reset=True)
+        config, device = self._config(), find_device(self.device)
+        model, guide = config.build(data.event_shape)
+
+        def show(record: EpochRecord) -> None:
+            elbo = record.terms.per_observation()["elbo"]
+            print(f"epoch {record.epoch} of {config.epochs}: {elbo:.2f} nats per row", file=sys.stderr)
+
+        history = fit(
+            model,
+            guide,
+            config.make_sampler(data.to(device)),
+            epochs=config.epochs,
+            estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
+            optimizer=Adam({"lr": config.learning_rate}),
+            penalties=config.penalties(),
+            device=device,
+            dtype=torch.float32,
+            seed=config.seed,
+            callback=show if self.verbose else None,
+        )
+        self.model_, self.guide_, self.history_, self.config_ = model, guide, history, config
+        self.groups_, self._n_features_out = data.group_names, config.content_dim + config.style_dim
+        if history.interrupted:
+            raise KeyboardInterrupt  # so that a search over many fits ends as well
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The locs of content, then of style, of each row by itself: ``[n, content_dim + style_dim]``."""
+        data = self._data(X, None, alone=True)
+        codes = encode(self.guide_, data)
+        return torch.cat([codes.content.loc, codes.style.loc], -1).cpu().numpy()
+
+    def transform_groups(self, X: Any, groups: Any) -> np.ndarray:
+        """The content locs of groups, each from all its rows, in the order of ``np.unique(groups)``."""
+        data = self._data(X, groups)
+        return embed(self.guide_, data)["group_content_loc"]
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """The mean of a row given content and style, in the shape of the rows of X: the decoder's."""
+        validation.check_is_fitted(self)
+        Z = check_array(Z, dtype=np.float32, input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise InputError(f"Z must have {self._n_features_out} columns, as codes have, got {Z.shape[1]}")
+        codes = torch.from_numpy(np.require(Z, requirements="W")).to(next(self.model_.parameters()))
+        dims = [self.config_.content_dim, self.config_.style_dim]
+        parts = [decode(self.model_, *part.split(dims, -1)) for part in codes.split(BATCH_SIZE)]
+        return torch.cat(parts).reshape(-1, *self.event_shape_).cpu().numpy()
+
+    def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
+        """The ELBO of X in its whole groups, in nats per row (pseudo-nats of a Bernoulli); y is ignored."""
+        data = self._data(X, groups)
+        together = max(1, BATCH_SIZE * data.num_groups // len(data))
+        like, terms = next(self.guide_.parameters()), ElboTerms()
+        for number, batch in enumerate(GroupSampler(data, together, seed=self.config_.seed).epoch(0)):
+            pair, seed = (self.model_, self.guide_), mixed_seed(self.config_.seed, number)
+            batch = batch.to(like.device, like.dtype)
+            terms += elbo_terms(*pair, batch, num_particles=SCORE_DRAWS, seed=seed)
+        return terms.per_observation()["elbo"]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """content0, content1, ..., style0, style1, ...; ``input_features`` is only checked."""
+        super().get_feature_names_out(input_features)
+        names = ((kind, getattr(self.config_, f"{kind}_dim")) for kind in ("content", "style"))
+        return np.array([f"{kind}{i}" for kind, dim in names for i in range(dim)], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _config(self) -> RunConfig:
+        """The parameters as the library has them, checked."""
+        state = self.random_state
+        seed = state if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
+        given = self.get_params(deep=False) | {"hidden": tuple(self.hidden), "seed": int(seed)}
+        # A search over np.arange or a distribution of SciPy's gives NumPy's numbers.
+        plain = {key: v.item() if isinstance(v, np.generic) else v for key, v in given.items()}
+        names = [field.name for field in fields(RunConfig) if field.name in plain]
+        return RunConfig(**{name: plain[name] for name in names})
+
+    def _data(self, X: Any, groups: Any, reset: bool = False, alone: bool = False) -> GroupedDataset:
+        """X in its groups, after the checks that scikit-learn makes, or its rows alone."""
+        if not reset:
+            validation.check_is_fitted(self, "model_")
+        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+        X = validate_data(self, X, reset=reset, dtype=[np.float32, np.uint8], allow_nd=True)
+        if reset:
+            self.event_shape_ = X.shape[1:]
+        elif X.shape[1:] != self.event_shape_:
+            raise InputError(f"X must hold rows of shape {self.event_shape_}, as in fit, got {X.shape[1:]}")
+        if groups is None and not alone and self.model != "vae":
+            warnings.warn("without groups every row is a group of its own: pass groups", stacklevel=3)
+        groups = groups.to_numpy() if hasattr(groups, "to_numpy") else groups
+        # Grey images without a channel are given one, so that convolutions take them.
+        X = X[:, None] if X.ndim == 3 else X
+        return GroupedDataset.from_arrays(X, np.arange(len(X)) if groups is None else groups)
