@@ -56,17 +56,12 @@ REMEDIES = {
     "q(S|x,C)": Remedy(),
     "jitter": Remedy(jitter=True),
     "beta 2": Remedy([WeightedKL("style", beta=2.0)]),
-    "beta 4": Remedy([WeightedKL("style", beta=4.0)]),
-    "free bits 0.5": Remedy([WeightedKL("content", free_bits=0.5)]),
     "aggregate 1": Remedy([AggregateStyle(1.0)]),
-    "aggregate 10": Remedy([AggregateStyle(10.0)]),
-    "HSIC 10": Remedy([HSIC(10.0)]),
     "HSIC 30": Remedy([HSIC(30.0)]),
     "HSIC 100": Remedy([HSIC(100.0)]),
     "HSIC 300": Remedy([HSIC(300.0)]),
     "HSIC 100, q(S|x)": Remedy([HSIC(100.0)], style_given_content=False),
     "HSIC 100, jitter": Remedy([HSIC(100.0)], jitter=True),
-    "HSIC 100, aggregate 1": Remedy([HSIC(100.0), AggregateStyle(1.0)]),
 }
 UNPENALISED = "q(S|x,C)"
 

@@ -9,6 +9,7 @@ Writes characters.png: characters that the model makes up for each alphabet.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ CONTENT, STYLE, GROUPS, EACH = 16, 8, 48, 8
 size = 16 if options.smoke else 28
 reading = {"download": options.download, "image_size": size, "grayscale": True}
 data = load_dataset(options.data, options.data_root, **reading)
+# Ink becomes 1 on a ground of 0, which is also what comes in from outside a drawing that is moved.
+data = replace(data, x=1.0 - data.observations())
 train, test = data.split(0.3 if options.smoke else 0.2, seed=options.seed)
 batches = -(-train.num_groups // GROUPS)
 epochs = 2 if options.smoke else -(-options.steps // batches)

@@ -46,8 +46,9 @@ class GroupedBatch:
             _check_index(
                 "parent", self.parent, self.num_groups, "num_groups", self.num_parents, "num_parents"
             )
-        elif self.num_parents:
-            raise InputError(f"num_parents is {self.num_parents} but parent is None: pass parent")
+        elif not isinstance(self.num_parents, int) or self.num_parents:
+            came = " ".join(str(self.num_parents).split())
+            raise InputError(f"num_parents is {came} but parent is None: pass parent")
 
     @classmethod
     def trusted(
@@ -110,9 +111,10 @@ def check_observations(x: Tensor) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         came = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"x must be a floating-point tensor [N, *event_shape], got {came}: convert it")
-    if x.ndim < 2 or len(x) == 0:
+    if x.ndim < 2 or x.numel() == 0:
         raise InputError(
-            f"x must hold at least one observation, as [N, *event_shape], got shape {list(x.shape)}"
+            f"x must hold at least one observation, of at least one value, as [N, *event_shape], got shape "
+            f"{list(x.shape)}"
         )
     finite = x.isfinite()
     if not finite.all():
@@ -132,14 +134,18 @@ def _check_index(name: str, index: Tensor, length: int, of: str, count: int, cou
         raise InputError(
             f"{name} must have one entry for each of {of}, expected {length}, got {len(index)}"
         )
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InputError(f"{count_name} must be a whole number, got {type(count).__name__}")
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= count:
         raise InputError(
             f"{name} must lie in 0..{count_name} - 1 = 0..{count - 1}, got values from {low} to {high}"
         )
-    members = torch.bincount(index, minlength=count)
-    if (members == 0).any():
-        empty = int((members == 0).nonzero()[0])
+    # Nothing is allocated by the word of the count.
+    present = index.unique()
+    if len(present) < count:
+        gaps = (present != torch.arange(len(present), device=present.device)).nonzero()
+        empty = int(gaps[0]) if len(gaps) else len(present)
         raise InputError(
             f"every value in 0..{count_name} - 1 must occur in {name}, but {empty} does not: number "
             f"the groups that are present from 0 (torch.unique(..., return_inverse=True) does)"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import (
     GroupedDataset,
     GroupSampler,
@@ -16,13 +18,14 @@ from pyro_mlvae.data import (
     ahead_if_spare,
     load_dataset,
 )
-from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
+from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
+from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
-from pyro_mlvae.pairs import AUTO, check_names, make_guide, make_model
+from pyro_mlvae.pairs import AUTO, check_names, make_guide, make_model, room_for
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
 
 SAMPLERS = ("auto", "groups", "observations")
@@ -32,6 +35,13 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tu
     "conv": (ConvEncoder, ConvDecoder, (256,)),
 }
 SMALLEST_CONVOLVED = 16
+MOST_LAYERS = 100
+# scikit-learn, which probes, takes seeds of 32 bits.
+MOST_SEED = 2**32 - 1
+# Of a parameter in training: itself, its gradient, and the two of Adam's state, in float32.
+_BYTES = 16
+# Estimators that ask for the groups of a batch, which a VAE's latents do not follow.
+_OF_GROUPS = ("group-iwae", "group-renyi", "dreg", "local")
 _PENALTIES = (
     *("beta_content", "beta_style", "warmup_steps", "free_bits_content", "free_bits_style"),
     *("aggregate_style", "hsic"),
@@ -129,6 +139,7 @@ class RunConfig:
     """Of the split, the initial weights, the minibatches and the draws."""
 
     def __post_init__(self) -> None:
+        require_types(self, RunConfig)
         require_positive(
             content_dim=self.content_dim,
             style_dim=self.style_dim,
@@ -151,9 +162,14 @@ class RunConfig:
         make_likelihood(self.likelihood)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
-        if not self.learning_rate > 0.0:
-            raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
-        require_seed(self.seed)
+        if not 0.0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate must be positive and finite, got {self.learning_rate}")
+        if len(self.hidden) > MOST_LAYERS:
+            raise InputError(f"hidden must name at most {MOST_LAYERS} layers, got {len(self.hidden)}")
+        require_positive(
+            **{f"the width of hidden layer {i}": n for i, n in enumerate(self.hidden, start=1)}
+        )
+        require_seed(self.seed, MOST_SEED)
 
     def load(self, *, download: bool = False) -> GroupedDataset:
         """The data."""
@@ -178,15 +194,28 @@ class RunConfig:
         named = replace(self, hold_out_groups=self.hold_out_groups or names, hold_out_fraction=0.0)
         return named, train, test
 
-    def build(self, event_shape: Sequence[int]) -> tuple[MLVAE, GroupedGuide]:
-        """The model and the guide with their initial weights, which follow from the seed alone."""
+    def build(
+        self, event_shape: Sequence[int], *, most_parameters: int | None = None
+    ) -> tuple[MLVAE, GroupedGuide]:
+        """The model and the guide with their initial weights, which follow from the seed alone.
+
+        Args:
+            event_shape: the shape of one observation.
+            most_parameters: how many the networks may have; by default as many as memory has room for
+                when they are trained.
+
+        Raises:
+            InputError: they would have more; nothing is allocated before.
+        """
         likelihood = make_likelihood(self.likelihood)
         dims = (self.content_dim, self.style_dim)
         image = len(event_shape) == 3 and min(event_shape[1:]) >= SMALLEST_CONVOLVED
         name = self.network if self.network != "auto" else "conv" if image else "mlp"
         make_encoder, make_decoder, hidden = NETWORKS[name]
         hidden = self.hidden or hidden
-        with torch.random.fork_rng([]):
+        if most_parameters is None:
+            most_parameters = memory_size() // _BYTES
+        with room_for(most_parameters), torch.random.fork_rng([]):
             torch.manual_seed(self.seed)
             decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
             encoder = make_encoder(event_shape, *dims, hidden=hidden)
@@ -230,8 +259,20 @@ class RunConfig:
         large = mean_size > 4 * self.observations_per_group
         sampler: Sampler
         if self.sampler == "observations" or (self.sampler == "auto" and large):
-            together = self.groups_per_batch * self.observations_per_group
+            together = min(self.groups_per_batch * self.observations_per_group, len(data))
             sampler = ObservationSampler(data, together, seed=self.seed)
         else:
             sampler = GroupSampler(data, self.groups_per_batch, self.observations_per_group, seed=self.seed)
+        if self.model == "vae" and self.elbo in _OF_GROUPS:
+            sampler = _Singletons(sampler)
         return ahead_if_spare(sampler) if data.on_disk else sampler
+
+
+@dataclass(frozen=True)
+class _Singletons:
+    """Another sampler's minibatches, each observation of them a group of its own."""
+
+    sampler: Sampler
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        return (batch.singletons() for batch in self.sampler.epoch(number))

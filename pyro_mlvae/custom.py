@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.files import find_path
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -25,7 +26,7 @@ def custom_file(name: str) -> Path | None:
     Raises:
         InputError: there is no such file.
     """
-    path = Path(name.rpartition(":")[0])
+    path = find_path(name.rpartition(":")[0])
     if not path.is_file() and path.parts[:1] == (PACKAGE.name,):
         path = PACKAGE.parent / path
     if not path.is_file():

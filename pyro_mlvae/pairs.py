@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from pyro_mlvae.custom import custom_file, is_custom, load_class
 from pyro_mlvae.errors import InputError, unknown_name
@@ -72,6 +75,34 @@ def make_guide(
     make = load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
     options = {} if style_given_content is None else {"style_given_content": style_given_content}
     return _call(name, make, encoder, **options)
+
+
+class room_for(TorchFunctionMode):
+    """Where networks are made: refuses them, before anything is allocated, if they are too large.
+
+    Args:
+        parameters: how many they may have together.
+
+    >>> with room_for(1000):
+    ...     layer = nn.Linear(10**9, 10**9)
+    Traceback (most recent call last):
+    ...
+    pyro_mlvae.errors.InputError: there is room for 1,000 parameters, but the networks have more
+    """
+
+    def __init__(self, parameters: int) -> None:
+        super().__init__()
+        self._most = self._left = parameters
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let a function of torch's run, unless it makes what there is no room for."""
+        kwargs = kwargs or {}
+        if func in (torch.empty, torch.zeros, torch.ones, torch.randn):
+            sides = args or (kwargs["size"],)
+            self._left -= math.prod(sides[0] if isinstance(sides[0], tuple | list) else sides)
+            if self._left < 0:
+                raise InputError(f"there is room for {self._most:,} parameters, but the networks have more")
+        return func(*args, **kwargs)
 
 
 def _model_class(name: str) -> type[MLVAE]:

@@ -7,6 +7,7 @@ appears whole or not at all.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,8 +20,8 @@ from safetensors.torch import load_file, save
 
 from pyro_mlvae.config import RunConfig
 from pyro_mlvae.custom import custom_file, is_custom
-from pyro_mlvae.errors import InputError
-from pyro_mlvae.files import remove_leftovers, write_atomically
+from pyro_mlvae.errors import InputError, printable, require_positive
+from pyro_mlvae.files import find_path, is_leftover, remove_leftovers, write_atomically
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 
@@ -28,6 +29,7 @@ FORMAT_VERSION = 1
 CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"
 # From which an interrupted run goes on.
 CHECKPOINT = "checkpoint.safetensors"
+REPORT = "report.html"
 FIGURES = "figures"
 # Copies of the user's own files that the run is made from.
 CODE = "code"
@@ -64,8 +66,10 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
             is not set.
     """
     # The config last: while it is there, the folder is known for that of a run.
-    own = (METRICS, HISTORY, WEIGHTS, CHECKPOINT, CONFIG, f"{CODE}/model.py", f"{CODE}/guide.py")
-    files = [*(f"{VAE}/{name}" for name in own), *own]
+    code = (f"{CODE}/model.py", f"{CODE}/guide.py")
+    own = (REPORT, METRICS, HISTORY, WEIGHTS, CHECKPOINT, *code, CONFIG)
+    others = [file.name for file in find_path(path).glob("metrics-*.json")]
+    files = [*(f"{VAE}/{name}" for name in own), *others, *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
 
 
@@ -84,11 +88,10 @@ def prepare_folder(
     Raises:
         InputError: as for :func:`prepare_run_folder`.
     """
-    path = Path(path)
+    path = find_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
-        if any(path.iterdir()):
+        if not all(is_leftover(file) for file in path.iterdir()):
             if not (path / marker).is_file():
                 raise InputError(
                     f"--out {path} exists and is not a {what} folder (it has no {marker}): name a new or "
@@ -102,6 +105,8 @@ def prepare_folder(
                 )
             for old in [*(path / name for name in files), *(path / FIGURES).glob("*.png")]:
                 old.unlink(missing_ok=True)
+        # Only now is it known for one's own, in which something may be removed.
+        remove_leftovers(path)
         # Leaves nothing behind, whenever the process ends.
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -129,7 +134,6 @@ def save_config(path: Path, config: RunConfig, event_shape: Sequence[int]) -> No
         file = custom_file(settings[kind]) if is_custom(settings[kind]) else None
         if file is not None:
             copy = path / CODE / f"{kind}.py"
-            copy.parent.mkdir(exist_ok=True)
             with write_atomically(copy) as temporary:
                 temporary.write_bytes(file.read_bytes())
             settings[kind] = f"{CODE}/{copy.name}:{settings[kind].rpartition(':')[2]}"
@@ -155,7 +159,7 @@ def load_config(path: str | Path) -> tuple[RunConfig, tuple[int, ...]]:
     Raises:
         InputError: there is no config.json, or it is not what this version writes.
     """
-    settings = _read_config(Path(path))
+    settings = _read_config(find_path(path))
     event_shape = tuple(settings.pop("event_shape"))
     return RunConfig(**settings), event_shape
 
@@ -166,20 +170,26 @@ def load_run(path: str | Path) -> Run:
     Raises:
         InputError: the folder lacks a file, or one of them is not what this version writes.
     """
-    path = Path(path)
+    path = find_path(path)
     config, event_shape = load_config(path)
-    model, guide = config.build(event_shape)
+    file = _required(path, WEIGHTS)
     try:
-        tensors = load_file(_required(path, WEIGHTS))
-    except SafetensorError as error:
-        raise InputError(f"{path / WEIGHTS} is damaged ({error}): train the run again") from None
+        tensors = load_file(file)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = printable(" ".join(str(error).split())[:200])
+        raise InputError(f"{file} is damaged ({reason}): train the run again") from None
+    strange = [name for name, t in tensors.items() if t.is_complex() or not t.isfinite().all()]
+    if strange:
+        raise InputError(f"{file} is damaged ({strange[0]!r} is not finite): train the run again")
+    # The config may ask for no more weights than the file can hold, in a byte each at the least.
+    model, guide = config.build(event_shape, most_parameters=file.stat().st_size)
     for kind, module in (("model", model), ("guide", guide)):
         prefix = f"{kind}."
         weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         try:
             module.load_state_dict(weights)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
+            reason = printable(" ".join(str(error).split())[:500])
             raise InputError(
                 f"the {kind}'s weights in {path / WEIGHTS} do not fit {CONFIG} ({reason}): both must come "
                 f"from the same run"
@@ -212,21 +222,25 @@ def _read_config(path: Path) -> dict[str, Any]:
         known = {field.name for field in fields(RunConfig)} | {"event_shape"}
         if version != FORMAT_VERSION or set(settings) != known:
             raise InputError(
-                f"{file} has format_version {version} and settings other than those of this version of "
-                f"pyro_mlvae: open it with the version that wrote it"
+                f"{file} has format_version {version!r:.100} and settings other than those of this version "
+                f"of pyro_mlvae: open it with the version that wrote it"
             )
         settings["hidden"] = tuple(settings["hidden"])
         settings["hold_out_groups"] = tuple(settings["hold_out_groups"])
-        settings["event_shape"] = [int(size) for size in settings["event_shape"]]
+        require_positive(**{f"side {i} of event_shape": n for i, n in enumerate(settings["event_shape"])})
+        require_positive(**{"the size of event_shape": math.prod(settings["event_shape"])})
         for kind in ("model", "guide"):
+            if not isinstance(settings[kind], str):
+                raise TypeError(f"{kind} is no text")
             copy, _, name = settings[kind].rpartition(":")
             # Of a run's folder no code is run but its own copy.
             if copy == f"{CODE}/{kind}.py":
                 settings[kind] = f"{path / copy}:{name}"
             elif is_custom(settings[kind]) and custom_file(settings[kind]) is not None:
                 raise InputError(f"{file} names code outside {path / CODE}: train the run again")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file} is damaged ({error}): train the run again") from None
+        reason = printable(str(error)[:200])
+        raise InputError(f"{file} is damaged ({reason}): train the run again") from None
     return settings

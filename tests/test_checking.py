@@ -597,3 +597,8 @@ def test_a_wrong_argument_is_one_clear_error(batch, seed, sentence):
         # Without the types that are checked under pytest alone.
         getattr(check, "__wrapped__", check)(*make_pair(), batch, seed=seed)
     assert not isinstance(raised.value, PairError)
+
+
+def test_a_batch_of_another_dtype_is_taken_as_fit_takes_it():
+    model, guide = make_pair()
+    check(model, guide, small_data().batch().to(dtype=torch.float64))

@@ -41,6 +41,7 @@ def test_train_writes_the_run_folder(trained):
         "history.csv",
         "metrics.json",
         "model.safetensors",
+        "report.html",
         *(f"vae/{name}" for name in vae),
     ]
 

@@ -257,7 +257,7 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
         ("swap NOWHERE --out OUT", "config.json is missing"),
         ("swap RUN --out FOLDER/a.gif", "must end in .png, .pdf or .svg, got"),
         ("generate RUN --out TAKEN", "cannot be written"),
-        ("generate RUN --out /proc/a.png", "--out /proc/a.png cannot be written"),
+        ("generate RUN --out /proc/a.png", "/proc/a.png cannot be written"),
         ("interpolate RUN --out OUT --content 1", "--content takes 2 positions, the ends of a line, got 1"),
         ("interpolate RUN --out OUT --style 1 2 3", "--style takes 2 positions, the ends of a line, got 3"),
         ("interpolate RUN --out OUT --steps 1", "--steps 1, expected from 2 to 50"),

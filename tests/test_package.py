@@ -32,8 +32,7 @@ LAYERS = [
     ["plotting"],
     ["custom", "pairs"],
     ["config", "runs"],
-    ["report"],
-    ["multi_level_vae"],
+    ["report", "multi_level_vae"],
     ["cli", "__main__"],
 ]
 LAYER = {name: i for i, layer in enumerate(LAYERS) for name in layer}

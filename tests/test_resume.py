@@ -263,7 +263,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(arrays, tmp_pat
         said.seek(0)
         text = said.read()
     last = text.splitlines()[-1]
-    assert last.startswith(f"pyro-mlvae: {folder / runs.CHECKPOINT} could not be written (File too large)")
+    assert last.startswith(f"pyro-mlvae: {folder / runs.CHECKPOINT} cannot be written (File too large)")
     assert "Traceback" not in text
     assert (folder / runs.CHECKPOINT).read_bytes() == before
     assert not list(folder.glob(".*"))

@@ -27,6 +27,7 @@ from pyro_mlvae.checking.training import density_faults, parameter_faults
 from pyro_mlvae.errors import InputError, require_seed
 from pyro_mlvae.estimators.group_weights import GROUPS
 from pyro_mlvae.estimators.pathwise import Program
+from pyro_mlvae.training.fit import like_parameters
 
 # What Pyro and PyTorch would raise, one thing at a time, is found here all together.
 _OFF = dict.fromkeys(("validate_infer", "validate_poutine", "module_local_params"), False)
@@ -55,8 +56,8 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
     Args:
         model: the model, which observes ``batch.x``.
         guide: its guide.
-        batch: what to run them on. A small one will do, but of at least two groups: in a single one
-            there is no other group to depend on.
+        batch: what to run them on, which is put where their parameters are. A small one will do, but of
+            at least two groups: in a single one there is no other group to depend on.
         seed: of the draws.
 
     Raises:
@@ -78,6 +79,7 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
         came = type(batch).__name__
         raise InputError(f"batch must be a GroupedBatch, got {came}: GroupedBatch(x, group, num_groups)")
     require_seed(seed)
+    batch = batch.to(**like_parameters(guide, model))  # as fit does
     with (
         warnings.catch_warnings(action="ignore"),
         pyro.get_param_store().scope(),

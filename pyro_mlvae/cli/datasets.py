@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyro_mlvae.data.catalogue import OWN
 from pyro_mlvae.data.named import NAMED
+from pyro_mlvae.files import find_path
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Datasets:
 
     def run(self) -> int:
         """Print the table; returns the exit status."""
+        find_path(self.data_root)
         print(f"{'--data':15} {'observations':>12} {'groups':>7} {'shape':>9}  here  licence")
         rows = [
             ("digits", 1797, 10, (1, 8, 8), "yes", "CC BY 4.0 (comes with scikit-learn)"),

@@ -42,14 +42,8 @@ class Embed:
         started = time.perf_counter()
         arrays = embed(run.guide.to(device), source.data)
         seconds = time.perf_counter() - started
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            with write_atomically(self.out) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-        except OSError as error:
-            raise InputError(
-                f"--out {self.out} cannot be written ({error.strerror}): choose another"
-            ) from None
+        with write_atomically(self.out) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         count = len(source.data)
         print(
             f"{count:,} observations of {len(arrays['group_names']):,} groups encoded in {seconds:.2f} s "

@@ -14,11 +14,12 @@ from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
+from pyro_mlvae.report import write_report
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a trained run on held-out observations, and write its metrics.json anew."""
+    """Measure a trained run on held-out observations, and write metrics.json and report.html anew."""
 
     folder: tyro.conf.Positional[Path]
     """The run folder."""
@@ -55,5 +56,8 @@ class Evaluate:
         )
         file = runs.METRICS if own else f"metrics-{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.json"
         runs.write_json(self.folder / file, metrics)
+        # Without the run's own numbers, as after an interrupted training, there is nothing to report on.
+        if (self.folder / runs.METRICS).is_file():
+            write_report(self.folder)
         print(summary(metrics))
         return 0

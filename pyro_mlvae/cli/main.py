@@ -14,13 +14,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from pyro_mlvae.checking import PairError
 from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
 from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
 from pyro_mlvae.cli.train import Train
-from pyro_mlvae.errors import InputError
+from pyro_mlvae.errors import InputError, is_out_of_memory, printable
 
 PROGRAM = "pyro-mlvae"
 DESCRIPTION = "The Multi-Level VAE: learn what the observations of a group share, and what each adds."
@@ -50,7 +51,17 @@ def run(arguments: Sequence[str]) -> int:
         command = parse(arguments)
         status: int = command.run()
     except InputError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        for sentence in error.faults if isinstance(error, PairError) else [str(error)]:
+            print(f"{PROGRAM}: {printable(sentence)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            f"{PROGRAM}: there is not enough memory: choose fewer particles, smaller minibatches or "
+            f"networks, or give x as npy:DIR",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
@@ -88,7 +99,10 @@ def _first_sentence(box: str) -> str:
     words: list[str] = []
     for line in box.splitlines()[1:]:
         inside = line.strip("│ ╰╯─")
-        if not inside:
-            break
+        # A rule, of hyphens where the terminal has nothing better, or nothing.
+        if not inside.strip("-"):
+            if words:
+                break
+            continue
         words.append(inside)
     return f"{' '.join(words).rstrip('.')}; see {PROGRAM} --help"

@@ -60,12 +60,7 @@ class Operation:
         run.model.to(device)
         run.guide.to(device)
         figure, seen = self.draw(run)
-        try:
-            plotting.save_figure(figure, self.out)
-        except OSError as error:
-            raise InputError(
-                f"--out {self.out} cannot be written ({error.strerror}): choose another"
-            ) from None
+        plotting.save_figure(figure, self.out)
         print(f"{self.out}\n{seen}")
         return 0
 

@@ -25,6 +25,7 @@ from pyro_mlvae.files import remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
+from pyro_mlvae.report import write_report
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit
 
 INTERRUPTED = 130
@@ -38,7 +39,8 @@ class Train(RunConfig):
     epochs: int | None = None  # type: ignore[assignment]
     """How many epochs to train: 200 unless said, and in a resumed run as many as it was to have."""
     out: Path | None = None
-    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures."""
+    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures, and
+    report.html, which is all of it on one page."""
     resume: Path | None = None
     """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
     config.json, but --epochs may be given anew."""
@@ -93,9 +95,10 @@ class Train(RunConfig):
         runs.write_json(folder / runs.METRICS, metrics)
         print("drawing", file=sys.stderr)
         draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
+        report = write_report(folder)
         print(summary(metrics))
         total = time.perf_counter() - started
-        print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {folder / runs.FIGURES}")
+        print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {report}")
         return 0
 
     def _flags(self) -> RunConfig:

@@ -6,8 +6,9 @@ that is to hold it before anything is allocated.
 
 from __future__ import annotations
 
+import io
 import math
-import tokenize
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pyro_mlvae.data.dataset import GroupedDataset
-from pyro_mlvae.errors import InputError
+from pyro_mlvae.errors import InputError, printable
+from pyro_mlvae.files import find_path, memory_size
 
 REQUIRED = ("x", "group")
 NAMES = (*REQUIRED, "label")
@@ -32,9 +34,9 @@ _DAMAGED = (
     RuntimeError,  # an encrypted member, or an unknown compression
     zipfile.BadZipFile,
     zlib.error,
-    tokenize.TokenError,
-    SyntaxError,
 )
+# A header of numpy's is at most so long.
+_MOST_HEADER = 16_384
 
 
 def load_npz(path: str | Path) -> GroupedDataset:
@@ -58,7 +60,7 @@ def load_npz(path: str | Path) -> GroupedDataset:
     >>> data.event_shape, data.group_names
     (torch.Size([3]), ('ann', 'bob'))
     """
-    path = Path(path).expanduser()
+    path = find_path(path)
     if not path.is_file():
         hint = "npy:DIR reads a folder of npy files" if path.is_dir() else "check the path"
         raise InputError(f"there is no npz file {path}: {hint}")
@@ -67,14 +69,19 @@ def load_npz(path: str | Path) -> GroupedDataset:
             members = {info.filename: info for info in archive.infolist()}
             found = {name: members[f"{name}.npy"] for name in NAMES if f"{name}.npy" in members}
             _require(path, found, [name.removesuffix(".npy") for name in members])
+            arrays = {}
             for name, info in found.items():
                 packed = min(info.compress_size, path.stat().st_size)
                 if info.file_size > packed * _MOST_PACKED.get(info.compress_type, 0):
                     raise InputError(_damaged(f"{path}: {name}", "its zip entry claims an impossible size"))
                 with archive.open(info) as file:
                     _check_header(f"{path}: {name}", name, file, info.file_size)
-        with np.load(path, allow_pickle=False) as arrays:
-            return _data_set(path, {name: arrays[name] for name in found})
+                    if info.file_size > memory_size():
+                        raise MemoryError
+                # The member whose header was checked, whatever else goes by that name.
+                with archive.open(info) as file:
+                    arrays[name] = np.load(file, allow_pickle=False)
+        return _data_set(path, arrays)
     except InputError:
         raise
     except _DAMAGED as error:
@@ -112,7 +119,7 @@ def load_npy(folder: str | Path) -> GroupedDataset:
     >>> data.event_shape, data.on_disk
     (torch.Size([1, 28, 28]), True)
     """
-    folder = Path(folder).expanduser()
+    folder = find_path(folder)
     if not folder.is_dir():
         hint = "npz:PATH reads an npz file" if folder.is_file() else "check the path"
         raise InputError(f"there is no folder {folder} of npy files: {hint}")
@@ -135,13 +142,15 @@ def load_npy(folder: str | Path) -> GroupedDataset:
             raise
         except _DAMAGED as error:
             raise InputError(_damaged(path, error)) from None
+        except MemoryError:
+            raise InputError(f"{path} is larger than memory: only x stays on disk") from None
     return _data_set(folder, arrays)
 
 
 def _require(path: Path, found: Mapping[str, object], there: list[str]) -> None:
     for name in REQUIRED:
         if name not in found:
-            held = ", ".join(there[:10]) or "nothing"
+            held = ", ".join(printable(name[:50]) for name in there[:10]) or "nothing"
             raise InputError(
                 f"{path} must hold the arrays x and group, but has no {name} (it holds {held}): add it "
                 "under that name"
@@ -156,28 +165,34 @@ def _check_header(where: str | Path, name: str, file: Any, size: int) -> tuple[t
 
     Where this is no npy header at all, one of ``_DAMAGED`` is raised.
     """
-    version = npy.read_magic(file)
+    # The length that a header says it has is not believed either.
+    head = io.BytesIO(file.read(_MOST_HEADER))
+    version = npy.read_magic(head)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
         raise InputError(
             f"{where} is in version {version[0]}.{version[1]} of the npy format, which only arrays with "
             "named fields need: save a plain array"
         )
-    shape, fortran, dtype = read(file)
+    try:
+        shape, fortran, dtype = read(head)
+    except Exception as error:  # what is no header makes numpy raise errors of every kind
+        raise InputError(_damaged(where, error)) from None
     if dtype.hasobject:
         raise InputError(
             f"{where} holds pickled Python objects, which are never loaded because they can run code: save "
             f"numbers or text, such as {name}.astype({'numpy.float32' if name == 'x' else 'str'})"
         )
-    expected, there = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if min(shape, default=0) < 0 or expected != there:
+    expected, there = math.prod(shape) * dtype.itemsize, size - head.tell()
+    # Of what takes no bytes there could be any number.
+    if min(shape, default=0) < 0 or expected != there or not dtype.itemsize:
         promise = f"its header promises {list(shape)} of {dtype}, {expected} bytes"
         raise InputError(_damaged(where, f"{promise}, of which {there} are there"))
     return shape, fortran
 
 
 def _damaged(where: str | Path, why: object) -> str:
-    return f"{where} is damaged ({' '.join(str(why).split())}): write it again"
+    return f"{where} is damaged ({printable(' '.join(str(why).split())[:200])}): write it again"
 
 
 def _data_set(path: Path, arrays: dict[str, np.ndarray]) -> GroupedDataset:
@@ -197,10 +212,19 @@ def _data_set(path: Path, arrays: dict[str, np.ndarray]) -> GroupedDataset:
     try:
         label = _text(arrays["label"]) if "label" in arrays else None
         return GroupedDataset.from_arrays(x, _text(arrays["group"]), label)
-    except (InputError, UnicodeDecodeError) as error:
+    except ValueError as error:  # an InputError, or text that is none
         raise InputError(f"{path}: {error}") from None
 
 
 def _text(array: np.ndarray) -> np.ndarray:
-    """Bytes, in which text is stored where memory matters, as the text that they are."""
+    """Bytes, in which text is stored where memory matters, as the text that they are.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if array.dtype.kind == "U":
+        # NumPy takes any number for a letter, and fails on it later.
+        letters = np.ascontiguousarray(array).view(f"{array.dtype.byteorder}u4")
+        if letters.max(initial=0) > sys.maxunicode:
+            raise ValueError("the names of groups or labels are no text: write them again")
     return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

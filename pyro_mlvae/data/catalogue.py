@@ -11,6 +11,7 @@ from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.folders import load_folder
 from pyro_mlvae.data.named import NAMED
 from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.files import find_path
 from pyro_mlvae.linear_gaussian import LinearGaussian
 
 
@@ -82,4 +83,4 @@ def load_dataset(
         return EMBEDDED[name]()
     if name not in NAMED:
         raise unknown_name("data set", name, [*EMBEDDED, *NAMED, *OWN])
-    return NAMED[name].load(root, download=download)
+    return NAMED[name].load(find_path(root), download=download)

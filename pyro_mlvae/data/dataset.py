@@ -246,7 +246,7 @@ def _as_observations(x: Any) -> Tensor | MappedRows:
         and x.ndim > 1
         and len(x)
         and x.dtype.isnative
-        and (x.dtype == np.uint8 or x.dtype.kind == "f")
+        and (x.dtype == np.uint8 or (x.dtype.kind == "f" and x.dtype.itemsize <= 8))
     ):
         mapped = MappedRows.share(x)
         if x.dtype != np.uint8:
@@ -268,8 +268,10 @@ def _as_observations(x: Any) -> Tensor | MappedRows:
             f"x must have a dimension for observations and at least one for their values, got shape "
             f"{list(x.shape)}: use x[:, None] for scalar observations"
         )
-    if x.dtype == torch.uint8 and len(x):
+    if x.dtype == torch.uint8 and x.numel():
         return x
+    if x.is_complex():
+        raise InputError(f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part")
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
     check_observations(x)
     return x

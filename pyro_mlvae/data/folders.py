@@ -14,6 +14,7 @@ import numpy as np
 
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.errors import InputError, require_positive
+from pyro_mlvae.files import find_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +63,7 @@ def load_folder(
     """
     if image_size is not None:
         require_positive(image_size=image_size)
-    root = Path(path).expanduser()
+    root = find_path(path)
     files = find_images(root)
     if len(files) < 2:
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)

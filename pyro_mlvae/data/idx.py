@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pyro_mlvae.errors import InputError
 IDX_FILES = tuple(
     f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
 )
+_MOST_BYTES = 16 + 60_000 * 28 * 28
 # Whose test labels have this SHA-256: the two data sets call their files by the same names.
 _OWNERS = {
     "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5": "mnist",
@@ -92,14 +94,15 @@ def _load_idx(
 
 
 def _read_idx(info: DatasetInfo, file: Path, read: Callable[[str], Tensor]) -> Tensor:
-    from torchvision.datasets.utils import extract_archive
-
     try:
-        if file.suffix != ".gz":
-            return read(str(file))
-        with tempfile.TemporaryDirectory() as folder:
-            extract_archive(file, folder)
-            return read(str(Path(folder, file.stem)))
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as opened:
+            content = opened.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError("larger than the largest of these files")
+        with tempfile.NamedTemporaryFile() as unpacked:
+            unpacked.write(content)
+            unpacked.flush()
+            return read(unpacked.name)
     except DAMAGED:
         raise InputError(damaged(info, file, "it is no whole IDX file")) from None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.files import find_path
 
 FETCH = "fetch it with --download"
 # What torchvision, and the readers under it, raise for files that are not what they should be.
@@ -46,7 +47,7 @@ class DatasetInfo:
 
     def present(self, root: str | Path) -> bool:
         """Whether its files are below ``root``; they are verified only when it is loaded."""
-        return not self.missing(Path(root).expanduser())
+        return not self.missing(find_path(root))
 
 
 def fetch_files(info: DatasetInfo, root: Path, fetch: Callable[[], object]) -> None:

@@ -45,7 +45,9 @@ class ThreeLevelGuide(GroupedGuide):
 
     def __init__(self, encoder: nn.Module, *, style_given_content: nn.Module | None = None) -> None:
         super().__init__(encoder, style_given_content=style_given_content)
-        self.within_logit = nn.Parameter(torch.zeros(int(encoder.content_dim)))  # type: ignore[arg-type]
+        # Of tau^2, which starts where the model's does.
+        start = torch.full((int(encoder.content_dim),), 0.9)  # type: ignore[arg-type]
+        self.within_logit = nn.Parameter(start.logit())
 
     def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """The product over the observations of each group, with the prior as one more expert."""
@@ -69,9 +71,7 @@ class ThreeLevelGuide(GroupedGuide):
             super_content: the content of each group's super-group.
         """
         share = self._share(group)
-        return dist.Normal(
-            super_content + share * (group.loc - super_content), share.sqrt() * group.scale
-        )
+        return dist.Normal(super_content + share * (group.loc - super_content), share.sqrt() * group.scale)
 
     def content_posterior(self, batch: GroupedBatch) -> dist.Normal:
         """q(C_G | X_P), from all the observations of the super-group: ``[num_groups, content]``."""
@@ -98,9 +98,7 @@ class ThreeLevelGuide(GroupedGuide):
         return drawn
 
     def _product(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        return dist.Normal(
-            *product_of_normals(content.loc, content.scale, batch.group, batch.num_groups)
-        )
+        return dist.Normal(*product_of_normals(content.loc, content.scale, batch.group, batch.num_groups))
 
     def _upwards(self, group: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """q(A_P | X_P), from what the observations of each group say of its content."""

@@ -82,6 +82,4 @@ class LinearDecoder(nn.Module):
         self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
     ) -> tuple[Tensor]:
         """The mean of x, ``[*batch, dim]``, as a tuple of one."""
-        return (
-            self.offset + content @ self.content_loading.mT + style @ self.style_loading.mT,
-        )
+        return (self.offset + content @ self.content_loading.mT + style @ self.style_loading.mT,)

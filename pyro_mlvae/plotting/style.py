@@ -55,7 +55,6 @@ def save_figure(figure: Figure, path: Path) -> None:
         InputError: the suffix is none of these.
     """
     require_figure_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
         write_atomically(path) as temporary,
         rc_context({"savefig.dpi": 200, "svg.hashsalt": path.stem}),

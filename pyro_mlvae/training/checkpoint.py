@@ -7,6 +7,7 @@ and how far it had come. All of it is tensors, with JSON beside them: nothing is
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pyro_mlvae.errors import InputError
+from pyro_mlvae.errors import InputError, printable
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.training.history import EpochRecord, History
@@ -106,7 +107,8 @@ class Checkpoint:
             "progress": json.dumps(asdict(_as_numbers(progress))),
             "optimizer": json.dumps(settings),
         }
-        content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+        whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        content = save(whole, {**metadata, "sha256": digest(whole, metadata)})
         with write_atomically(self.path) as temporary:
             temporary.write_bytes(content)
         self._written = time.monotonic()
@@ -128,6 +130,9 @@ class Checkpoint:
                     f"{self.path} has format_version {metadata.get('format_version')!r}, expected "
                     f"{FORMAT_VERSION!r}: resume it with the version of pyro_mlvae that wrote it"
                 )
+            # Before anything is taken over: of a bit that flipped in a weight nothing else would tell.
+            if metadata.pop("sha256") != digest(tensors, metadata):
+                raise ValueError("its content is not what was written")
             progress = _as_progress(json.loads(metadata["progress"]))
             for kind, module in modules.items():
                 prefix = f"{kind}."
@@ -140,16 +145,26 @@ class Checkpoint:
             torch.set_rng_state(tensors["rng"])
             if torch.cuda.is_available() and "rng.cuda" in tensors:
                 torch.cuda.set_rng_state(tensors["rng.cuda"])
-        except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
+                OverflowError) as error:  # fmt: skip
             if isinstance(error, InputError):
                 raise
-            reason = " ".join(str(error).split())
+            reason = printable(" ".join(str(error).split())[:500])
             raise InputError(
                 f"{self.path} is damaged, or of another run ({reason}): remove it to train from the start"
             ) from None
         optimizer.set_state(states)
         self._written = time.monotonic()
         return progress
+
+
+def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of what a checkpoint holds."""
+    found = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

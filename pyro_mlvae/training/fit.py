@@ -112,7 +112,7 @@ def fit(
         if isinstance(module, nn.Module):
             module.to(device=device, dtype=dtype)
             module.zero_grad()  # what the caller left there is no part of the first step
-    place = _like_parameters(guide, model)
+    place = like_parameters(guide, model)
     if validation is not None:
         validation = validation.to(**place)
     step = Step(model, guide, estimator or Trace_ELBO(), clip_norm, penalties)
@@ -172,7 +172,7 @@ def fit(
     return progress.history
 
 
-def _like_parameters(*programs: Program) -> dict[str, Any]:
+def like_parameters(*programs: Program) -> dict[str, Any]:
     """Device and dtype of the first parameter, where batches have to be."""
     for program in programs:
         if isinstance(program, nn.Module):

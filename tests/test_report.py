@@ -1,0 +1,525 @@
+"""report.html: its numbers, its words where there are none, its HTML, and what a browser makes of it."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from dataclasses import fields
+from html import escape, unescape
+from html.parser import HTMLParser
+from importlib import resources
+from itertools import pairwise
+
+import pytest
+import torch
+from PIL import Image
+
+from pyro_mlvae import GroupedDataset, InputError, runs
+from pyro_mlvae.cli.main import parse
+from pyro_mlvae.config import RunConfig
+from pyro_mlvae.evaluation import evaluate
+from pyro_mlvae.report import Html, _join, write_report
+
+HOSTILE = """<script>alert(1)</script>"' {elbo.units} &amp; $title"""
+WORDS = tomllib.loads((resources.files("pyro_mlvae") / "report.toml").read_text("utf-8"))
+EVENT_SHAPE = (1, 8, 8)
+
+
+def scores(accuracy):
+    return {"accuracy": accuracy, "cross_entropy": 0.25, "linear_accuracy": 0.5}
+
+
+def coded(start):
+    content = {k: scores(start + i / 100) for i, k in enumerate(("1", "2", "5", "10"))}
+    return {"style": scores(start - 0.4), "content": {**content, "50": None}}
+
+
+def bound(value):
+    terms = {"reconstruction": value + 6.25, "kl_content": 2.0, "kl_style": 4.25}
+    found = {"per_observation": value, "per_group": 9 * value, **terms, "observations": 359, "groups": 40}
+    samples = {"group_iwae_per_observation": value + 1.125, "importance_samples": 50}
+    return {**found, **samples, "observations_per_group": 10, "units": "nats"}
+
+
+def shots(one):
+    return {k: {"accuracy": one + int(k) / 50, "standard_error": 0.0077} for k in ("1", "5")}
+
+
+def full_metrics():
+    """Every part is there, though no run has both ``probe`` and ``unseen``."""
+    unseen = {"groups": 7, "ways": 5, "chance": 0.2, "shots": shots(0.61), "verification_auc": 0.91}
+    for name, one in (("vae", 0.51), ("untrained", 0.31), ("pixels", 0.41)):
+        unseen[name] = {**shots(one), "verification_auc": one + 0.25}
+    coverage = [[0.5 + k / 100, 0.8, 0.9, 0.95] for k in range(3)]
+    swap = {"consistency": {"1": 0.86, "10": 0.97}, "style_donor": {"1": 0.023, "10": None}}
+    return {
+        "format_version": 1,
+        "data": "digits",
+        "split": "test",
+        "elbo": {**bound(-15.5), "vae": bound(-17.5)},
+        "probe": {
+            "chance": 0.103,
+            **coded(0.96),
+            "untrained": coded(0.92),
+            "vae": {**coded(0.94), "latent": coded(0.95)["content"]},
+        },
+        "evidence": {"k": [1, 2, 5, 10], "content_scale": [0.72, 0.49, 0.31, None]},
+        "unseen": unseen,
+        "swap": {**swap, "reader_accuracy": 0.985, "vae": swap},
+        "calibration": {
+            "k": [1, 2, 5, 10],
+            "levels": [0.5, 0.8, 0.9, 0.95],
+            "without_prior": [*coverage, None],
+            "with_prior": [*coverage, None],
+            "observations_of_whole_group": 36.0,
+        },
+        "active_units": {
+            **{"content": 14, "style": 4, "content_dim": 16, "style_dim": 4},
+            **{"kl_content": [1.5, 0.75], "kl_style": [1.0, 2.5]},
+        },
+        "warnings": ["style has collapsed"],
+        "seconds": 12.3,
+    }
+
+
+def bare_metrics():
+    """What is always there, and nothing else."""
+    parts = ("probe", "unseen", "swap", "calibration", "active_units")
+    elbo = {**bound(-15.5), "vae": None, "group_iwae_per_observation": None}
+    evidence = {"k": [1, 2], "content_scale": [None, None]}
+    return {**full_metrics(), "elbo": elbo, "evidence": evidence, "warnings": [], **dict.fromkeys(parts)}
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A run folder of those settings and metrics, with a chart and a grid for figures."""
+
+    def make(metrics=None, config=None, figures=("training", "swap", "swap-vae")):
+        folder = runs.prepare_run_folder(tmp_path / "run", overwrite=True)
+        runs.save_config(folder, config or RunConfig(epochs=2), EVENT_SHAPE)
+        runs.write_json(folder / runs.METRICS, full_metrics() if metrics is None else metrics)
+        (folder / runs.HISTORY).write_text("epoch,seconds\n1,20.5\n2,21.7\n")
+        (folder / runs.FIGURES).mkdir(exist_ok=True)
+        for name in figures:
+            size = (1800, 600) if name == "training" else (1400, 1480)
+            Image.new("RGB", size, "#0072B2").save(folder / runs.FIGURES / f"{name}.png")
+        return folder
+
+    return make
+
+
+class Page(HTMLParser):
+    """The page as a list of elements and a text; raises where tags are not balanced."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.elements, self.texts, self.texts_of = [], [], [], {}
+        self.feed(html)
+        self.close()
+        assert not self.open
+        self.text = re.sub(r" +([,.;])", r"\1", " ".join(" ".join(self.texts).split()))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        assert len(attrs) == len(dict(attrs)), f"an attribute twice: {attrs}"
+        if tag not in ("meta", "link", "img"):
+            self.open.append((tag, len(self.elements) - 1))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1][0] != "style":
+            self.texts.append(data)
+        for _, index in self.open:
+            self.texts_of[index] = self.texts_of.get(index, "") + data
+
+    def all(self, tag):
+        """Attributes and text of each element of that name."""
+        found = [i for i, (name, _) in enumerate(self.elements) if name == tag]
+        return [(self.elements[i][1], self.texts_of.get(i, "")) for i in found]
+
+    def rows(self):
+        """The cells of every row of every table, by the text of its header."""
+        rows, cells = {}, []
+        for i, (tag, attributes) in enumerate(self.elements):
+            text = self.texts_of.get(i, "")
+            if tag == "tr":
+                cells = []
+            elif tag == "td":
+                cells.append(text)
+            elif tag == "th" and attributes["scope"] == "row":
+                rows[text] = cells
+        return rows
+
+
+def read(folder):
+    return Page(write_report(folder).read_text("utf-8"))
+
+
+def numbers_in(value):
+    """Every number in a value of JSON, and the sum of every list of numbers."""
+    if isinstance(value, list) and all(isinstance(item, float) for item in value):
+        yield sum(value)
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(item)
+    elif isinstance(value, float):
+        yield value
+
+
+def places():
+    """Every place that report.toml names, with {k} and {i} filled in as for the first entry."""
+    yield from re.findall(r"\{([a-z_]+\.[^{}|]+)", json.dumps(WORDS))
+    for section in WORDS["sections"].values():
+        for table in section.get("tables", []):
+            k = {"elbo": "content", "evidence.k": "1", "calibration.k": "1"}.get(table.get("each"), "1")
+            for _, *row in table["rows"]:
+                yield from (place.replace("{k}", k).replace("{i}", "0") for place in row if place)
+
+
+def test_every_place_that_the_words_name_is_one_of_metrics_or_config():
+    known = full_metrics() | {"config": vars(RunConfig())}
+    for place in places():
+        value = known
+        for part in place.split("."):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        assert value is not None, place
+
+
+def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run):
+    page = read(make_run())
+    rows = page.rows()
+    assert rows["content of 1 observation"] != []
+    assert "off the content of one held-out observation in 96.0% of cases" in page.text
+    assert "untrained encoder in 92.0%, by chance in 10.3%" in page.text
+    assert rows["style (low is good)"] == ["56.0%", "52.0%", "10.3%", "54.0%", "\N{EN DASH}"]
+    assert rows["content donor, with content of 10 observations"] == ["97.0%", "97.0%"]
+    assert "style donor, with content of 10 observations" not in rows
+    assert rows["ELBO"] == ["\N{MINUS SIGN}15.50", "\N{MINUS SIGN}17.50"]
+    assert rows["less divergence of content"] == ["2.00", "2.00"]
+    assert rows["among 5, by 1 observation of each"] == ["63.0%", "33.0%", "20.0%", "43.0%", "53.0%"]
+    assert "2.25 nats per group and style by 3.50 nats per observation" in page.text
+    assert "style has collapsed" in page.text
+    known = set(numbers_in(full_metrics())) | {RunConfig().test_fraction}
+    shown = [(float(attributes["value"]), text) for attributes, text in page.all("data")]
+    assert len(shown) > 80
+    for value, text in shown:
+        assert value in known
+        digits = float(text.strip("%").replace("\N{MINUS SIGN}", "-"))
+        assert digits == pytest.approx(100 * value if text.endswith("%") else value, abs=0.051)
+
+
+def test_it_says_what_was_trained_on_what_and_how_long(make_run):
+    page = read(make_run(config=RunConfig(epochs=5, likelihood="bernoulli")))
+    facts = dict(zip([t for _, t in page.all("dt")], [t for _, t in page.all("dd")], strict=True))
+    assert facts["Training"] == "2 of 5 epochs, 42 s"
+    assert facts["Data"] == "digits, 1 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 values each"
+    assert "bernoulli" in facts["Model"]
+    assert facts["Held out"].startswith("20% of every group")
+    assert page.all("title")[0][1] == page.all("h1")[0][1] == "ML-VAE on digits"
+
+
+def test_pseudo_nats_are_explained(make_run):
+    metrics = bare_metrics()
+    metrics["elbo"]["units"] = "pseudo-nats"
+    assert "The numbers compare models of this one likelihood" in read(make_run(metrics)).text
+
+
+def unknown_leaves():
+    """Metrics of which any one part that may be null is null."""
+    yield bare_metrics()
+    for part in ("probe", "unseen", "swap", "calibration", "active_units"):
+        yield {**full_metrics(), part: None}
+    for part in ("probe", "swap", "unseen", "elbo"):
+        metrics = full_metrics()
+        metrics[part]["vae"] = None
+        yield metrics
+    metrics = full_metrics() | {"probe": None}
+    metrics["unseen"] |= {"ways": None, "chance": None, "shots": {"1": None, "5": None}}
+    for control in ("vae", "untrained", "pixels"):
+        metrics["unseen"][control] |= {"1": None, "5": None}
+    yield metrics
+
+
+@pytest.mark.parametrize("metrics", [*unknown_leaves()])
+def test_what_is_null_is_left_out(make_run, metrics):
+    page = read(make_run(metrics, figures=()))
+    assert not re.search(
+        r"\b(None|nan|null)\b|\{|\}", page.text.split("The same run again")[1].split("{")[0]
+    )
+    assert not re.search(r"\b(None|nan|null)\b", page.text)
+    (lead,) = [text for attributes, text in page.all("p") if attributes.get("class") == "lead"]
+    assert re.search(r"\d", lead)
+    assert all(any(re.search(r"\d", cell) for cell in cells) for cells in page.rows().values())
+
+
+def test_the_headline_is_of_unseen_groups_where_there_is_no_probe(make_run):
+    page = read(make_run(full_metrics() | {"probe": None}))
+    assert "finds the group of another in 63.0% of cases" in page.text
+    assert "The nearest pixels find it in 43.0%" in page.text
+
+
+def test_numbers_on_other_data_have_a_section(make_run):
+    folder = make_run(figures=())
+    other = {**bare_metrics(), "data": f"npz:{HOSTILE}"}
+    runs.write_json(folder / "metrics-other.json", other)
+    page = read(folder)
+    assert f"On other data: npz:{HOSTILE}" in [text for _, text in page.all("h2")]
+    assert "Fit to held-out data" in [text for _, text in page.all("h3")]
+
+
+def test_the_same_files_give_the_same_page(make_run):
+    folder = make_run()
+    assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
+
+
+def test_the_page_needs_nothing_beside_it(make_run):
+    html = write_report(make_run()).read_text("utf-8")
+    for tag, attributes in Page(html).elements:
+        assert tag not in ("script", "iframe", "object", "base")
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in {"src", "href", "srcset", "action"} & set(attributes):
+            assert attributes[name].startswith(("#", "data:")), attributes[name]
+    assert not re.search(r"url\(|@import|https?:", html)
+
+
+def test_the_page_is_sound_html_that_all_can_read(make_run):
+    folder = make_run(figures=(*WORDS["figures"], "mine"))
+    runs.write_json(folder / "metrics-other.json", full_metrics())
+    html = write_report(folder).read_text("utf-8")
+    page = Page(html)
+    assert html.startswith("<!DOCTYPE html>")
+    assert page.all("html")[0][0]["lang"] == "en"
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [
+        a for a, _ in page.all("meta")
+    ]
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 8
+    links = [attributes["href"] for attributes, _ in page.all("a")]
+    assert sorted(links) == sorted(f"#{name}" for name in ids)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+    images = [attributes for attributes, _ in page.all("img")]
+    assert len(images) == len(WORDS["figures"]) + 1 == len(page.all("figcaption"))
+    assert all(image["alt"] and int(image["width"]) and int(image["height"]) for image in images)
+    assert all(text for _, text in page.all("figcaption"))
+    assert all(attributes.get("scope") in ("row", "col") for attributes, _ in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table")) > 8
+    boxes = [attributes for attributes, _ in page.all("div") if attributes.get("class") == "scroll"]
+    assert len(boxes) > len(page.all("table"))
+    assert all((box["tabindex"], box["role"]) == ("0", "region") and box["aria-label"] for box in boxes)
+
+
+def test_what_comes_from_files_is_text_and_never_html(make_run):
+    metrics = full_metrics() | {"data": HOSTILE, "warnings": [HOSTILE]}
+    metrics["elbo"]["units"] = HOSTILE
+    metrics["elbo"][f"kl_{HOSTILE}"] = 0.5
+    config = RunConfig(data=f"folder:{HOSTILE}", data_root=HOSTILE, hold_out_groups=(HOSTILE, "\udc80"))
+    folder = make_run(metrics, config, figures=(HOSTILE.replace("/", "-"),))
+    html = write_report(folder).read_text("utf-8")
+    page = Page(html)
+    assert "<script" not in html
+    assert not page.all("script")
+    assert page.all("h1")[0][1] == f"ML-VAE on folder:{HOSTILE}"
+    assert [text for _, text in page.all("li")].count(HOSTILE) == 1
+    assert page.text.count("<script>alert(1)</script>") >= 6
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(epochs=20),
+        RunConfig(data="folder:/my drawings/it's", image_size=28, grayscale=True, epochs=7),
+        RunConfig(
+            hidden=(30, 20), hold_out_groups=("a b", "$HOME", "<script>"), learning_rate=1e-5, epochs=3
+        ),
+        RunConfig(model="vae", vae=False, epochs=3, elbo="renyi", alpha=0.25, likelihood="bernoulli"),
+    ],
+)
+def test_the_command_makes_the_run_again(make_run, config):
+    folder = make_run(config=config)
+    command = shlex.split(read(folder).all("code")[0][1])
+    assert command[:2] == ["pyro-mlvae", "train"]
+    again = parse(command[1:])
+    assert (again.out, again.overwrite) == (folder, False)
+    assert all(getattr(again, field.name) == getattr(config, field.name) for field in fields(RunConfig))
+
+
+def test_the_command_leaves_out_what_is_as_by_default(make_run):
+    folder = make_run()
+    assert read(folder).all("code")[0][1] == f"pyro-mlvae train --data digits --out {folder} --epochs 2"
+
+
+def test_the_command_names_the_runs_own_copy_of_a_class(make_run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("class Mine: ...\n")
+    folder = make_run(config=RunConfig(model=f"{file}:Mine"))
+    page = read(folder)
+    assert page.all("h1")[0][1] == "Mine on digits"
+    assert f"--model {folder}/code/model.py:Mine" in page.text
+
+
+@pytest.mark.parametrize("name", [runs.CONFIG, runs.METRICS])
+def test_a_missing_file_is_named(make_run, name):
+    folder = make_run()
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=rf"^[^\n]*{name} is missing[:;] [^\n]+$"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize("name", [runs.CONFIG, runs.METRICS, "metrics-other.json"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format_version": 1', "null", "{}", '{"format_version": 9}', "\xff"]
+)
+def test_a_damaged_file_is_refused_with_a_sentence_and_the_page_that_was_there_stays(make_run, name, text):
+    folder = make_run(figures=())
+    before = write_report(folder).read_bytes()
+    (folder / name).write_text(text, "latin-1")
+    with pytest.raises(InputError, match=rf"^[^\n]*{name} (is damaged|has format_version 9) [^\n]*$"):
+        write_report(folder)
+    assert (folder / "report.html").read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("place", ["elbo", "probe", "swap", "evidence", "seconds"])
+def test_metrics_of_another_shape_are_refused(make_run, place):
+    with pytest.raises(InputError, match=r"metrics.json is damaged"):
+        write_report(make_run(full_metrics() | {place: "strange"}))
+
+
+def test_a_damaged_history_or_figure_is_refused(make_run):
+    folder = make_run()
+    (folder / runs.HISTORY).write_text("epoch,seconds\n1,long\n")
+    with pytest.raises(InputError, match=r"history.csv is damaged"):
+        write_report(folder)
+    (folder / runs.HISTORY).unlink()
+    assert "epochs," not in read(folder).text
+    (folder / runs.FIGURES / "swap.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"swap.png is damaged"):
+        write_report(folder)
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(make_run, monkeypatch):
+    folder = make_run()
+    before = write_report(folder).read_bytes()
+    runs.write_json(folder / runs.METRICS, bare_metrics())
+
+    def full(_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(folder)
+    assert (folder / "report.html").read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
+def test_text_is_escaped_unless_it_is_html():
+    assert _join("<b>", Html("<i>"), None, "", 0.5) == "&lt;b&gt;<i>0.5"
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_what_evaluate_measures_is_shown(make_run, unseen):
+    config = RunConfig(hidden=(8,), content_dim=2, style_dim=2)
+    x = torch.randn(120, 5, generator=torch.Generator().manual_seed(0))
+    data = GroupedDataset.from_arrays(x, torch.arange(120) % 6)
+    train, test = data.split_groups(0.5, seed=0) if unseen else data.split(0.5, seed=0)
+    pair, vae = config.build((5,)), config.plain_vae().build((5,))
+    metrics = evaluate(*pair, pair[1], train, test, vae=vae, data_name="random", unseen_groups=unseen)
+    page = read(make_run(metrics))
+    headings = ["What the codes tell", "Groups never seen in training"]
+    titles = [text for _, text in page.all("h2")]
+    assert [heading in titles for heading in headings] == [not unseen, unseen]
+    for title in (
+        "Evidence adds up",
+        "Fit to held-out data",
+        "Is content as sure as it says?",
+        "Dimensions in use",
+    ):
+        assert title in titles
+    assert len(page.rows()["ELBO"]) == 2
+    shown = {attributes["value"] for attributes, _ in page.all("data")}
+    wanted = metrics["unseen"]["shots"] if unseen else metrics["probe"]["content"]
+    assert all(repr(score["accuracy"]) in shown for score in wanted.values() if score)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+# A window cannot be as narrow as a phone's, but a frame can.
+FRAME = """<!DOCTYPE html>
+<iframe style="border: 0; width: {width}px; height: 800px" srcdoc="{page}"></iframe>
+<script>
+onload = () => {{
+    const view = frames[0], page = view.document.documentElement, all = page.querySelectorAll.bind(page);
+    for (const details of all("details")) details.open = true;
+    const outside = view.performance.getEntriesByType("resource").map(entry => entry.name)
+        .filter(name => !name.startsWith("data:"));
+    const scrolled = [...all(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length;
+    document.documentElement.dataset.found = JSON.stringify({{
+        inner: view.innerWidth, width: page.scrollWidth, boxes: all(".scroll").length, scrolled, outside}});
+}};
+</script>"""
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a page in a browser that knows no network, and return what it wrote."""
+
+    def open_page(path, *flags):
+        quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        quiet += ["--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-dev-shm-usage"]
+        command = [CHROMIUM, *quiet, f"--user-data-dir={tmp_path / 'profile'}", *flags, path.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+    return open_page
+
+
+@needs_browser
+def test_a_browser_draws_the_page(make_run, browse, tmp_path):
+    picture = tmp_path / "page.png"
+    browse(write_report(make_run()), f"--screenshot={picture}", "--window-size=1200,2600")
+    colours = Image.open(picture).convert("RGB").getcolors(10**6)
+    area = {colour: count for count, colour in colours}
+    assert area[255, 255, 255] > 10**6
+    assert area[0, 114, 178] > 10**5  # the figures are there
+    assert len(area) > 100  # and so is text
+
+
+@needs_browser
+def test_a_browser_has_nothing_to_complain_of(make_run, browse):
+    folder = make_run()
+    log = ("--enable-logging=stderr", "--v=0", "--dump-dom")
+    page = write_report(folder)
+    done = browse(page, *log)
+    assert "ML-VAE on digits" in done.stdout
+    assert "CONSOLE" not in done.stderr
+    # The page forbids what it does not need, so that what slipped in would be neither run nor fetched.
+    bad = folder / "bad.html"
+    bad.write_text(
+        page.read_text("utf-8").replace(
+            "<main>", '<main><img src="http://a.example/b.png"><script>1</script>'
+        )
+    )
+    assert browse(bad, *log).stderr.count("Content Security Policy") >= 2
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_page_is_no_wider_than_its_window_and_fetches_nothing(make_run, browse, width):
+    config = RunConfig(data="folder:" + "x" * 200, hold_out_groups=("g" * 150,))
+    folder = make_run(config=config, figures=("training", "swap", "swap-vae", "evidence"))
+    frame = folder / "frame.html"
+    page = escape(write_report(folder).read_text("utf-8"))
+    frame.write_text(FRAME.format(width=width, page=page), "utf-8")
+    dom = browse(frame, "--dump-dom", "--window-size=1400,1000").stdout
+    found = json.loads(unescape(re.search(r'data-found="([^"]*)"', dom)[1]))
+    assert found["inner"] == found["width"] == width
+    assert found["outside"] == []
+    assert (found["scrolled"] > 0) == (width == 360)
+    assert found["boxes"] > 8
