@@ -241,7 +241,7 @@ def _reading(file: Path, parse: Callable[[str], Any] = JSON) -> Iterator[Any]:
         if isinstance(value, dict) and value["format_version"] != runs.FORMAT_VERSION:
             raise ValueError(f"format_version {value['format_version']} is not of this pyro_mlvae")
         yield value
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file} is damaged ({error!r}): train or evaluate the run again") from None

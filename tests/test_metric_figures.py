@@ -3,8 +3,11 @@
 import copy
 
 import pytest
+import torch
+from fitting import make_pair
 from matplotlib.container import BarContainer, ErrorbarContainer
 
+from pyro_mlvae import GroupedDataset
 from pyro_mlvae.plotting import (
     activity_figure,
     calibration_figure,
@@ -12,6 +15,8 @@ from pyro_mlvae.plotting import (
     few_shot_figure,
     probe_figure,
     save_figure,
+    swap_figure,
+    trade_off_figure,
 )
 
 
@@ -263,3 +268,19 @@ def test_what_is_compared_is_told_apart_without_colour():
     left, _ = evidence_figure(PROBE | {"vae": VAE}, EVIDENCE).axes
     looks = [(line.get_marker(), line.get_linestyle()) for line in left.get_lines()]
     assert len(set(looks)) == len(looks) == 4
+
+
+def test_a_swap_is_drawn_where_every_group_has_a_single_observation():
+    data = GroupedDataset.from_arrays(torch.rand(4, 5), ["a", "b", "c", "d"])
+    save = swap_figure(*make_pair(), data)
+    assert save.axes
+
+
+def test_a_trade_off_is_drawn_where_no_gradient_has_a_signal(tmp_path):
+    row = {
+        "estimator": "trace", "num_particles": 1, "stage": "trained", "value": -2.0, "gap": 0.5,
+        "standard_error": 0.1, "ms_per_step": 3.0,
+        "gradient_snr": {"content_encoder": None, "style_encoder": None, "decoder": None},
+    }  # fmt: skip
+    comparison = {"rows": [row], "units": "nats", "reference": "exact", "data": "digits", "curves": []}
+    save_figure(trade_off_figure(comparison), tmp_path / "trade-off.png")

@@ -374,7 +374,7 @@ def test_a_missing_file_is_named(make_run, name):
 
 @pytest.mark.parametrize("name", [runs.CONFIG, runs.METRICS, "metrics-other.json"])
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"format_version": 1', "null", "{}", '{"format_version": 9}', "\xff"]
+    "text", ["", "[]", '{"format_version": 1', "null", "{}", '{"format_version": 9}', "\xff", "[" * 10**5]
 )
 def test_a_damaged_file_is_refused_with_a_sentence_and_the_page_that_was_there_stays(make_run, name, text):
     folder = make_run(figures=())

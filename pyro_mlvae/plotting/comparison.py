@@ -97,8 +97,9 @@ def trade_off_figure(comparison: Mapping[str, Any]) -> Figure:
         tidy(axes).set(xscale="log", xlabel="milliseconds per step")
         _plain_logarithm(axes.xaxis)
     left.axhline(0.0, color=CONTROL, linewidth=1.0)
-    right.set_yscale("log")
-    _plain_logarithm(right.yaxis)
+    if any(row["gradient_snr"]["content_encoder"] for row in rows):
+        right.set_yscale("log")
+        _plain_logarithm(right.yaxis)
     left.set_ylabel(f"gap, {comparison['units']} per observation")
     right.set_ylabel("signal / noise, content encoder")
     ks = " to ".join(str(k) for k in _ends(rows))

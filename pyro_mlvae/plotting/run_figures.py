@@ -116,6 +116,8 @@ def swap_figure(
     """
     rows = first_of_each_group(data.group)
     others = torch.ones(len(data), dtype=torch.bool).index_fill(0, rows, value=False).nonzero().flatten()
+    if not len(others):  # of every group a single observation is held out
+        others = rows
     generator = torch.Generator().manual_seed(seed)
     columns = others[torch.randperm(len(others), generator=generator)[: len(rows)]]
     own, of_group = content_locs(guide, data, rows)
