@@ -234,24 +234,14 @@ class RunConfig:
         >>> RunConfig(hsic=100.0).penalties()
         [HSIC(weight=100.0, bandwidths=(0.03, 0.12, 0.5))]
         """
-        found: list[Penalty] = [
-            penalty
-            for site in ("content", "style")
-            for penalty in [
-                WeightedKL(
-                    site,
-                    getattr(self, f"beta_{site}"),
-                    self.warmup_steps,
-                    getattr(self, f"free_bits_{site}"),
-                )
-            ]
-            if penalty != WeightedKL(site)
-        ]
-        for weight, make in ((self.aggregate_style, AggregateStyle), (self.hsic, HSIC)):
-            penalty = make(weight)
-            if weight:
-                found.append(penalty)
-        return found
+        warmup = self.warmup_steps
+        divergences = (
+            WeightedKL("content", self.beta_content, warmup, self.free_bits_content),
+            WeightedKL("style", self.beta_style, warmup, self.free_bits_style),
+        )
+        found: list[Penalty] = [kl for kl in divergences if kl != WeightedKL(kl.site)]
+        weighted = (AggregateStyle(self.aggregate_style), HSIC(self.hsic))
+        return found + [penalty for penalty in weighted if penalty.weight]
 
     def make_sampler(self, data: GroupedDataset) -> Sampler:
         """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""

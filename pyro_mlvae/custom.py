@@ -26,13 +26,17 @@ def custom_file(name: str) -> Path | None:
     Raises:
         InputError: there is no such file.
     """
+    path = _named_file(name)
+    return None if path.is_relative_to(PACKAGE) else path
+
+
+def _named_file(name: str) -> Path:
     path = find_path(name.rpartition(":")[0])
     if not path.is_file() and path.parts[:1] == (PACKAGE.name,):
         path = PACKAGE.parent / path
     if not path.is_file():
         raise InputError(f"{name}: there is no file {path}, expected path/to/file.py:Class")
-    path = path.resolve()
-    return None if path.is_relative_to(PACKAGE) else path
+    return path.resolve()
 
 
 def load_class(name: str, base: type) -> Any:
@@ -45,11 +49,9 @@ def load_class(name: str, base: type) -> Any:
         InputError: there is no such file, running it fails, or it has no such class.
     """
     class_name = name.rpartition(":")[2]
-    file = custom_file(name)
-    if file is None:
-        inside = Path(name.rpartition(":")[0])
-        inside = inside if inside.is_file() else PACKAGE.parent / inside
-        parts = inside.resolve().relative_to(PACKAGE.parent).with_suffix("").parts
+    file = _named_file(name)
+    if file.is_relative_to(PACKAGE):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
         module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
     else:
         module = _run(file)

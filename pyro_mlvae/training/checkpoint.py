@@ -139,7 +139,7 @@ class Checkpoint:
                 own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 module.load_state_dict(own)
             states = {
-                parameter: _put_tensors(state, f"optimizer/{parameter}", tensors)
+                parameter: _put_tensors(state, tensors)
                 for parameter, state in json.loads(metadata["optimizer"]).items()
             }
             torch.set_rng_state(tensors["rng"])
@@ -180,14 +180,14 @@ def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _put_tensors(value: Any, name: str, tensors: Mapping[str, Tensor]) -> Any:
+def _put_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     """The inverse of :func:`_take_tensors`."""
     if isinstance(value, dict):
         if "tensor" in value:
             return tensors[value["tensor"]]
-        return {k: _put_tensors(v, f"{name}/{k}", tensors) for k, v in value["items"]}
+        return {k: _put_tensors(v, tensors) for k, v in value["items"]}
     if isinstance(value, list):
-        return [_put_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+        return [_put_tensors(v, tensors) for v in value]
     return value
 
 
