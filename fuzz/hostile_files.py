@@ -24,6 +24,7 @@ from pyro_mlvae.data.idx import IDX_FILES
 from pyro_mlvae.evaluation import evaluate
 from pyro_mlvae.report import write_report
 from pyro_mlvae.runs import CHECKPOINT
+from pyro_mlvae.training.ranks import Ranks
 
 SHAPE = (1, 8, 8)
 CONFIG = RunConfig(hidden=(4,), content_dim=2, style_dim=2, epochs=3)
@@ -45,7 +46,7 @@ def small_data() -> GroupedDataset:
 def restore(path: Path) -> None:
     """Read a checkpoint that may have been made to deceive, down to its digest."""
     pair = dict(zip(("model", "guide"), CONFIG.build(SHAPE), strict=True))
-    progress = Checkpoint(path).restore(pair, Adam({"lr": 1e-3}))
+    progress = Checkpoint(path).restore(pair, Adam({"lr": 1e-3}), Ranks())
     assert progress is not None
     progress.history.rows()
 

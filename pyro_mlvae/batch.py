@@ -100,6 +100,29 @@ class GroupedBatch:
             self.num_parents,
         )
 
+    def members(self, index: Tensor) -> GroupedBatch:
+        """The observations at ``index``, in the groups that occur among them; super-groups as well.
+
+        >>> batch = GroupedBatch(torch.zeros(3, 1), torch.tensor([0, 1, 1]), num_groups=2)
+        >>> batch.members(torch.tensor([1, 2])).group
+        tensor([0, 0])
+        """
+        present, group = torch.unique(self.group[index], return_inverse=True)
+        if self.parent is None:
+            return GroupedBatch.trusted(self.x[index], group, len(present))
+        parents, parent = torch.unique(self.parent[present], return_inverse=True)
+        return GroupedBatch.trusted(self.x[index], group, len(present), parent, len(parents))
+
+    def pinned(self) -> GroupedBatch:
+        """The same batch in memory from which a GPU fetches without making the program wait."""
+        return GroupedBatch.trusted(
+            self.x.pin_memory(),
+            self.group.pin_memory(),
+            self.num_groups,
+            None if self.parent is None else self.parent.pin_memory(),
+            self.num_parents,
+        )
+
     def singletons(self) -> GroupedBatch:
         """The same observations, each as a group of its own; super-groups are dropped."""
         n = len(self)

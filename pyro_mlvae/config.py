@@ -27,6 +27,7 @@ from pyro_mlvae.models import MLVAE
 from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
 from pyro_mlvae.pairs import AUTO, check_names, make_guide, make_model, room_for
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
+from pyro_mlvae.training.acceleration import PRECISIONS
 
 SAMPLERS = ("auto", "groups", "observations")
 # Encoder, decoder, and the widths of their hidden layers unless others are named.
@@ -129,6 +130,9 @@ class RunConfig:
     """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
     vae: bool = True
     """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
+    precision: str = "float32"
+    """In which the networks compute in training: float32, or bf16, which takes a device that has bfloat16;
+    weights, draws, products of Normals and densities stay in float32."""
     test_fraction: float = 0.2
     """How much of every group is held out, where the data comes with no test set of its own."""
     hold_out_groups: tuple[str, ...] = ()
@@ -152,6 +156,7 @@ class RunConfig:
             ("ELBO estimator", self.elbo, ESTIMATORS),
             ("sampler", self.sampler, SAMPLERS),
             ("network", self.network, ["auto", *NETWORKS]),
+            ("precision", self.precision, PRECISIONS),
         ):
             if name not in known:
                 raise unknown_name(what, name, known)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
@@ -80,6 +81,19 @@ class Evidence:
             self.precision_loc + other.precision_loc,
             self.count + other.count,
         )
+
+    def all_reduce(self, process_group: dist.ProcessGroup | None = None) -> Evidence:
+        """The sum of what every process of a job has gathered, each of its own observations.
+
+        Args:
+            process_group: those processes, all of which call this; by default all there are.
+        """
+        count = self.count.clone()
+        parameters = torch.stack([self.precision, self.precision_loc])
+        for own in (parameters, count):
+            dist.all_reduce(own, group=process_group)
+        precision, precision_loc = parameters.unbind()
+        return Evidence(precision, precision_loc, count)
 
     def posterior(self, prior: Normal | None = None) -> Normal:
         """The Normal over each group's content, batch shape ``[groups, content]``, in float64.

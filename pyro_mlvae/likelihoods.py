@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, unknown_name
 
 
@@ -51,7 +53,7 @@ class NormalLikelihood(Likelihood):
 
     def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
         (loc,) = parameters
-        return dist.Normal(loc, self.scale)
+        return LogVarianceNormal(loc, loc.new_full((), 2.0 * math.log(self.scale)))
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class LearnedNormalLikelihood(Likelihood):
 
     def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
         loc, raw = parameters
-        return dist.Normal(loc, (0.5 * raw.tanh()).exp())
+        return LogVarianceNormal(loc, raw.tanh())
 
 
 class GreyBernoulli(dist.Bernoulli):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro.optim import Adam  # type: ignore[attr-defined]
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state, validation
 from torch import Tensor
@@ -24,7 +23,7 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.inference import BATCH_SIZE, embed, encode
 from pyro_mlvae.operations import decode
-from pyro_mlvae.training import ElboTerms, EpochRecord, elbo_terms, fit
+from pyro_mlvae.training import ElboTerms, EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
@@ -64,6 +63,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         free_bits_content, free_bits_style: nats per dimension below which a divergence is left alone.
         aggregate_style: weight of a penalty on a group's aggregate style that differs from the prior.
         hsic: weight of a penalty on the dependence of style on the group, in nats per row.
+        precision: "float32", or "bf16" for networks that are trained in bfloat16.
         device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
         random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global state.
         verbose: 1 writes the ELBO of every epoch to stderr.
@@ -133,6 +133,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         free_bits_style: float = RunConfig.free_bits_style,
         aggregate_style: float = RunConfig.aggregate_style,
         hsic: float = RunConfig.hsic,
+        precision: str = RunConfig.precision,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -146,7 +147,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.beta_content, self.beta_style = beta_content, beta_style
         self.free_bits_content, self.free_bits_style = free_bits_content, free_bits_style
         self.aggregate_style, self.hsic = aggregate_style, hsic
-        self.device, self.random_state, self.verbose = device, random_state, verbose
+        self.precision, self.device = precision, device
+        self.random_state, self.verbose = random_state, verbose
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
         """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
@@ -164,10 +166,11 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             config.make_sampler(data.to(device)),
             epochs=config.epochs,
             estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
-            optimizer=Adam({"lr": config.learning_rate}),
+            optimizer=fused_adam(config.learning_rate),
             penalties=config.penalties(),
             device=device,
             dtype=torch.float32,
+            precision=config.precision,
             seed=config.seed,
             callback=show if self.verbose else None,
         )

@@ -219,6 +219,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(file.read_text())
         version = settings.pop("format_version")
+        # Runs written before there was a choice.
+        settings.setdefault("precision", RunConfig.precision)
         known = {field.name for field in fields(RunConfig)} | {"event_shape"}
         if version != FORMAT_VERSION or set(settings) != known:
             raise InputError(

@@ -1,11 +1,13 @@
 """``fit`` stops before it goes wrong, with a sentence that says where and what to try."""
 
 import math
+from types import SimpleNamespace
 
 import pyro
 import pytest
 import torch
 from fitting import fit_small, make_pair, small_data, weights
+from pyro.optim import Adam
 from torch import nn
 
 from pyro_mlvae import (
@@ -15,6 +17,7 @@ from pyro_mlvae import (
     fit,
     make_likelihood,
 )
+from pyro_mlvae.training import fused_adam
 
 
 class Spoiled(nn.Module):
@@ -154,3 +157,31 @@ def test_a_sampler_without_minibatches_is_refused():
 
     with pytest.raises(InputError, match="sampler"):
         fit(*make_pair(), Empty(), epochs=1)
+
+
+@pytest.mark.parametrize("make", [fused_adam, lambda lr: Adam({"lr": lr})], ids=["fused", "Pyro's"])
+@pytest.mark.parametrize("bad", [2, 3])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_gradient_that_is_not_finite_changes_nothing_and_is_named(make, bad, clip_norm):
+    """Also where the answer is read a step late, and where there is no later step."""
+    batch, ends = small_data().batch(), []
+    for steps in (bad - 1, 3):
+        model, guide = make_pair()
+        calls = []
+
+        def spoil(gradient, calls=calls):
+            calls.append(1)
+            return gradient * float("nan") if len(calls) == bad else gradient
+
+        guide.encoder.layers[0].weight.register_hook(spoil)
+        sampler = SimpleNamespace(epoch=lambda _, steps=steps: iter([batch] * steps))
+        options = {"epochs": 1, "optimizer": make(0.1), "clip_norm": clip_norm}
+        if steps == 3:
+            said = f"stopped at epoch 1, step {bad}, before the update: the gradient"
+            with pytest.raises(DivergedError, match=said):
+                fit(model, guide, sampler, **options)
+        else:
+            fit(model, guide, sampler, **options)
+        ends.append(weights(model, guide))
+    for ours, theirs in zip(*ends, strict=True):
+        assert torch.equal(ours, theirs)

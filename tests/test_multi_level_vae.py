@@ -13,7 +13,6 @@ import pyro
 import pytest
 import sklearn
 import torch
-from pyro.optim import Adam
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -26,6 +25,7 @@ from pyro_mlvae import GroupedDataset, GroupSampler, InputError, elbo_terms, fit
 from pyro_mlvae.config import RunConfig
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.multi_level_vae import MultiLevelVAE
+from pyro_mlvae.training import fused_adam
 
 SMALL = {"content_dim": 3, "style_dim": 2, "hidden": (8,), "epochs": 2, "groups_per_batch": 4}
 NAMES = np.array(["eva", "ann", "dan", "bob", "cem", "flo", "gil"])
@@ -73,7 +73,7 @@ def test_it_trains_as_the_library_does(data, fitted):
     config = RunConfig(**SMALL, seed=0)
     model, guide = config.build((6,))
     own = GroupedDataset.from_arrays(x, groups)
-    optimizer = Adam({"lr": config.learning_rate})
+    optimizer = fused_adam(config.learning_rate)
     history = fit(model, guide, config.make_sampler(own), epochs=2, optimizer=optimizer)
     for ours, theirs in ((fitted.model_, model), (fitted.guide_, guide)):
         for name, value in theirs.state_dict().items():

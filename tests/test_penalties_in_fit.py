@@ -24,6 +24,7 @@ from pyro_mlvae import (
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Latents, Penalty, WeightedKL
+from pyro_mlvae.training import fused_adam
 from pyro_mlvae.training.step import Step
 
 GROUP = torch.tensor([0, 1, 2, 0, 1, 0, 2])
@@ -378,4 +379,6 @@ def test_a_latent_that_does_not_exist_is_refused():
 def test_what_is_no_list_of_penalties_is_refused(wrong):
     model, guide = make_pair()
     with pytest.raises(InputError, match="penalties must be a list of Penalty, got"):
-        Step.__init__.__wrapped__(object.__new__(Step), model, guide, Trace_ELBO(), None, wrong)
+        Step.__init__.__wrapped__(
+            object.__new__(Step), model, guide, Trace_ELBO(), fused_adam(1e-3), penalties=wrong
+        )

@@ -19,6 +19,7 @@ from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
+from pyro_mlvae.cli.job import processes
 from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.errors import InputError, is_out_of_memory, printable
@@ -49,6 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
     try:
         command = parse(arguments)
+        if processes() > 1 and not isinstance(command, Train):
+            raise InputError("torchrun is for train alone: run this command by itself")
         status: int = command.run()
     except InputError as error:
         for sentence in error.faults if isinstance(error, PairError) else [str(error)]:

@@ -7,26 +7,25 @@ import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import torch
-from pyro.optim import Adam  # type: ignore[attr-defined]
 from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import runs
 from pyro_mlvae.checking import check
+from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.config import RunConfig
 from pyro_mlvae.data import GroupedDataset, GroupSampler
-from pyro_mlvae.devices import find_device
-from pyro_mlvae.errors import InputError
+from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
-from pyro_mlvae.files import remove_leftovers
+from pyro_mlvae.files import find_path, remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.report import write_report
-from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit
+from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
+from pyro_mlvae.training.acceleration import require_possible
 
 INTERRUPTED = 130
 MOST_VALIDATED = 2_000
@@ -47,19 +46,32 @@ class Train(RunConfig):
     download: bool = False
     """Fetch a named data set whose files are not there."""
     device: str = "auto"
-    """Where to train: auto, cpu, cuda or cuda:N."""
+    """Where to train: auto, cpu, cuda or cuda:N; of several processes that torchrun starts, each takes the
+    GPU of its number."""
+    compile: bool = False
+    """Compile the networks before training, which pays in long runs on a GPU."""
+    observations_at_once: int | None = None
+    """Compute a minibatch in parts of whole groups, of at most so many observations each, whose gradients
+    add: for minibatches larger than memory. A group is never split."""
     overwrite: bool = False
     """Replace the run that --out holds."""
 
     def __post_init__(self) -> None:
         self._flags()
+        if self.observations_at_once is not None:
+            require_positive(observations_at_once=self.observations_at_once)
 
     def run(self) -> int:
         """Train; returns the exit status."""
+        with job(self.device) as here:
+            return self._run(here)
+
+    def _run(self, here: Job) -> int:
         started = time.perf_counter()
         config = self._config()
-        device = find_device(self.device)
-        data = config.load(download=self.download)
+        require_possible(here.device, config.precision, compile=self.compile)
+        with here.after_first():  # which is the one to fetch what is missing
+            data = config.load(download=self.download and here.first)
         config, train, test = config.split(data)
         measured = test.sample(MOST_MEASURED, seed=config.seed)
         model, guide = config.build(data.event_shape)
@@ -67,24 +79,28 @@ class Train(RunConfig):
             model.likelihood.check(data.x)
         # Before anything is written, whatever is wrong with a pair from a user's file.
         check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
-        folder = self._folder()
-        history = _train(folder, config, model, guide, train, test, device)
+        with here.after_first():
+            folder = self._folder(here)
+        history = self._train(folder, config, (model, guide), train, test, here)
         if history.interrupted:
             return INTERRUPTED
         vae = None
         if config.vae and config.model != "vae":
             baseline = config.plain_vae()
             vae = baseline.build(data.event_shape)
-            if _train(folder / runs.VAE, baseline, *vae, train, test, device).interrupted:
-                print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
+            if self._train(folder / runs.VAE, baseline, vae, train, test, here).interrupted:
+                if here.first:
+                    print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
                 return INTERRUPTED
+        if not here.first:
+            return 0
         trained = time.perf_counter() - started
         print("evaluating, each number beside its control", file=sys.stderr)
         _, untrained = config.build(data.event_shape)
         metrics = evaluate(
             model,
             guide,
-            untrained.to(device),
+            untrained.to(here.device),
             train.sample(MOST_PROBED, seed=config.seed),
             measured,
             vae=vae,
@@ -127,54 +143,64 @@ class Train(RunConfig):
         config, _ = runs.load_config(self.resume)
         return config if self.epochs is None else replace(config, epochs=self.epochs)
 
-    def _folder(self) -> Path:
+    def _folder(self, here: Job) -> Path:
         if self.resume is not None:
-            remove_leftovers(self.resume)
+            if here.first:
+                remove_leftovers(self.resume)
             return self.resume
         assert self.out is not None
+        if not here.first:
+            return find_path(self.out)
         return runs.prepare_run_folder(self.out, overwrite=self.overwrite)
 
+    def _train(
+        self,
+        folder: Path,
+        config: RunConfig,
+        pair: tuple[MLVAE, GroupedGuide],
+        train: GroupedDataset,
+        test: GroupedDataset,
+        here: Job,
+    ) -> History:
+        """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
+        if here.first:
+            folder.mkdir(exist_ok=True)
+            runs.save_config(folder, config, train.event_shape)
+        name = "the plain VAE" if config.model == "vae" else "the model"
+        desc, quiet = f"training {name}", not here.first
+        with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:
 
-def _train(
-    folder: Path,
-    config: RunConfig,
-    model: MLVAE,
-    guide: GroupedGuide,
-    train: GroupedDataset,
-    test: GroupedDataset,
-    device: torch.device,
-) -> History:
-    """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
-    folder.mkdir(exist_ok=True)
-    runs.save_config(folder, config, train.event_shape)
-    name = "the plain VAE" if config.model == "vae" else "the model"
-    with tqdm(total=config.epochs, unit="epoch", desc=f"training {name}", mininterval=0.5) as bar:
+            def show(record: EpochRecord) -> None:
+                bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
+                bar.update()
 
-        def show(record: EpochRecord) -> None:
-            bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
-            bar.update()
-
-        history = fit(
-            model,
-            guide,
-            config.make_sampler(train.to(device)),
-            epochs=config.epochs,
-            estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
-            optimizer=Adam({"lr": config.learning_rate}),
-            penalties=config.penalties(),
-            validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
-            validate_every=max(1, config.epochs // 50),
-            device=device,
-            seed=config.seed,
-            callback=show,
-            checkpoint=Checkpoint(folder / runs.CHECKPOINT),
-        )
-    runs.save_weights(folder, model, guide)
-    history.write_csv(folder / runs.HISTORY)
-    if history.interrupted:
-        done = len(history.epochs)
-        print(
-            f"interrupted after {done} epochs; their weights are in {folder}; to go on: --resume {folder}",
-            file=sys.stderr,
-        )
-    return history
+            history = fit(
+                *pair,
+                config.make_sampler(train.to(here.device)),
+                epochs=config.epochs,
+                estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
+                optimizer=fused_adam(config.learning_rate),
+                penalties=config.penalties(),
+                validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
+                validate_every=max(1, config.epochs // 50),
+                device=here.device,
+                precision=config.precision,
+                compile=self.compile,
+                observations_at_once=self.observations_at_once,
+                process_group=here.process_group,
+                seed=config.seed,
+                callback=show,
+                checkpoint=Checkpoint(folder / runs.CHECKPOINT),
+            )
+        if not here.first:
+            return history
+        runs.save_weights(folder, *pair)
+        history.write_csv(folder / runs.HISTORY)
+        if history.interrupted:
+            done = len(history.epochs)
+            print(
+                f"interrupted after {done} epochs; their weights are in {folder}; "
+                f"to go on: --resume {folder}",
+                file=sys.stderr,
+            )
+        return history

@@ -11,15 +11,15 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import SVI
-from pyro.optim import Adam  # type: ignore[attr-defined]
 
 from pyro_mlvae.comparison.bounds import tight_bound
 from pyro_mlvae.comparison.cases import Case
 from pyro_mlvae.comparison.problem import Problem
 from pyro_mlvae.data.samplers import mixed_seed
-from pyro_mlvae.training import elbo_terms
-from pyro_mlvae.training.step import NotFiniteError, Step
+from pyro_mlvae.training import elbo_terms, fused_adam
+from pyro_mlvae.training.gradients import NotFiniteError
+from pyro_mlvae.training.ranks import Share
+from pyro_mlvae.training.step import Step
 
 CHECKPOINTS = 8
 IMPORTANCE_SAMPLES = 50
@@ -74,10 +74,7 @@ class _Trainee:
         self.curve |= {"seconds": [], "steps": [], "elbo": [], "group_iwae_50": []}
         model, self._guide = problem.pair()
         self._model = problem.trained_model(model)
-        self._step = Step(self._model, self._guide, case.make(), None)
-        optimizer = Adam({"lr": problem.learning_rate})
-        own = self._step
-        self._svi = SVI(own.model, own.guide, optimizer, loss=own.loss, loss_and_grads=own.loss_and_grads)
+        self._step = Step(self._model, self._guide, case.make(), fused_adam(problem.learning_rate))
         self._batches = (batch for epoch in count() for batch in problem.sampler.epoch(epoch))
         self._like = next(iter(self._guide.parameters()))
         self._held_out, self._seed = problem.held_out, seed
@@ -96,11 +93,11 @@ class _Trainee:
             self.diverged = True  # until the slice has been gone through
             started = now = time.perf_counter()
             while now - started < seconds or now == started:
-                batch = next(self._batches).to(self._like.device, self._like.dtype)
-                with self._step.checks(1, self._steps + 1, batch):
-                    self._svi.step(batch)
+                batch = next(self._batches)
+                self._step.take([Share(batch, batch.num_groups)], number=self._steps + 1)
                 self._steps += 1
                 now = time.perf_counter()
+            self._step.gradients.settle()
             self._seconds += now - started
             self.diverged = False
 

@@ -10,15 +10,18 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.errors import require_positive, require_seed
+
+Item = TypeVar("Item")
 
 
 @runtime_checkable
@@ -67,6 +70,10 @@ class GroupSampler:
         self._present = data.sizes.nonzero().flatten()
 
     def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        return (self.data.batch(index) for index in self.indices(number))
+
+    def indices(self, number: int) -> Iterator[Tensor]:
+        """The observations of each minibatch, by their places in the data."""
         generator = epoch_generator(self.seed, number)
         present, group = self._present, self.data.group
         place = torch.empty(self.data.num_groups, dtype=torch.int64)
@@ -78,8 +85,7 @@ class GroupSampler:
         _, batch_sizes = torch.unique_consecutive(
             place[group[index]] // self.groups_per_batch, return_counts=True
         )
-        for part in index.split(batch_sizes.tolist()):
-            yield self.data.batch(part)
+        yield from index.split(batch_sizes.tolist())
 
 
 class ObservationSampler:
@@ -107,9 +113,12 @@ class ObservationSampler:
         self.seed = seed
 
     def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        return (self.data.batch(index) for index in self.indices(number))
+
+    def indices(self, number: int) -> Iterator[Tensor]:
+        """The observations of each minibatch, by their places in the data."""
         order = torch.randperm(len(self.data), generator=epoch_generator(self.seed, number))
-        for part in order.split(self.observations_per_batch):
-            yield self.data.batch(part)
+        yield from order.split(self.observations_per_batch)
 
 
 class ReadAhead:
@@ -130,14 +139,18 @@ class ReadAhead:
         self.depth = depth
 
     def epoch(self, number: int) -> Iterator[GroupedBatch]:
-        with ThreadPoolExecutor(1) as reader:
-            batches = self.sampler.epoch(number)
-            waiting = deque(reader.submit(next, batches, None) for _ in range(self.depth))
-            while (batch := waiting.popleft().result()) is not None:
-                waiting.append(reader.submit(next, batches, None))
-                yield batch
-            for future in waiting:
-                future.cancel()
+        return read_ahead(self.sampler.epoch(number), self.depth)
+
+
+def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
+    """The same items, made in a thread ahead of their use, ``depth`` at the most."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = deque(reader.submit(next, items, None) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(reader.submit(next, items, None))
+            yield item
+        for future in waiting:
+            future.cancel()
 
 
 def ahead_if_spare(sampler: Sampler) -> Sampler:

@@ -48,8 +48,10 @@ class ProductOfNormals(GroupedGuide):
 
     def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """The product over the observations of each group; see :func:`product_of_normals`."""
-        zero = self._origin.expand(content.loc.shape[-1])
-        prior = (zero, zero + 1.0) if self.prior_expert else None
+        prior = None
+        if self.prior_expert:
+            zero = self._origin.expand(content.loc.shape[-1])
+            prior = (zero, zero + 1.0)
         loc, scale = product_of_normals(
             content.loc, content.scale, batch.group, batch.num_groups, prior=prior
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pyro
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -11,6 +12,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.likelihoods import Likelihood
 
@@ -41,6 +43,8 @@ class MLVAE(PyroModule):
     (torch.Size([2, 2]), torch.Size([3, 1]))
     """
 
+    # Whether the groups of a super-group share a latent, so that they are not independent.
+    super_groups: ClassVar[bool] = False
     _origin: Tensor
 
     def __init__(
@@ -94,4 +98,5 @@ class MLVAE(PyroModule):
             pyro.sample("x", observation, obs=batch.x)
 
     def _standard_normal(self, dim: int) -> TorchDistributionMixin:
-        return dist.Normal(self._origin, self._origin + 1.0).expand([dim]).to_event(1)
+        zero = self._origin.expand(dim)
+        return LogVarianceNormal(zero, zero).to_event(1)

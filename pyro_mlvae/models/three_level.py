@@ -44,6 +44,7 @@ class ThreeLevelMLVAE(MLVAE):
     [2, 3, 3]
     """
 
+    super_groups = True
     within_logit: Tensor
 
     def __init__(

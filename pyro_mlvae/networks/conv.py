@@ -68,9 +68,10 @@ class ConvEncoder(nn.Module):
         require_positive(content_dim=content_dim, style_dim=style_dim)
         self.event_shape = torch.Size(event_shape)
         self.content_dim = content_dim
+        self.parts = [2 * content_dim, 2 * style_dim]
         widths, sizes = _stages(self.event_shape, channels)
         features = widths[-1] * sizes[-1].numel()
-        dense = dense_layers([features, *hidden, 2 * (content_dim + style_dim)], activation)
+        dense = dense_layers([features, *hidden, sum(self.parts)], activation)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1), ACTIVATIONS[activation]()]
@@ -79,7 +80,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
         require_event_shape(x, self.event_shape)
-        content, style = self.layers(x).tensor_split([2 * self.content_dim], -1)
+        content, style = self.layers(x).split(self.parts, -1)
         return normal_from_parameters(content), normal_from_parameters(style)
 
 
@@ -135,7 +136,7 @@ class ConvDecoder(nn.Module):
         # Convolutions know one batch dimension: particles and observations are one while they run.
         images = self.layers(latents.reshape(-1, sum(self.dims)))
         return tuple(
-            p.reshape(*latents.shape[:-1], *self.event_shape) for p in images.tensor_split(self.outputs, 1)
+            p.reshape(*latents.shape[:-1], *self.event_shape) for p in images.chunk(self.outputs, 1)
         )
 
 

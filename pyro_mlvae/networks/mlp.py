@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
 from pyro_mlvae.networks.shapes import join_latents, require_event_shape
 
@@ -24,12 +25,12 @@ _LOG_SCALE_BOUND = 7.0
 def normal_from_parameters(parameters: Float[Tensor, "*batch two_dims"]) -> dist.Normal:
     """A Normal whose loc is the first half of ``parameters``, its smoothly bounded log scale the rest.
 
-    >>> normal_from_parameters(torch.zeros(3, 4))
-    Normal(loc: torch.Size([3, 2]), scale: torch.Size([3, 2]))
+    >>> normal_from_parameters(torch.zeros(3, 4)).batch_shape
+    torch.Size([3, 2])
     """
-    loc, raw = parameters.chunk(2, -1)
-    log_scale = _LOG_SCALE_BOUND * (raw / _LOG_SCALE_BOUND).tanh()
-    return dist.Normal(loc, log_scale.exp())
+    # Under autocast they come in bfloat16, in whose eight bits neither a loc nor a scale is to be kept.
+    loc, raw = parameters.to(torch.promote_types(parameters.dtype, torch.float32)).chunk(2, -1)
+    return LogVarianceNormal(loc, 2.0 * _LOG_SCALE_BOUND * (raw / _LOG_SCALE_BOUND).tanh())
 
 
 class MLPEncoder(nn.Module):
@@ -59,14 +60,15 @@ class MLPEncoder(nn.Module):
         require_positive(content_dim=content_dim, style_dim=style_dim)
         self.event_shape = torch.Size(event_shape)
         self.content_dim = content_dim
-        widths = [self.event_shape.numel(), *hidden, 2 * (content_dim + style_dim)]
+        self.parts = [2 * content_dim, 2 * style_dim]
+        widths = [self.event_shape.numel(), *hidden, sum(self.parts)]
         self.layers = dense_layers(widths, activation)
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
         require_event_shape(x, self.event_shape)
         parameters = self.layers(x.flatten(1))
-        content, style = parameters.tensor_split([2 * self.content_dim], -1)
+        content, style = parameters.split(self.parts, -1)
         return normal_from_parameters(content), normal_from_parameters(style)
 
 
@@ -108,7 +110,7 @@ class MLPDecoder(nn.Module):
     ) -> tuple[Tensor, ...]:
         """``outputs`` tensors, each ``[*batch, *event_shape]``; leading dimensions broadcast."""
         latents = join_latents(content, style, self.dims)
-        parameters = self.layers(latents).tensor_split(self.outputs, -1)
+        parameters = self.layers(latents).chunk(self.outputs, -1)
         return tuple(p.unflatten(-1, self.event_shape) for p in parameters)
 
 

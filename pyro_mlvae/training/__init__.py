@@ -3,6 +3,17 @@
 from pyro_mlvae.training.checkpoint import Checkpoint
 from pyro_mlvae.training.fit import DivergedError, fit
 from pyro_mlvae.training.history import EpochRecord, History
+from pyro_mlvae.training.optimizer import JointOptim, fused_adam
 from pyro_mlvae.training.terms import ElboTerms, elbo_terms
 
-__all__ = ["Checkpoint", "DivergedError", "ElboTerms", "EpochRecord", "History", "elbo_terms", "fit"]
+__all__ = [
+    "Checkpoint",
+    "DivergedError",
+    "ElboTerms",
+    "EpochRecord",
+    "History",
+    "JointOptim",
+    "elbo_terms",
+    "fit",
+    "fused_adam",
+]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pyro_mlvae.errors import InputError, printable
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.training.history import EpochRecord, History
+from pyro_mlvae.training.ranks import Ranks
 
 FORMAT_VERSION = "1"
 
@@ -89,8 +90,18 @@ class Checkpoint:
         """Whether it is time to write it again."""
         return time.monotonic() - self._written >= self._every
 
-    def save(self, modules: Mapping[str, nn.Module], optimizer: PyroOptim, progress: Progress) -> None:
-        """Write the file; inside the scope of the parameter store in which the optimiser works."""
+    def save(
+        self, modules: Mapping[str, nn.Module], optimizer: PyroOptim, progress: Progress, ranks: Ranks
+    ) -> None:
+        """Write the file; inside the scope of the parameter store in which the optimiser works.
+
+        Of several processes, the first writes, and all of them call this.
+        """
+        objective, terms = ranks.total(progress.objective, progress.terms)
+        self._written = time.monotonic()
+        if ranks.rank:
+            return
+        progress = replace(progress, objective=objective, terms=terms)
         tensors = {
             f"{kind}.{name}": value
             for kind, module in modules.items()
@@ -104,7 +115,7 @@ class Checkpoint:
             tensors["rng.cuda"] = torch.cuda.get_rng_state()
         metadata = {
             "format_version": FORMAT_VERSION,
-            "progress": json.dumps(asdict(_as_numbers(progress))),
+            "progress": json.dumps(asdict(progress)),
             "optimizer": json.dumps(settings),
         }
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
@@ -113,7 +124,9 @@ class Checkpoint:
             temporary.write_bytes(content)
         self._written = time.monotonic()
 
-    def restore(self, modules: Mapping[str, nn.Module], optimizer: PyroOptim) -> Progress | None:
+    def restore(
+        self, modules: Mapping[str, nn.Module], optimizer: PyroOptim, ranks: Ranks
+    ) -> Progress | None:
         """Take weights, optimiser and random state from the file, if there is one.
 
         Raises:
@@ -155,6 +168,9 @@ class Checkpoint:
             ) from None
         optimizer.set_state(states)
         self._written = time.monotonic()
+        if ranks.rank:
+            # The sums are those of all the processes: the first goes on with them.
+            progress.objective, progress.terms = 0.0, ElboTerms()
         return progress
 
 
@@ -189,10 +205,6 @@ def _put_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_put_tensors(v, tensors) for v in value]
     return value
-
-
-def _as_numbers(progress: Progress) -> Progress:
-    return Progress(**{**vars(progress), "terms": progress.terms.floats()})
 
 
 def _as_progress(value: dict[str, Any]) -> Progress:

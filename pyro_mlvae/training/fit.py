@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO, SVI, Trace_ELBO
-from pyro.optim import Adam, PyroOptim  # type: ignore[attr-defined]
+import torch.distributed as dist
+from pyro.infer import ELBO, Trace_ELBO
+from pyro.optim import PyroOptim
 from torch import nn
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.penalties import Penalty
+from pyro_mlvae.training.acceleration import accelerated
 from pyro_mlvae.training.checkpoint import Checkpoint, Progress
+from pyro_mlvae.training.gradients import NotFiniteError
 from pyro_mlvae.training.history import EpochRecord, History
-from pyro_mlvae.training.step import NotFiniteError, Program, Step
+from pyro_mlvae.training.optimizer import fused_adam
+from pyro_mlvae.training.ranks import Ranks, in_parts
+from pyro_mlvae.training.step import Program, Step, like_parameters
 
 
 class DivergedError(InputError):
@@ -48,6 +53,10 @@ def fit(
     validate_every: int = 1,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    precision: str = "float32",
+    compile: bool = False,
+    observations_at_once: int | None = None,
+    process_group: dist.ProcessGroup | None = None,
     seed: int = 0,
     callback: Callable[[EpochRecord], None] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -66,7 +75,8 @@ def fit(
         sampler: yields the minibatches of an epoch, such as :class:`~pyro_mlvae.GroupSampler`.
         epochs: how many epochs.
         estimator: any ELBO of Pyro's; ``Trace_ELBO()`` by default.
-        optimizer: any PyroOptim; Adam with learning rate 1e-3 by default.
+        optimizer: any PyroOptim; :func:`~pyro_mlvae.training.fused_adam` with learning rate 1e-3 by
+            default. :class:`~pyro_mlvae.training.JointOptim` makes one of any optimiser of PyTorch's.
         penalties: what is taken off the objective, under the same scale, such as
             :class:`~pyro_mlvae.penalties.HSIC`. The history's terms stay those of the ELBO itself. They
             take one backward pass together with the estimator, which must have a ``differentiable_loss``
@@ -76,6 +86,15 @@ def fit(
         validate_every: measure it every so many epochs, and after the last.
         device: where to train; modules stay there. By default, where they are.
         dtype: floating-point type to train in. By default, the modules'.
+        precision: "float32", or "bf16": the networks, which are the children of model and guide, compute
+            in bfloat16. Weights, draws, products of Normals, densities and sums stay as they are.
+        compile: send the networks through ``torch.compile``, which pays in long runs.
+        observations_at_once: compute a minibatch in parts of whole groups, whose gradients add, with at
+            most so many observations unless a single group has more: for minibatches larger than memory.
+            Penalties that compare observations see a part.
+        process_group: the processes that train together, such as ``torch.distributed.group.WORLD``. Each
+            calls ``fit`` with the same arguments, takes its share of every minibatch's groups, draws for
+            itself, and ends with the same weights and history. They share the folder of ``checkpoint``.
         seed: of the draws from the guide. The caller's random state is left as it was.
         callback: called with the record of each epoch that ends; in a run that goes on from a checkpoint,
             first with those that had ended before.
@@ -89,7 +108,8 @@ def fit(
     Raises:
         InputError: an argument is out of range; x is outside the likelihood's support; or a
             parameter takes part in the loss but would never be trained, because model and guide
-            give it the same name.
+            give it the same name; the device has no bfloat16; a minibatch has fewer groups than there
+            are processes.
         DivergedError: the loss or its gradient is NaN or infinite.
 
     Pyro's parameter store is global: ``fit`` works in a scope of its own and leaves the caller's
@@ -106,6 +126,8 @@ def fit(
     """
     require_positive(epochs=epochs, validate_every=validate_every)
     require_seed(seed)
+    if observations_at_once is not None:
+        require_positive(observations_at_once=observations_at_once)
     if clip_norm is not None and not clip_norm > 0.0:
         raise InputError(f"clip_norm must be positive, or None for no clipping, got {clip_norm}")
     for module in (model, guide):
@@ -115,22 +137,32 @@ def fit(
     place = like_parameters(guide, model)
     if validation is not None:
         validation = validation.to(**place)
-    step = Step(model, guide, estimator or Trace_ELBO(), clip_norm, penalties)
-    optimizer = optimizer or Adam({"lr": 1e-3})
-    svi = SVI(step.model, step.guide, optimizer, loss=step.loss, loss_and_grads=step.loss_and_grads)
+    ranks = Ranks(process_group)
     modules = {
         kind: module
         for kind, module in (("model", model), ("guide", guide))
         if isinstance(module, nn.Module)
     }
+    super_groups = getattr(model, "super_groups", False)
     progress = Progress()
     with (
+        accelerated(*modules.values(), device=place["device"], precision=precision, compile=compile),
         torch.random.fork_rng([place["device"]] if place["device"].type == "cuda" else []),
         pyro.get_param_store().scope(),
     ):
+        optimizer = optimizer or fused_adam(1e-3)
+        step = Step(
+            model,
+            guide,
+            estimator or Trace_ELBO(),
+            optimizer,
+            clip_norm=clip_norm,
+            penalties=penalties,
+            ranks=ranks,
+        )
         try:
             if checkpoint is not None:
-                progress = checkpoint.restore(modules, optimizer) or progress
+                progress = checkpoint.restore(modules, optimizer, ranks) or progress
                 step.steps = resumed_at = progress.steps
                 if callback is not None:
                     for record in progress.history.epochs:
@@ -141,41 +173,43 @@ def fit(
                     # Seeded epoch by epoch, so that the draws depend on no earlier epoch's length.
                     torch.manual_seed(mixed_seed(seed, epoch))
                 started = time.perf_counter() - progress.seconds
-                for batch in islice(sampler.epoch(epoch - 1), progress.minibatches, None):
-                    batch = batch.to(**place)
-                    with step.checks(epoch, progress.minibatches + 1, batch):
-                        loss = svi.step(batch)
-                    progress.objective -= loss * batch.num_groups
+                shares = ranks.shares(sampler, epoch - 1, super_groups=super_groups)
+                for share in islice(shares, progress.minibatches, None):
+                    if ranks.rank:
+                        # Draws of its own, of which a checkpoint, written by the first, need know nothing.
+                        torch.manual_seed(mixed_seed(seed, epoch, progress.minibatches, ranks.rank))
+                    parts = in_parts(share, observations_at_once, super_groups=super_groups)
+                    loss = step.take(parts, epoch=epoch, number=progress.minibatches + 1)
+                    progress.objective -= loss * share.groups / ranks.size
                     progress.terms = progress.terms + step.terms
                     progress.minibatches += 1
                     progress.steps += 1
-                    if checkpoint is not None and checkpoint.due():
+                    if checkpoint is not None and ranks.agree(checkpoint.due(), progress.steps):
                         progress.seconds = time.perf_counter() - started
-                        checkpoint.save(modules, optimizer, progress)
-                terms = progress.terms.floats()
+                        step.gradients.settle()
+                        checkpoint.save(modules, optimizer, progress, ranks)
+                step.gradients.settle()
+                objective, terms = ranks.total(progress.objective, progress.terms)
                 if not terms.groups:
                     raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
                 measured = None
                 if validation is not None and (epoch % validate_every == 0 or epoch == epochs):
                     measured = step.measure(epoch, validation)
                 seconds = time.perf_counter() - started
-                record = EpochRecord(epoch, seconds, progress.objective / terms.groups, terms, measured)
+                record = EpochRecord(epoch, seconds, objective / terms.groups, terms, measured)
                 progress.end_epoch(record)
                 if callback is not None:
                     callback(record)
             if checkpoint is not None and progress.steps > resumed_at:
-                checkpoint.save(modules, optimizer, progress)
+                checkpoint.save(modules, optimizer, progress, ranks)
         except NotFiniteError as error:
             raise DivergedError(str(error), progress.history) from None
         except KeyboardInterrupt:
             progress.history.interrupted = True
+        finally:
+            if ranks.size > 1:
+                # What holds on to the process group stands in a cycle, and must be gone before that is:
+                # otherwise the process aborts now and then as it ends.
+                del step
+                gc.collect()
     return progress.history
-
-
-def like_parameters(*programs: Program) -> dict[str, Any]:
-    """Device and dtype of the first parameter, where batches have to be."""
-    for program in programs:
-        if isinstance(program, nn.Module):
-            for parameter in program.parameters():
-                return {"device": parameter.device, "dtype": parameter.dtype}
-    return {"device": torch.device("cpu"), "dtype": None}

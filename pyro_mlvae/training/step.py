@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import ELBO
-from torch import nn
+from pyro.infer import ELBO, SVI
+from pyro.optim import PyroOptim
+from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.penalties import Penalty
+from pyro_mlvae.training.gradients import GradientCheck, NotFiniteError
+from pyro_mlvae.training.ranks import Ranks, Share
 from pyro_mlvae.training.terms import ElboTerms, TermRecorder, elbo_terms
 
 Program = Callable[[GroupedBatch], Any]
@@ -25,26 +29,22 @@ Program = Callable[[GroupedBatch], Any]
 UNVALIDATED = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
 
 
-class NotFiniteError(Exception):
-    """A NaN or an infinity in the loss or its gradient; says where, which term, and what to try."""
-
-
 class Step:
-    """What ``SVI`` calls in a step: model and guide under the objective's scale, loss and gradient.
+    """A step of ``SVI`` on model and guide under the objective's scale.
 
     Args:
         model: the model.
         guide: its guide.
         estimator: of the ELBO.
+        optimizer: of their parameters.
         clip_norm: the largest norm of the gradient, or None.
         penalties: what is taken off the objective.
+        ranks: the processes that train together; by default this one alone.
 
     Attributes:
-        model: the model, watched for its terms; :meth:`loss_and_grads` scales it.
-        guide: the guide, likewise.
-        loss: the estimator's loss, which ``SVI`` asks for and ``fit`` never calls.
-        terms: the terms of the last step.
+        terms: the terms of the last step, summed over what it was made on.
         steps: how many steps were made before.
+        gradients: what checks them; its ``settle`` says whether the last step was sound.
     """
 
     def __init__(
@@ -52,87 +52,129 @@ class Step:
         model: Program,
         guide: Program,
         estimator: ELBO,
-        clip_norm: float | None,
+        optimizer: PyroOptim,
+        *,
+        clip_norm: float | None = None,
         penalties: Sequence[Penalty] = (),
+        ranks: Ranks | None = None,
     ) -> None:
-        self._recorder = TermRecorder()
-        self.model = self._recorder.watch("model", model)
-        self.guide = self._recorder.watch("guide", guide)
-        self.loss = estimator.loss  # type: ignore[attr-defined]
         self.terms = ElboTerms()
-        self._where = ""
+        self._place = like_parameters(guide, model)
+        # Of what SVI runs, the traces are remembered.
+        self._recorder = TermRecorder()
         self._modules = {"model": model, "guide": guide}
+        watched = {kind: self._recorder.watch(kind, program) for kind, program in self._modules.items()}
+        loss = estimator.loss  # type: ignore[attr-defined]
+        self._svi = SVI(**watched, optim=optimizer, loss=loss, loss_and_grads=self._loss_and_grads)
+        self._where = ""
+        self.gradients = GradientCheck(optimizer, clip_norm)
         self._estimator = estimator
         self._penalised: dict[str, Any] = {}
         self.steps = 0
-        self._loss_and_grads = estimator.loss_and_grads  # type: ignore[attr-defined]
         if not isinstance(penalties, Sequence) or not all(isinstance(p, Penalty) for p in penalties):
             raise InputError(
                 f"penalties must be a list of Penalty, got {penalties!r}: put them into a list, and derive "
                 f"your own from pyro_mlvae.penalties.Penalty"
             )
         self._penalties = tuple(penalties)
-        if penalties:
-            if not hasattr(estimator, "differentiable_loss"):
-                raise InputError(
-                    f"penalties need an estimator with a differentiable_loss, which "
-                    f"{type(estimator).__name__} has not: use another, such as 'trace'"
-                )
-            self._loss_and_grads = self._penalised_loss_and_grads
-        self._clip_norm = clip_norm
+        self._ranks = ranks or Ranks()
+        needs = "penalties need" if penalties else "several processes need"
+        self._one_backward = bool(penalties) or self._ranks.size > 1
+        if self._one_backward and not hasattr(estimator, "differentiable_loss"):
+            raise InputError(
+                f"{needs} an estimator with a differentiable_loss, which "
+                f"{type(estimator).__name__} has not: use another, such as 'trace'"
+            )
+        self._averaged = self._ranks.wrap(_Loss(self, model, guide)) if self._one_backward else None
         self._verified = False
 
-    @contextmanager
-    def checks(self, epoch: int, number: int, batch: GroupedBatch) -> Iterator[None]:
-        """The checks around a step: what cannot change is checked once, then trusted.
+    def take(self, shares: Sequence[Share], *, epoch: int = 1, number: int = 1) -> float:
+        """Make a step, inside the scope of the parameter store in which the optimiser works.
 
-        The first step runs under the caller's validation of Pyro's structure: sites, plates,
-        shapes. Distributions are not validated: the likelihood says once whether it can take x, and
-        :meth:`loss_and_grads` sees every NaN.
+        The first one runs under the caller's validation of Pyro's structure: sites, plates, shapes. What
+        cannot change is checked once, then trusted. Distributions are not validated: the likelihood says
+        whether it can take x, and no NaN reaches the weights.
+
+        Args:
+            shares: what of the minibatch is computed at once; their losses and gradients add.
+            epoch: for messages, the epoch.
+            number: for messages, the number of the step in it.
+
+        Returns:
+            The estimator's loss, penalties included.
+
+        Raises:
+            NotFiniteError: the loss or its gradient is not finite.
         """
         self._where = f"epoch {epoch}, step {number}, before the update"
         likelihood = getattr(self._modules["model"], "likelihood", None)
         if isinstance(likelihood, Likelihood):
-            likelihood.check(batch.x)
+            for share in shares:
+                # On a GPU the answer would have to be waited for, step by step.
+                if share.batch.x.device.type == "cpu" or not self._verified:
+                    likelihood.check(share.batch.x)
         structure = {"validate_poutine": False, "validate_infer": False} if self._verified else {}
         with pyro.settings.context(**UNVALIDATED, **structure):
-            yield
+            loss: float = self._svi.step(*shares)
+        return loss
 
     def measure(self, epoch: int, batch: GroupedBatch) -> ElboTerms:
         """The ELBO's terms on a validation batch, after an epoch."""
         with pyro.settings.context(**UNVALIDATED):
             terms = elbo_terms(self._modules["model"], self._modules["guide"], batch)
         if not math.isfinite(terms.elbo):
-            self._where = f"the validation after epoch {epoch}"
-            raise NotFiniteError(self._what_is_not_finite(terms, -terms.elbo))
+            where = f"the validation after epoch {epoch}"
+            raise NotFiniteError(self._what_is_not_finite(terms, -terms.elbo, where))
         return terms
 
-    def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
+    def _loss_and_grads(self, model: Program, guide: Program, *shares: Share) -> float:
         """The estimator's loss; leaves on the parameters gradients that are finite, and clipped."""
-        # Around the estimator, which may run model and guide on other groups than the minibatch's.
-        with poutine.scale(scale=1.0 / batch.num_groups):
-            loss = self._loss_and_grads(model, guide, batch)
-        # An estimator that runs them on other groups says itself what the terms are.
-        own = getattr(self._estimator, "terms", None)
-        self.terms = own if isinstance(own, ElboTerms) else self._recorder.collect(batch)
-        self._recorder.forget()
+        loss, self.terms, self._penalised = 0.0, ElboTerms(), {}
+        for number, share in enumerate(shares):
+            share = share.to(**self._place)
+            # Around the estimator, which may run model and guide on other groups than the minibatch's. The
+            # gradient is averaged over processes, so that each scales its share up by their number.
+            with poutine.scale(scale=self._scale(share)):
+                if self._averaged is None:
+                    own = self._estimator.loss_and_grads(model, guide, share.batch)  # type: ignore[attr-defined]
+                else:
+                    own = self._backward(share, synchronise=number == len(shares) - 1)
+            if share.counts:
+                loss += own
+                # An estimator that runs them on other groups says itself what the terms are.
+                terms = getattr(self._estimator, "terms", None)
+                terms = terms if isinstance(terms, ElboTerms) else self._recorder.collect(share.batch)
+                self.terms = self.terms + terms if number else terms
+            self._recorder.forget()
+        self.steps += 1
         if not self._verified:
             self._check_store()
             self._verified = True
         trained = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in trained])  # type: ignore[misc]
-        if not (torch.isfinite(norm) and math.isfinite(loss)):
-            raise NotFiniteError(self._what_is_not_finite(self.terms, loss))
-        if self._clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(trained, self._clip_norm, norm)
+        self.gradients.check(
+            trained, loss, partial(self._what_is_not_finite, self.terms, loss, self._where)
+        )
         return loss
 
-    def _penalised_loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
-        """The estimator's loss and the penalties, with one backward pass through both."""
-        guide_module = self._modules["guide"]
+    def _scale(self, share: Share) -> float:
+        return self._ranks.size / share.groups
+
+    def _backward(self, share: Share, *, synchronise: bool) -> float:
+        """One backward pass through the estimator's loss and the penalties."""
+        waits = synchronise or self._ranks.size == 1
+        assert self._averaged is not None
+        with contextlib.nullcontext() if waits else self._averaged.no_sync():  # type: ignore[operator]
+            loss = self._averaged(share)
+            # What does not count still takes part, or the other processes would wait for it.
+            (loss if share.counts else 0.0 * loss).backward()
+        return float(loss.detach())
+
+    def differentiable_loss(self, share: Share) -> Tensor:
+        """The estimator's loss and the penalties on a share of the minibatch."""
+        batch, guide_module = share.batch, self._modules["guide"]
         encoded: list[Any] = []
         encode = hook = None
-        if isinstance(guide_module, GroupedGuide):
+        if self._penalties and isinstance(guide_module, GroupedGuide):
             # What the encoder said is read off the pass itself, so that nothing is encoded twice.
             hook = guide_module.encoder.register_forward_hook(lambda *call: encoded.append(call[-1]))
 
@@ -141,21 +183,22 @@ class Step:
                 return guide_module.codes_from(batch.x, *said)
 
         try:
-            loss = self._estimator.differentiable_loss(model, guide, batch)  # type: ignore[attr-defined]
+            loss: Tensor = self._estimator.differentiable_loss(  # type: ignore[attr-defined]
+                self._svi.model, self._svi.guide, batch
+            )
         finally:
             if hook is not None:
                 hook.remove()
+        if not self._penalties:
+            return loss
         passes = self._recorder.latents(batch, self.steps, encode)
-        self._penalised = {}
         for penalty in self._penalties:
-            value = torch.stack([penalty(latents) for latents in passes]).mean() / batch.num_groups
+            value = torch.stack([penalty(latents) for latents in passes]).mean() * self._scale(share)
             # There may be two of a kind.
             name = f"the penalty {type(penalty).__name__}"
             self._penalised[name] = self._penalised.get(name, 0.0) + value.detach()
             loss = loss + value
-        self.steps += 1
-        loss.backward()
-        return float(loss.detach())
+        return loss
 
     def _check_store(self) -> None:
         """Every parameter that has a gradient must be in the store as itself, or it never moves."""
@@ -172,11 +215,35 @@ class Step:
                         f"PyroModule.__init__(name={kind!r})"
                     )
 
-    def _what_is_not_finite(self, terms: ElboTerms, loss: float) -> str:
+    def _what_is_not_finite(self, terms: ElboTerms, loss: float, where: str) -> str:
         values = terms.per_observation() | self._penalised
         bad = [name for name, value in values.items() if not math.isfinite(float(value))]
         named = [name for name in bad if name != "elbo"] or ["the gradient"]
         return (
-            f"training stopped at {self._where}: {' and '.join(named)} is not "
+            f"training stopped at {where}: {' and '.join(named)} is not "
             f"finite (loss {loss:.4g}); try a smaller learning rate, clip_norm=10, or rescale x"
         )
+
+
+class _Loss(nn.Module):
+    """A step's loss as a module, which is what ``DistributedDataParallel`` averages gradients of."""
+
+    def __init__(self, step: Step, model: Program, guide: Program) -> None:
+        super().__init__()
+        self._step = step
+        for name, program in (("model", model), ("guide", guide)):
+            if isinstance(program, nn.Module):
+                self.add_module(name, program)
+
+    def forward(self, share: Share) -> Tensor:
+        """The loss of one share."""
+        return self._step.differentiable_loss(share)
+
+
+def like_parameters(*programs: Program) -> dict[str, Any]:
+    """Device and dtype of the first parameter, where batches have to be."""
+    for program in programs:
+        if isinstance(program, nn.Module):
+            for parameter in program.parameters():
+                return {"device": parameter.device, "dtype": parameter.dtype}
+    return {"device": torch.device("cpu"), "dtype": None}

@@ -136,10 +136,11 @@ def _mean_terms(
     for model_trace, guide_trace in pairs:
         for name, site in sample_sites(model_trace):
             if site["is_observed"]:
-                reconstruction = reconstruction + _log_prob(site) / count
+                reconstruction = reconstruction + _log_prob(site)
             elif name in guide_trace.nodes:
-                term = divergence(guide_trace.nodes[name], site) / count
-                kl[name] = kl.get(name, 0.0) + term
+                kl[name] = kl.get(name, 0.0) + divergence(guide_trace.nodes[name], site)
+    if count > 1:
+        reconstruction, kl = reconstruction / count, {name: value / count for name, value in kl.items()}
     return ElboTerms(reconstruction, kl, len(batch), batch.num_groups)
 
 
@@ -163,7 +164,10 @@ def _divergence(guide_site: Any, model_site: Any) -> Tensor:
 
 
 def _masked_sum(values: Tensor, site: Any) -> Tensor:
-    return scale_and_mask(values, 1.0, site["mask"]).sum(dtype=torch.float64) / _particles(site)
+    masked = values if site["mask"] is None else scale_and_mask(values, 1.0, site["mask"])
+    total = masked.sum(dtype=torch.float64)
+    particles = _particles(site)
+    return total if particles == 1 else total / particles
 
 
 def _particles(site: Any) -> int:

@@ -1,0 +1,69 @@
+"""The Normal by its log variance: the same density as PyTorch's, and the same gradients of any order."""
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from pyro_mlvae.distributions import LogVarianceNormal
+
+
+def inputs(*shapes):
+    torch.manual_seed(0)
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+SAME = ((3, 4), (3, 4), (3, 4))
+# Particles, observations of no particle, one variance for all.
+BROADCAST = ((4,), (2, 3, 4), ())
+
+
+@pytest.mark.parametrize("shapes", [SAME, BROADCAST])
+def test_its_density_is_that_of_the_normal(shapes):
+    x, loc, log_variance = inputs(*shapes)
+    torch.testing.assert_close(
+        LogVarianceNormal(loc, log_variance).log_prob(x),
+        dist.Normal(loc, (0.5 * log_variance).exp()).log_prob(x),
+        atol=1e-13,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize("shapes", [SAME, BROADCAST])
+def test_its_gradients_of_first_and_second_order_are_right(shapes):
+    def density(x, loc, log_variance):
+        return LogVarianceNormal(loc, log_variance).log_prob(x)
+
+    assert gradcheck(density, inputs(*shapes))
+    assert gradgradcheck(density, inputs(*shapes))
+
+
+@pytest.mark.parametrize("moves", ["x", "loc", "log_variance"])
+def test_what_needs_no_gradient_is_given_none(moves):
+    tensors = dict(zip(("x", "loc", "log_variance"), inputs(*SAME), strict=True))
+    for name, tensor in tensors.items():
+        tensor.requires_grad_(name == moves)
+    LogVarianceNormal(tensors["loc"], tensors["log_variance"]).log_prob(tensors["x"]).sum().backward()
+    assert [name for name, tensor in tensors.items() if tensor.grad is not None] == [moves]
+
+
+def test_it_is_a_normal_in_all_else():
+    _, loc, log_variance = inputs(*SAME)
+    ours, plain = LogVarianceNormal(loc, log_variance), dist.Normal(loc, (0.5 * log_variance).exp())
+    for value in ("mean", "stddev", "variance"):
+        torch.testing.assert_close(getattr(ours, value), getattr(plain, value))
+    torch.testing.assert_close(ours.entropy(), plain.entropy())
+    torch.testing.assert_close(ours.icdf(torch.tensor(0.9)), plain.icdf(torch.tensor(0.9)))
+    torch.testing.assert_close(torch.distributions.kl_divergence(ours, plain), torch.zeros_like(loc))
+    torch.manual_seed(1)
+    drawn = ours.expand((5, 3, 4)).rsample()
+    torch.manual_seed(1)
+    torch.testing.assert_close(drawn, plain.expand((5, 3, 4)).rsample())
+    assert drawn.requires_grad
+
+
+def test_validation_says_what_is_outside():
+    with pytest.raises(ValueError, match="within the support"):
+        LogVarianceNormal(torch.zeros(2), torch.zeros(2), validate_args=True).log_prob(
+            torch.tensor([0.0, torch.nan])
+        )
