@@ -1,0 +1,193 @@
+"""The benchmarks: the hand-written step computes what ours does, and the whole program runs. No times."""
+
+import importlib
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from pyro.optim import PyroOptim
+from pyro.poutine.messenger import Messenger
+
+from pyro_mlvae import (
+    MLVAE,
+    GroupedBatch,
+    LearnedNormalLikelihood,
+    MLPDecoder,
+    MLPEncoder,
+    ProductOfNormals,
+)
+from pyro_mlvae.training.ranks import Share
+from pyro_mlvae.training.step import Step
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script from the folder of benchmarks, where they find each other."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+class FixedNoise(Messenger):
+    """Draws ``loc + scale * noise[site]`` where the guide would draw at random."""
+
+    def __init__(self, **noise):
+        super().__init__()
+        self.noise = noise
+
+    def _pyro_sample(self, msg):
+        if msg["name"] in self.noise:
+            normal = msg["fn"].base_dist
+            msg["value"] = normal.loc + normal.scale * self.noise[msg["name"]]
+
+
+class KeepGradients(PyroOptim):
+    """Moves nothing, and keeps the gradients that it would have moved by."""
+
+    def __init__(self):
+        super().__init__(torch.optim.SGD, {})
+
+    def __call__(self, params):
+        self.kept = {p: p.grad.clone() for p in params}
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("sizes", [[1], [3, 1, 7, 2], [1] * 12])
+def test_the_handwritten_loss_and_its_gradients_are_those_of_the_step(script, dtype, rtol, sizes):
+    content_dim, style_dim = 3, 2
+    decoder = MLPDecoder((1, 28, 28), content_dim, style_dim, outputs=2)
+    model = MLVAE(decoder, LearnedNormalLikelihood(), content_dim, style_dim).to(dtype)
+    guide = ProductOfNormals(MLPEncoder((1, 28, 28), content_dim, style_dim)).to(dtype)
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    group = group[torch.randperm(len(group))]
+    batch = GroupedBatch(torch.rand(len(group), 1, 28, 28, dtype=dtype), group, len(sizes))
+    content_noise = torch.randn(len(sizes), content_dim, dtype=dtype)
+    style_noise = torch.randn(len(group), style_dim, dtype=dtype)
+
+    optimizer = KeepGradients()
+    noise = FixedNoise(content=content_noise, style=style_noise)
+    step = Step(model, noise(guide), Trace_ELBO(max_plate_nesting=1), optimizer)
+    with pyro.get_param_store().scope():
+        ours = step.take([Share(batch, batch.num_groups)])
+
+    by_hand = script("handwritten").HandWritten(guide.encoder, model.decoder)
+    by_hand.zero_grad(set_to_none=True)
+    loss = by_hand(batch.x, batch.group, batch.num_groups, content_noise, style_noise)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(ours, rel=rtol)
+    parameters = list(by_hand.parameters())
+    assert set(parameters) == set(optimizer.kept)
+    for parameter in parameters:
+        # Entries are sums of terms that cancel, so that rounding is relative to the largest.
+        scale = float(parameter.grad.abs().max())
+        torch.testing.assert_close(optimizer.kept[parameter], parameter.grad, rtol=0, atol=rtol * scale)
+
+
+def test_the_handwritten_step_draws_and_moves_every_weight(script):
+    cases, handwritten = script("cases"), script("handwritten")
+    model, guide = cases.paper_pair()
+    by_hand = handwritten.HandWritten(guide.encoder, model.decoder)
+    before = [p.detach().clone() for p in by_hand.parameters()]
+    step = handwritten.handwritten_step(by_hand)
+    batch = cases.grouped(cases.observations(5), [4, 1])
+    first, second = step(batch), step(batch)
+    assert first != second
+    assert all((p != old).any() for p, old in zip(by_hand.parameters(), before, strict=True))
+
+
+def test_bare_products_are_those_of_every_linear_layer(script):
+    cases = script("cases")
+    pair = cases.paper_pair()
+    products = []
+    multiply = cases.matrix_products(pair, cases.observations(6))
+    with torch.profiler.profile(record_shapes=True) as profile:
+        multiply()
+    for event in profile.events():
+        if event.name == "aten::mm":
+            products.append(tuple(map(tuple, event.input_shapes[:2])))
+    wanted = []
+    for inputs, outputs, is_first in ((784, 500, 1), (500, 40, 0), (20, 500, 0), (500, 1568, 0)):
+        wanted += [((6, inputs), (inputs, outputs)), ((outputs, 6), (6, inputs))]
+        wanted += [] if is_first else [((6, outputs), (outputs, inputs))]
+    assert sorted(products) == sorted(wanted)
+
+
+def test_a_ratio_is_formed_within_rounds_and_over_instances(script):
+    # The machine becomes ten times slower, and one instance of three is unlucky.
+    base = np.array([[1.0, 1.0, 1.0], [10.0, 10.0, 10.0], [10.0, 10.0, 10.0]])
+    own = np.array([[2.0, 2.0, 9.0], [20.0, 20.0, 90.0], [20.0, 20.0, 90.0]])
+    assert script("timing").ratio(own, base) == 2.0
+
+
+def test_every_round_runs_every_instance_once(script):
+    calls = []
+    cases = {
+        "a": [partial(calls.append, "a0"), partial(calls.append, "a1")],
+        "b": [partial(calls.append, "b")],
+    }
+    times = script("timing").interleaved(cases, 3, warm_up=1)
+    assert {name: each.shape for name, each in times.items()} == {"a": (3, 2), "b": (3, 1)}
+    assert [sorted(calls[i : i + 3]) for i in range(0, 12, 3)] == [["a0", "a1", "b"]] * 4
+
+
+def tiny(script):
+    """Every part of the program, at its smallest."""
+    steps, sweeps = script("steps"), script("sweeps")
+    return {
+        "step": partial(steps.step_rows, 1, sizes=(20,), compiled=False),
+        "convolutions": partial(steps.convolution_rows, 1, count=4, groups=2),
+        "groups": partial(sweeps.group_rows, 1, count=30, groups=(1, 10, 30)),
+        "particles": partial(sweeps.particle_rows, 1, count=20, particles=(1, 2)),
+        "observations": partial(sweeps.observation_rows, 1, counts=(10, 20)),
+        "dims": partial(sweeps.dim_rows, 1, count=20, dims=(2, 10)),
+        "encoding": partial(script("encoding").encoding_rows, 1, count=8),
+        "evidence": partial(script("evidence").evidence_rows, 1, sizes=(50, 100)),
+        "feeding": partial(script("feeding").feeding_rows, 1, count=2000, steps=3),
+    }
+
+
+def test_the_program_runs_and_writes_a_table_json_and_a_figure(script, tmp_path, capsys):
+    benchmark, available = script("benchmark"), tiny(script)
+    assert list(available) == list(benchmark.parts(1))
+    assert benchmark.run(available, list(available), 1, tmp_path) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.png"]
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert set(results) == {"machine", "rounds", "rows"}
+    facts = {"cpu", "cores", "threads", "memory_gb", "torch", "pyro", "python", "date", "commit"}
+    assert facts <= set(results["machine"])
+    rows = results["rows"]
+    keys = {"part", "case", "ms", "base", "ratio", "at_most", "at", "more"}
+    assert all(set(row) == keys for row in rows)
+    assert all(row["ms"] > 0.0 and row["ratio"] > 0.0 for row in rows)
+    assert {"ours", "hand-written", "matrix products", "trace", "local"} <= {row["case"] for row in rows}
+    # Whatever is asked of a case is asked in the table, with whether it holds.
+    out = capsys.readouterr().out
+    assert out.count("≤") == sum(row["at_most"] is not None for row in rows)
+    assert {row["case"] for row in rows if row["at_most"] is not None} >= {"ours", "stl", "dreg", "local"}
+    assert all(row["part"] in out and row["case"] in out for row in rows)
+
+
+def test_a_run_of_one_part_writes_nothing_unless_told_where(script, tmp_path, monkeypatch):
+    benchmark = script("benchmark")
+    ran = []
+    monkeypatch.setattr(benchmark, "run", lambda *arguments: ran.append(arguments[1:]) or 0)
+    assert benchmark.main(["--only", "dims", "--rounds", "3"]) == 0
+    assert benchmark.main(["--only", "dims", "--out", str(tmp_path)]) == 0
+    assert benchmark.main([]) == 0
+    assert ran == [
+        (["dims"], 3, None),
+        (["dims"], benchmark.ROUNDS, tmp_path),
+        (list(benchmark.parts(1)), benchmark.ROUNDS, BENCHMARKS),
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_benchmark_says_so(script, capsys):
+    assert script("gpu").main([]) == 2
+    assert capsys.readouterr().err == "PyTorch finds no GPU here: run this where it does.\n"

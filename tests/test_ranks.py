@@ -1,0 +1,187 @@
+"""Several processes that train together: two of them, under gloo, started as a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler
+from pyro_mlvae.cli.main import run
+from pyro_mlvae.data.samplers import ReadAhead
+from pyro_mlvae.runs import load_run
+from pyro_mlvae.training.ranks import Ranks, Share, in_parts
+
+JOB = Path(__file__).parent / "job_of_two.py"
+TRAIN = ("-m", "pyro_mlvae", "train", "--data", "digits", "--network", "mlp", "--hidden", "16", "--no-vae")
+
+
+def torchrun(*arguments, **options):
+    """A job of two processes, with what it writes to stdout and stderr."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A warning here is none of the job's: of two processes on a few cores.
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What the two processes have found, see job_of_two.py."""
+    folder = tmp_path_factory.mktemp("job")
+    job = torchrun(JOB, folder)
+    _, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, errors
+    return json.loads((folder / "found.json").read_text())
+
+
+def test_the_gradient_of_two_is_that_of_one_on_the_union_of_their_groups(found):
+    differences = found["gradients"]
+    assert len(differences) == 28
+    for case, difference in differences.items():
+        assert difference < (1e-12 if "float64" in case else 1e-5), case
+
+
+def test_minibatches_are_shared_out_whole_and_evenly(found):
+    first, second = found["shares"]
+    assert len(first) == len(second) == 3
+    group = torch.arange(7).repeat_interleave(torch.tensor([1, 9, 2, 5, 1, 3, 4]))
+    seen = []
+    for own, others in zip(first, second, strict=True):
+        groups = [{int(group[round(x * 25)]) for x in observations} for observations, _, _ in (own, others)]
+        if own[2] and others[2]:
+            assert not groups[0] & groups[1]
+            assert len(groups[0] | groups[1]) == own[1] == others[1]
+            assert abs(len(groups[0]) - len(groups[1])) <= 1
+        else:
+            # One group for two processes: it counts once.
+            assert groups[0] == groups[1]
+            assert own[1] == others[1] == 1
+        seen += own[0] * own[2] + others[0] * others[2]
+    assert sorted(round(x * 25) for x in seen) == list(range(25))
+
+
+def test_two_processes_end_with_the_same_weights_and_history(found):
+    assert found["weights are the same"]
+    assert found["histories are the same"]
+    assert (found["observations"], found["groups"]) == (25, 7)
+
+
+def test_each_process_draws_for_itself(found):
+    assert not found["draws are the same"]
+
+
+def test_a_job_goes_on_from_its_checkpoint(found):
+    assert found["resumed is the same"]
+    resumed, straight = found["resumed history"]
+    assert len(resumed) == 25
+    assert resumed == pytest.approx(straight, abs=1e-7)
+
+
+def test_evidence_of_two_is_that_of_all(found):
+    assert found["evidence"] < 1e-12
+
+
+def test_more_processes_than_groups_are_refused(found):
+    assert found["too few groups"].startswith("a minibatch has 1 group(s), fewer than the 2 processes")
+    assert found["graph"].startswith("several processes need an estimator with a differentiable_loss")
+
+
+def test_the_command_line_trains_on_two_processes(tmp_path):
+    job = torchrun(*TRAIN, "--epochs", 3, "--out", tmp_path / "run")
+    output, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, errors
+    assert "nats" in output
+    assert output.count("look at") == 1
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 4
+    assert load_run(tmp_path / "run").config.epochs == 3
+    resumed = torchrun("-m", "pyro_mlvae", "train", "--resume", tmp_path / "run", "--epochs", 4)
+    _, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 5
+
+
+def test_when_one_process_is_killed_the_other_ends_with_a_message(tmp_path):
+    job = torchrun(*TRAIN, "--epochs", 100_000, "--out", tmp_path / "run")
+    try:
+        while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+            assert job.poll() is None
+            time.sleep(0.1)
+        os.kill(second_of(job.pid), signal.SIGKILL)
+        _, errors = job.communicate(timeout=30)
+    finally:
+        job.kill()
+    assert job.returncode != 0
+    assert "pyro-mlvae: another process of the job has ended" in errors
+    assert "--resume" in errors
+
+
+def second_of(torchrun_pid):
+    """The process of rank 1."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == torchrun_pid and b"\0RANK=1\0" in (process / "environ").read_bytes():
+                return int(process.name)
+        except OSError:
+            continue
+    raise AssertionError("there is no second process")
+
+
+def test_other_commands_are_not_for_torchrun(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(["datasets"]) == 2
+    said = "pyro-mlvae: torchrun is for train alone: run this command by itself"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+
+
+def batch_of(sizes, parent=None):
+    sizes = torch.tensor(sizes)
+    group = torch.arange(len(sizes)).repeat_interleave(sizes)
+    x = torch.arange(float(len(group)))[:, None]
+    if parent is None:
+        return GroupedBatch(x, group, len(sizes))
+    return GroupedBatch(x, group, len(sizes), torch.tensor(parent), max(parent) + 1)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(None, [9]), (9, [9]), (5, [5, 4]), (4, [1, 4, 4]), (1, [1, 4, 1, 3])],
+)
+def test_parts_are_whole_groups_that_fit_unless_one_alone_does_not(most, expected):
+    share = Share(batch_of([1, 4, 1, 3]), 4)
+    parts = in_parts(share, most)
+    assert [len(part.batch) for part in parts] == expected
+    assert torch.cat([part.batch.x for part in parts]).equal(share.batch.x)
+    assert sum(part.batch.num_groups for part in parts) == 4
+    assert all(part.groups == 4 for part in parts)
+
+
+def test_parts_keep_super_groups_together():
+    share = Share(batch_of([1, 1, 1, 1], parent=[0, 1, 0, 1]), 4)
+    parts = in_parts(share, 2, super_groups=True)
+    assert [part.batch.x.flatten().tolist() for part in parts] == [[0.0, 2.0], [1.0, 3.0]]
+    assert [part.batch.num_parents for part in parts] == [1, 1]
+
+
+def test_alone_a_share_is_the_whole_minibatch():
+    data = GroupedDataset.from_arrays(torch.rand(6, 2), [0, 0, 1, 1, 2, 2])
+    sampler = GroupSampler(data, 2)
+    for share, batch in zip(Ranks().shares(ReadAhead(sampler), 0), sampler.epoch(0), strict=True):
+        assert torch.equal(share.batch.x, batch.x)
+        assert share.groups == batch.num_groups
+
+
+def test_observations_at_once_must_be_positive(capsys):
+    assert run(["train", "--out", "run", "--observations-at-once", "0"]) == 2
+    assert "observations_at_once must be a positive" in capsys.readouterr().err.splitlines()[-1]
