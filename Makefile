@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test doctest lint docs fuzz clean
+.PHONY: demo test doctest lint docs bench fuzz clean
 
 demo: .venv/installed
 	$(BIN)/pyro-mlvae train --data digits --out runs/digits --overwrite
@@ -22,6 +22,9 @@ lint: .venv/installed-test
 docs: .venv/installed-test
 	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build
 	@echo "open docs/_build/index.html"
+
+bench: .venv/installed-test
+	$(BIN)/python benchmarks/benchmark.py
 
 fuzz: .venv/installed-test
 	$(BIN)/python fuzz/fuzz.py --commands 10000 --whole-commands 30 --files 10000

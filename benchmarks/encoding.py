@@ -1,51 +1,39 @@
-"""What encoding costs beyond the network: ``encode`` against calling the encoder on the same batches.
+"""What encoding costs beyond the network: ``encode`` and ``gather_evidence`` against the bare encoder."""
 
-Run: python benchmarks/encoding.py
-"""
+from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
+from cases import EVENT_SHAPE, observations
+from results import Row, row
+from timing import Action, interleaved
+from torch import Tensor, nn
 
 from pyro_mlvae import ConvEncoder, MLPEncoder, ProductOfNormals
 from pyro_mlvae.inference import BATCH_SIZE, encode, gather_evidence
 
-COUNT, ROUNDS = 20_000, 9
 
-x = torch.rand(COUNT, 1, 28, 28)
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """How long one call takes."""
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def main() -> None:
-    """Print, for two encoders, the time of each way and its ratio to the bare network's."""
-    for make in (MLPEncoder, ConvEncoder):
-        encoder = make((1, 28, 28), 10, 10)
-        guide = ProductOfNormals(encoder)
-
-        @torch.no_grad()
-        def bare(encoder: torch.nn.Module = encoder) -> None:
-            for part in x.split(BATCH_SIZE):
-                encoder(part)
-
-        ways = {
-            "bare network": bare,
-            "encode": lambda guide=guide: encode(guide, x),
-            "gather_evidence": lambda guide=guide: gather_evidence(guide, x),
+def encoding_rows(rounds: int, *, count: int = 8192) -> list[Row]:
+    """The three of them on the same observations, for two kinds of networks."""
+    x = observations(count)
+    rows = []
+    for make, kind in ((MLPEncoder, "MLP"), (ConvEncoder, "convolutions")):
+        part = f"encoding {count:,} observations, {kind}"
+        guide = ProductOfNormals(make(EVENT_SHAPE, 10, 10))
+        cases: dict[str, list[Action]] = {
+            "bare network": [partial(bare, guide.encoder, x)],
+            "encode": [partial(encode, guide, x)],
+            "gather_evidence": [partial(gather_evidence, guide, x)],
         }
-        # In turns, so that whatever else the machine does falls on all of them.
-        times = [{name: seconds(way) for name, way in ways.items()} for _ in range(ROUNDS)]
-        best = {name: sorted(t[name] for t in times)[ROUNDS // 2] for name in ways}
-        for name, median in best.items():
-            ratio = median / best["bare network"]
-            print(f"{make.__name__:12} {name:16} {COUNT / median:9,.0f} a second  {ratio:.2f}x")
+        times = interleaved(cases, rounds, label=part, warm_up=1)
+        at = {"observations": count}
+        rows += [row(part, name, times, "bare network", at=at) for name in cases]
+    return rows
 
 
-if __name__ == "__main__":
-    main()
+@torch.no_grad()
+def bare(encoder: nn.Module, x: Tensor) -> None:
+    """The network alone, on the same pieces of ``x``."""
+    for part in x.split(BATCH_SIZE):
+        encoder(part)
