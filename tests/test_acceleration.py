@@ -114,6 +114,15 @@ def test_networks_are_as_they_were_even_after_an_error():
     assert "forward" not in vars(guide.encoder)
 
 
+def test_a_network_that_model_and_guide_share_is_changed_once_and_keeps_a_forward_of_its_own():
+    model, guide = make_pair()
+    own = model.decoder.forward = model.decoder.forward
+    guide.shared = model.decoder
+    with accelerated(model, guide, device=CPU, precision="float32", compile=True):
+        assert model.decoder.forward is not own
+    assert model.decoder.forward is own
+
+
 def test_bfloat16_is_refused_where_the_device_has_none(capsys, tmp_path):
     with mock.patch.object(acceleration, "_has_bfloat16", return_value=False):
         with pytest.raises(InputError, match="needs bfloat16, which cpu does not have: use float32"):

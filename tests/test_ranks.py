@@ -140,6 +140,8 @@ def second_of(torchrun_pid):
 
 def test_other_commands_are_not_for_torchrun(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(["datasets"]) == 0  # somebody else's variable
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert run(["datasets"]) == 2
     said = "pyro-mlvae: torchrun is for train alone: run this command by itself"
     assert capsys.readouterr().err.splitlines()[-1] == said
@@ -185,3 +187,16 @@ def test_alone_a_share_is_the_whole_minibatch():
 def test_observations_at_once_must_be_positive(capsys):
     assert run(["train", "--out", "run", "--observations-at-once", "0"]) == 2
     assert "observations_at_once must be a positive" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_batches_are_pinned_on_their_way_to_a_gpu_and_left_alone_where_they_are(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append(self) or self)
+    monkeypatch.setattr(GroupedBatch, "to", lambda self, device, dtype: self)
+    share = Share(batch_of([1, 2], parent=[0, 0]), 2)
+    assert share.to(torch.device("cpu"), torch.float32) is share
+    assert calls == []
+    sent = share.to(torch.device("cuda"), torch.float32).batch
+    assert len(calls) == 3
+    assert sent.x is share.batch.x
+    assert sent.num_parents == 1

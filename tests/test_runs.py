@@ -72,6 +72,13 @@ def test_weights_that_do_not_fit_the_config_are_refused(folder):
         runs.load_run(folder)
 
 
+def test_a_run_from_before_precision_could_be_chosen_opens(folder):
+    settings = json.loads((folder / runs.CONFIG).read_text())
+    del settings["precision"]
+    (folder / runs.CONFIG).write_text(json.dumps(settings))
+    assert runs.load_run(folder).config == CONFIG
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"format_version": 1', "null"])
 def test_a_damaged_config_is_refused(folder, text):
     (folder / runs.CONFIG).write_text(text)

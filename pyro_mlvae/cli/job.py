@@ -48,7 +48,8 @@ class Job:
 
 def processes() -> int:
     """How many processes the job has: one, unless ``torchrun`` has started more."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    # Others set that variable too.
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
 
 
 @contextmanager

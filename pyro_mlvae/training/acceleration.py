@@ -32,9 +32,11 @@ def accelerated(*modules: Any, device: torch.device, precision: str, compile: bo
         InputError: the device has no bfloat16, or nothing can be compiled here.
     """
     require_possible(device, precision, compile=compile)
-    networks = [child for module in modules if isinstance(module, nn.Module) for child in module.children()]
+    children = [child for module in modules if isinstance(module, nn.Module) for child in module.children()]
     if precision == "float32" and not compile:
-        networks = []
+        children = []
+    # Each once, with a forward of its own that somebody has given to it, or None.
+    networks = {child: vars(child).get("forward") for child in children}
     for network in networks:
         forward: Callable[..., Any] = network.forward
         if precision == "bf16":
@@ -45,8 +47,10 @@ def accelerated(*modules: Any, device: torch.device, precision: str, compile: bo
     try:
         yield
     finally:
-        for network in networks:
-            del network.forward  # the class's own is found again
+        for network, own in networks.items():
+            del network.forward  # that of the class is found again
+            if own is not None:
+                network.forward = own
 
 
 def require_possible(device: torch.device, precision: str, *, compile: bool) -> None:

@@ -48,6 +48,7 @@ class JointOptim(PyroOptim):
         assert self._optimizer is not None
         self._optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
         self._optimizer.step(*args, **kwargs)
+        self.found_inf = None
         for parameter in params:
             parameter.grad = None
 
