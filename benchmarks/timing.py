@@ -1,8 +1,9 @@
 """Times of cases side by side, on a machine whose speed drifts.
 
-Every round runs every case once, in an order of its own, and ratios are formed within a round: what slows
-the machine down for a while slows both. Where its memory happens to lie makes a case faster or slower by
-a few percent for its whole life, so that a case may have several instances, made apart.
+Every round runs every case twice, of which the second is timed, in an order of its own, and ratios are
+formed within a round: what slows the machine down for a while slows both. Where its memory happens to lie
+makes a case faster or slower by a few percent for its whole life, so that a case may have several
+instances, made apart.
 """
 
 from __future__ import annotations

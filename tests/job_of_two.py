@@ -11,7 +11,7 @@ from pathlib import Path
 import pyro
 import torch
 import torch.distributed as dist
-from pyro.optim import PyroOptim
+from exactly import KeepGradients
 from pyro.poutine.messenger import Messenger
 
 from pyro_mlvae import (
@@ -82,18 +82,6 @@ def with_noise(guide):
     return guide
 
 
-class KeepGradients(PyroOptim):
-    """Moves nothing, and keeps the gradients that it would have moved by."""
-
-    def __init__(self):
-        super().__init__(torch.optim.SGD, {})
-
-    def __call__(self, params):
-        store = pyro.get_param_store()
-        named = sorted((store.param_name(p), p.grad) for p in params)
-        self.kept = torch.cat([grad.flatten().double() for _, grad in named])
-
-
 def data(dtype):
     group = torch.arange(len(SIZES)).repeat_interleave(SIZES)
     x = torch.rand(len(group), 5, generator=torch.Generator().manual_seed(0))
@@ -121,7 +109,9 @@ def gradients(ranks, three_levels, dtype, estimator, penalties=(), at_once=None)
         shares = ranks.shares(GroupSampler(data(dtype), 3, seed=3), 0, super_groups=three_levels)
         for share in shares:
             step.take(in_parts(share, at_once, super_groups=three_levels))
-            found.append(optimizer.kept)
+            store = pyro.get_param_store()
+            named = sorted((store.param_name(p), grad) for p, grad in optimizer.kept.items())
+            found.append(torch.cat([grad.flatten().double() for _, grad in named]))
     return torch.stack(found)
 
 

@@ -8,9 +8,8 @@ from itertools import combinations
 import pyro
 import pytest
 import torch
+from exactly import FixedNoise, KeepGradients
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
-from pyro.optim import PyroOptim
-from pyro.poutine.messenger import Messenger
 
 from pyro_mlvae import (
     MLVAE,
@@ -28,29 +27,6 @@ from pyro_mlvae.training.step import Step
 SIZES = torch.tensor([1, 5, 2, 9, 1, 3, 12, 4])
 ESTIMATORS = [Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO]
 each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
-
-
-class FixedNoise(Messenger):
-    """Draws ``loc + scale * noise[site]`` where the guide would draw at random."""
-
-    def __init__(self, **noise):
-        super().__init__()
-        self.noise = noise
-
-    def _pyro_sample(self, msg):
-        if msg["name"] in self.noise:
-            normal = msg["fn"].base_dist
-            msg["value"] = normal.loc + normal.scale * self.noise[msg["name"]]
-
-
-class KeepGradients(PyroOptim):
-    """Moves nothing, and keeps the gradients that it would have moved by."""
-
-    def __init__(self):
-        super().__init__(torch.optim.SGD, {})
-
-    def __call__(self, params):
-        self.kept = {p: p.grad.clone() for p in params}
 
 
 class Problem:
