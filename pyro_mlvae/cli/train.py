@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -70,7 +71,8 @@ class Train(RunConfig):
         started = time.perf_counter()
         config = self._config()
         require_possible(here.device, config.precision, compile=self.compile)
-        with here.after_first():  # which is the one to fetch what is missing
+        # The first process fetches what is missing; what is there, all of them read at once.
+        with here.after_first() if self.download else nullcontext():
             data = config.load(download=self.download and here.first)
         config, train, test = config.split(data)
         measured = test.sample(MOST_MEASURED, seed=config.seed)

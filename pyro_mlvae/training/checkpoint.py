@@ -98,7 +98,6 @@ class Checkpoint:
         Of several processes, the first writes, and all of them call this.
         """
         objective, terms = ranks.total(progress.objective, progress.terms)
-        self._written = time.monotonic()
         if ranks.rank:
             return
         progress = replace(progress, objective=objective, terms=terms)
