@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import pyro
 import torch
 from pyro.infer import ELBO
+from timing import Action, Turn
 from torch import Tensor, nn
 
 from pyro_mlvae import (
@@ -26,7 +29,8 @@ EVENT_SHAPE = (1, 28, 28)
 LEARNING_RATE = 1e-3
 
 Pair = tuple[MLVAE, ProductOfNormals]
-StepFunction = Callable[[GroupedBatch], float]
+# Of a batch, the turn of a step on it.
+StepOn = Callable[[GroupedBatch], Turn]
 
 
 def paper_pair(
@@ -65,18 +69,22 @@ def grouped(x: Tensor, sizes: Sequence[int]) -> GroupedBatch:
     return GroupedBatch(x, group.to(x.device), len(sizes))
 
 
-def our_step(pair: tuple[nn.Module, nn.Module], estimator: ELBO | None = None) -> StepFunction:
-    """A step as ``fit`` makes it, in a scope of the parameter store of its own; by default of "trace"."""
+def our_step(pair: tuple[nn.Module, nn.Module], estimator: ELBO | None = None) -> StepOn:
+    """Steps as ``fit`` makes them, by default of "trace".
+
+    As there, its scope of the parameter store is gone into once, before the first of several.
+    """
     store = pyro.get_param_store()
     with store.scope() as state:
         pass
     step = Step(*pair, estimator or make_estimator("trace"), fused_adam(LEARNING_RATE))
 
-    def take(batch: GroupedBatch) -> float:
-        with store.scope(state):
-            return step.take([Share(batch, batch.num_groups)])
+    @contextmanager
+    def turn(batch: GroupedBatch) -> Iterator[Action]:
+        with store.scope(state), step.unchecked():
+            yield lambda: step.take([Share(batch, batch.num_groups)])
 
-    return take
+    return lambda batch: partial(turn, batch)
 
 
 def matrix_products(pair: Pair, x: Tensor) -> Callable[[], None]:

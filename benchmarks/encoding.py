@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from cases import EVENT_SHAPE, observations
 from results import Row, row
-from timing import Action, interleaved
+from timing import Turn, at_once, interleaved
 from torch import Tensor, nn
 
 from pyro_mlvae import ConvEncoder, MLPEncoder, ProductOfNormals
@@ -21,10 +21,10 @@ def encoding_rows(rounds: int, *, count: int = 8192) -> list[Row]:
     for make, kind in ((MLPEncoder, "MLP"), (ConvEncoder, "convolutions")):
         part = f"encoding {count:,} observations, {kind}"
         guide = ProductOfNormals(make(EVENT_SHAPE, 10, 10))
-        cases: dict[str, list[Action]] = {
-            "bare network": [partial(bare, guide.encoder, x)],
-            "encode": [partial(encode, guide, x)],
-            "gather_evidence": [partial(gather_evidence, guide, x)],
+        cases: dict[str, list[Turn]] = {
+            "bare network": [at_once(partial(bare, guide.encoder, x))],
+            "encode": [at_once(partial(encode, guide, x))],
+            "gather_evidence": [at_once(partial(gather_evidence, guide, x))],
         }
         times = interleaved(cases, rounds, label=part, warm_up=1)
         at = {"observations": count}

@@ -21,7 +21,7 @@ from machine import status_mb
 from memory import Growth
 from observations import EVENT_SHAPE, WAYS, grouped_data, write_observations
 from results import Row
-from timing import Times, interleaved, ratio
+from timing import Times, at_once, interleaved, ratio
 from tqdm import tqdm
 
 from pyro_mlvae.inference import gather_evidence
@@ -59,7 +59,7 @@ def _times(path: Path, cases: Sequence[Case], rounds: int) -> dict[str, Times]:
     """In this process, all of them in turns."""
     guide = paper_pair(event_shape=EVENT_SHAPE)[1]
     gather = {
-        _name(way, count): [partial(gather_evidence, guide, grouped_data(path, count, way))]
+        _name(way, count): [at_once(partial(gather_evidence, guide, grouped_data(path, count, way)))]
         for way, count in cases
     }
     return interleaved(gather, rounds, label="evidence", warm_up=1)

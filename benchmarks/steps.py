@@ -20,7 +20,7 @@ from cases import (
 )
 from handwritten import HandWritten, handwritten_step
 from results import Row, row
-from timing import Action, interleaved, ratio
+from timing import Turn, at_once, interleaved, ratio
 
 from pyro_mlvae import (
     MLVAE,
@@ -73,13 +73,13 @@ def _steps_at(count: int, rounds: int, device: torch.device, compiled: bool) -> 
     part, at = f"step, {count:,} observations", {"observations": count}
     torch.compiler.reset()  # or the second size would be compiled for any size
     with ExitStack() as stack:
-        cases: dict[str, list[Action]] = {"hand-written": [], "ours": []}
+        cases: dict[str, list[Turn]] = {"hand-written": [], "ours": []}
         for _ in range(INSTANCES):
             model, guide = paper_pair(device=device)
             by_hand = handwritten_step(HandWritten(guide.encoder, model.decoder))
-            cases["hand-written"].append(partial(by_hand, batch))
-            cases["ours"].append(partial(our_step(paper_pair(device=device)), batch))
-        cases["matrix products"] = [matrix_products(paper_pair(device=device), batch.x)]
+            cases["hand-written"].append(at_once(partial(by_hand, batch)))
+            cases["ours"].append(our_step(paper_pair(device=device))(batch))
+        cases["matrix products"] = [at_once(matrix_products(paper_pair(device=device), batch.x))]
         for name, (precision, compiles) in ACCELERATED.items():
             pair = paper_pair(device=device)
             if compiles and not compiled:
@@ -91,10 +91,9 @@ def _steps_at(count: int, rounds: int, device: torch.device, compiled: bool) -> 
             except InputError as error:
                 print(f"{name!r} is left out: {error}", file=sys.stderr)
                 continue
-            cases[name] = [partial(our_step(pair), batch)]
+            cases[name] = [our_step(pair)(batch)]
         for name in ESTIMATORS:
-            step = our_step(paper_pair(device=device), make_estimator(name))
-            cases[name] = [partial(step, batch)]
+            cases[name] = [our_step(paper_pair(device=device), make_estimator(name))(batch)]
         times = interleaved(cases, rounds, device=device, label=part)
     rows = []
     for name in cases:
@@ -118,7 +117,7 @@ def convolution_rows(rounds: int, *, count: int = 256, groups: int = 16) -> list
     """Every estimator with networks of convolutions, against "trace"."""
     batch = grouped(observations(count), even_sizes(count, groups))
     part, at = f"convolutions, {count:,} observations", {"observations": count}
-    cases = {n: [partial(our_step(_convolutions(), make_estimator(n)), batch)] for n in ESTIMATORS}
+    cases = {n: [our_step(_convolutions(), make_estimator(n))(batch)] for n in ESTIMATORS}
     times = interleaved(cases, rounds, label=part)
     return [row(part, name, times, "trace", at_most=ASKED_OF_ESTIMATORS.get(name), at=at) for name in cases]
 

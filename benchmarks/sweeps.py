@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
-from cases import StepFunction, even_sizes, grouped, observations, our_step, paper_pair
+from cases import StepOn, even_sizes, grouped, observations, our_step, paper_pair
 from results import Row, row
-from timing import Action, interleaved
+from timing import Turn, interleaved
 
 from pyro_mlvae import GroupedBatch, make_estimator
 
@@ -45,8 +44,8 @@ def particle_rows(rounds: int, *, count: int = COUNT, particles: Sequence[int] =
     batch = grouped(observations(count), even_sizes(count, 10))
     part = f"particles, {count:,} observations"
     names = {number: f"{number} particle{'s' if number > 1 else ''}" for number in particles}
-    cases: dict[str, list[Action]] = {
-        name: [partial(our_step(paper_pair(), make_estimator("trace", number)), batch)]
+    cases: dict[str, list[Turn]] = {
+        name: [our_step(paper_pair(), make_estimator("trace", number))(batch)]
         for number, name in names.items()
     }
     times = interleaved(cases, rounds, label=part)
@@ -73,8 +72,8 @@ def dim_rows(rounds: int, *, count: int = COUNT, dims: Sequence[int] = (2, 10, 5
     batch = grouped(observations(count), even_sizes(count, 10))
     part = f"dims, {count:,} observations"
     names = {dim: f"content and style of {dim}" for dim in dims}
-    cases: dict[str, list[Action]] = {
-        name: [partial(our_step(paper_pair(dim, dim)), batch)] for dim, name in names.items()
+    cases: dict[str, list[Turn]] = {
+        name: [our_step(paper_pair(dim, dim))(batch)] for dim, name in names.items()
     }
     times = interleaved(cases, rounds, label=part)
     base = names[10 if 10 in names else dims[0]]
@@ -85,6 +84,6 @@ def _groups(number: int) -> str:
     return f"{number:,} even group{'s' if number > 1 else ''}"
 
 
-def _on_each(batches: Mapping[str, GroupedBatch], steps: Sequence[StepFunction]) -> dict[str, list[Action]]:
+def _on_each(batches: Mapping[str, GroupedBatch], steps: Sequence[StepOn]) -> dict[str, list[Turn]]:
     """Every batch as a case, with the same instances."""
-    return {name: [partial(step, batch) for step in steps] for name, batch in batches.items()}
+    return {name: [step(batch) for step in steps] for name, batch in batches.items()}

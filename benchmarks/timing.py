@@ -1,9 +1,9 @@
 """Times of cases side by side, on a machine whose speed drifts.
 
-Every round runs every case twice, of which the second is timed, in an order of its own, and ratios are
-formed within a round: what slows the machine down for a while slows both. Where its memory happens to lie
-makes a case faster or slower by a few percent for its whole life, so that a case may have several
-instances, made apart.
+Every round has a turn of every case, in an order of its own: it runs twice, and the second run is timed.
+Ratios are formed within a round: what slows the machine down for a while slows both. Where its memory
+happens to lie makes a case faster or slower by a few percent for its whole life, so that a case may have
+several instances, made apart.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 Action = Callable[[], object]
+# Prepares for an action, gives it, and clears up: of these two, no time is taken.
+Turn = Callable[[], AbstractContextManager[Action]]
 # Milliseconds, one row a round and one column an instance.
 Times = np.ndarray
 
@@ -24,7 +28,7 @@ WARM_UP = 2
 
 
 def interleaved(
-    cases: Mapping[str, Sequence[Action]],
+    cases: Mapping[str, Sequence[Turn]],
     rounds: int,
     *,
     device: torch.device | str = "cpu",
@@ -45,12 +49,18 @@ def interleaved(
     order = random.Random(0)
     for number in tqdm(range(-warm_up, rounds), desc=label, unit="round", leave=False, disable=None):
         for name, i in order.sample(turns, len(turns)):
-            # As in training, where each step follows another of its kind, whose code and data are at hand.
-            cases[name][i]()
-            took = milliseconds(cases[name][i], torch.device(device))
+            with cases[name][i]() as action:
+                # As in training, where a step follows another of its kind, whose code and data are at hand.
+                action()
+                took = milliseconds(action, torch.device(device))
             if number >= 0:
                 times[name][number, i] = took
     return times
+
+
+def at_once(action: Action) -> Turn:
+    """The turn of an action that needs no preparing."""
+    return partial(nullcontext, action)
 
 
 def milliseconds(action: Action, device: torch.device) -> float:

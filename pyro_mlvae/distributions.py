@@ -8,10 +8,14 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistribution, TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.utils import _sum_rightmost
 
+from pyro_mlvae.nodes import looked_into
+
+_NO_SHAPE = torch.Size()
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -41,16 +45,56 @@ class LogVarianceNormal(dist.Normal):
         """The same distribution, repeated to ``batch_shape``."""
         if batch_shape == self.batch_shape:
             return self
-        return LogVarianceNormal(
+        new = LogVarianceNormal(
             self.loc.expand(batch_shape), self.log_variance.expand(batch_shape), validate_args=False
         )
+        new._validate_args = self._validate_args
+        return new
+
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> TorchDistributionMixin:
+        """The same distribution, of events of that many of its last dimensions; by default of all."""
+        dims = len(self.batch_shape) if reinterpreted_batch_ndims is None else reinterpreted_batch_ndims
+        return IndependentNormal(self, dims) if dims > 0 else super().to_event(dims)
+
+    def rsample(self, sample_shape: Any = _NO_SHAPE) -> Tensor:
+        """Draws, differentiable in loc and log variance."""
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return torch.addcmul(self.loc, noise, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density at ``value``, in nats, element by element."""
+        return self.log_density(value, 0)
+
+    def log_density(self, value: Tensor, event_dim: int) -> Tensor:
+        """The log density at ``value``, in nats, summed over that many of the last dimensions."""
         if self._validate_args:
             self._validate_sample(value)
-        density: Tensor = _LogDensity.apply(*_broadcast(value, self.loc, self.log_variance))
+        x, loc, log_variance = _broadcast(value, self.loc, self.log_variance)
+        if looked_into():
+            difference = x - loc
+            doubled = log_variance + difference.square() / log_variance.exp()
+            return _sum_rightmost(-_HALF_LOG_TWO_PI - 0.5 * doubled, event_dim)
+        density: Tensor = _LogDensity.apply(x, loc, log_variance, event_dim)
         return density
+
+
+class IndependentNormal(dist.Independent):
+    """``Independent`` over a :class:`LogVarianceNormal`, whose density is summed where it is made."""
+
+    base_dist: LogVarianceNormal
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> IndependentNormal:
+        """The same distribution, repeated to ``batch_shape``."""
+        batch_shape = torch.Size(batch_shape)
+        if batch_shape == self.batch_shape:
+            return self
+        base = self.base_dist.expand(batch_shape + self.event_shape)
+        return IndependentNormal(base, self.reinterpreted_batch_ndims)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density at ``value``, in nats, of every event."""
+        return self.base_dist.log_density(value, self.reinterpreted_batch_ndims)
 
 
 class _LogDensity(torch.autograd.Function):
@@ -61,35 +105,50 @@ class _LogDensity(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, loc: Tensor, log_variance: Tensor) -> Tensor:
-        difference = x - loc
-        weighted = log_variance.neg().exp_().mul_(difference)
+    def forward(ctx: Any, x: Tensor, loc: Tensor, log_variance: Tensor, event_dim: int) -> Tensor:
+        difference, weighted = x - loc, log_variance.exp()
+        torch.div(difference, weighted, out=weighted)
         ctx.save_for_backward(x, loc, log_variance, difference, weighted)
-        # -0.5 * (log_variance + difference * weighted) - 0.5 * log(2 pi)
+        ctx.event_dim = event_dim
+        # Minus twice the density, but for a constant.
         doubled = torch.addcmul(log_variance, difference, weighted)
-        return torch.rsub(doubled, -_HALF_LOG_TWO_PI, alpha=0.5)
+        constant = _HALF_LOG_TWO_PI
+        if event_dim:
+            constant *= math.prod(x.shape[-event_dim:])
+            doubled = doubled.flatten(-event_dim).sum(-1)
+        return torch.rsub(doubled, -constant, alpha=0.5)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, loc, log_variance, difference, weighted = ctx.saved_tensors
+        if ctx.event_dim:
+            grad = grad.reshape(*grad.shape, *[1] * ctx.event_dim)
         if torch.is_grad_enabled():
             # The gradient is to be differentiated in its turn.
             difference = x - loc
-            weighted = difference * (-log_variance).exp()
-        of_x, of_loc, of_log_variance = ctx.needs_input_grad
+            weighted = difference / log_variance.exp()
+        of_x, of_loc, of_log_variance, _ = ctx.needs_input_grad
         by_loc = grad * weighted if of_x or of_loc else None
         return (
             -by_loc if of_x and by_loc is not None else None,
             by_loc if of_loc else None,
             _half_product(grad, difference, weighted) if of_log_variance else None,
+            None,
         )
 
 
 def _half_product(grad: Tensor, difference: Tensor, weighted: Tensor) -> Tensor:
     """``0.5 * grad * (difference * weighted - 1)``, in two passes."""
-    zero = grad.new_zeros(())
-    return torch.addcmul(zero, grad, torch.addcmul(zero - 1.0, difference, weighted), value=0.5)
+    return torch.addcmul(grad.new_full((), -0.5), difference, weighted, value=0.5).mul_(grad)
+
+
+def log_variance(normal: dist.Normal) -> Tensor:
+    """The log of the variance of any Normal."""
+    if isinstance(normal, LogVarianceNormal):
+        return normal.log_variance
+    log_scale: Tensor = normal.scale.log()
+    return 2.0 * log_scale
 
 
 def _broadcast(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -16,6 +16,7 @@ from torch.distributions import constraints
 
 from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.nodes import tanh
 
 
 class Likelihood(ABC):
@@ -67,7 +68,7 @@ class LearnedNormalLikelihood(Likelihood):
 
     def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
         loc, raw = parameters
-        return LogVarianceNormal(loc, raw.tanh())
+        return LogVarianceNormal(loc, tanh(raw))
 
 
 class GreyBernoulli(dist.Bernoulli):

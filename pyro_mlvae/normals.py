@@ -9,9 +9,13 @@ cost is linear in the number of members whatever the sizes of the groups.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from pyro_mlvae.nodes import looked_into
 
 
 def sum_by_group(
@@ -62,25 +66,86 @@ def product_of_normals(
             [3.0000]]))
     """
     if prior is not None:
+        prior = (prior[0], 2.0 * prior[1].log())
+    product_loc, log_variance = product_by_log_variance(
+        loc, 2.0 * scale.log(), group, num_groups, prior=prior
+    )
+    return product_loc, (0.5 * log_variance).exp()
+
+
+def product_by_log_variance(
+    loc: Float[Tensor, "*batch members dim"],
+    log_variance: Float[Tensor, "*batch members dim"],
+    group: Int64[Tensor, " members"],
+    num_groups: int,
+    *,
+    prior: tuple[Float[Tensor, " dim"], Float[Tensor, " dim"]] | None = None,
+) -> tuple[Float[Tensor, "*batch groups dim"], Float[Tensor, "*batch groups dim"]]:
+    """:func:`product_of_normals` by logs of variances instead of scales, those of prior and product too.
+
+    >>> product_by_log_variance(torch.tensor([[0.0], [2.0]]), torch.zeros(2, 1), torch.tensor([0, 0]), 1)
+    (tensor([[1.]]), tensor([[-0.6931]]))
+    """
+    if prior is not None:
         shape = (*loc.shape[:-2], num_groups, loc.shape[-1])
         loc = torch.cat([loc, prior[0].expand(shape)], -2)
-        scale = torch.cat([scale, prior[1].expand(shape)], -2)
+        log_variance = torch.cat([log_variance, prior[1].expand(shape)], -2)
         group = torch.cat([group, torch.arange(num_groups, device=group.device)])
-    log_precision = -2.0 * scale.log()
-    # The reference cancels between weight and normaliser: a constant, as far as gradients go.
-    reference = _largest_by_group(log_precision.detach(), group, num_groups)
-    weight = (log_precision - reference.index_select(-2, group)).exp()
-    total = sum_by_group(weight, group, num_groups)
-    # Locs are taken relative to that member's too: its own scale moves the product's loc only by the
-    # others' distances from it, which float32 would lose next to the locs themselves.
-    most_precise = torch.where(weight.detach() == 1.0, loc.detach(), -torch.inf)
-    centre = _largest_by_group(most_precise, group, num_groups)
-    offset = sum_by_group(weight * (loc - centre.index_select(-2, group)), group, num_groups)
-    product_loc = centre + offset / total
-    product_scale = (-0.5 * (reference + total.log())).exp()
-    return product_loc, product_scale
+    if looked_into():
+        smallest, centre = _references(loc.detach(), log_variance.detach(), group, num_groups)
+        *_, total, offset = _relative(loc, log_variance, smallest, centre, group)
+        return centre + offset, smallest - total.log()
+    product: tuple[Tensor, Tensor] = _Product.apply(loc, log_variance, group, num_groups)
+    return product
 
 
-def _largest_by_group(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
-    largest = values.new_full((*values.shape[:-2], num_groups, values.shape[-1]), -torch.inf)
-    return largest.scatter_reduce(-2, group.unsqueeze(-1).expand_as(values), values, "amax")
+class _Product(torch.autograd.Function):
+    """The product as one node, whose gradient is shorter than those of its parts together."""
+
+    @staticmethod
+    def forward(ctx: Any, loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int) -> Any:
+        smallest, centre = _references(loc, log_variance, group, num_groups)
+        weight, away, total, offset = _relative(loc, log_variance, smallest, centre, group)
+        ctx.save_for_backward(loc, log_variance, smallest, centre, group, weight, away, total, offset)
+        return centre + offset, smallest - total.log()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, weight, away, total, offset = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # The gradient is to be differentiated in its turn.
+            weight, away, total, offset = _relative(*inputs)
+        of_loc, of_log_variance = grads
+        of_moment = of_loc / total
+        of_weight = of_log_variance / total + of_moment * offset
+        of_members = torch.cat([of_moment, of_weight], -1).index_select(-2, inputs[-1])
+        of_moment, of_weight = of_members.chunk(2, -1)
+        by_loc = weight * of_moment
+        return by_loc, weight * of_weight - by_loc * away, None, None
+
+
+def _references(loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Of each group's most precise member log variance and loc, relative to which the others are taken.
+
+    It moves the product's loc only by the others' distances from it, which float32 would lose next to the
+    locs themselves.
+    """
+    members = group.unsqueeze(-1).expand_as(loc)
+    none = loc.new_full((*loc.shape[:-2], num_groups, loc.shape[-1]), torch.inf)
+    smallest = none.scatter_reduce(-2, members, log_variance, "amin")
+    candidates = loc.masked_fill(log_variance != smallest.index_select(-2, group), -torch.inf)
+    return smallest, (-none).scatter_reduce(-2, members, candidates, "amax")
+
+
+def _relative(
+    loc: Tensor, log_variance: Tensor, smallest: Tensor, centre: Tensor, group: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Precision and distance of each member; of each group the sum of precisions, and its loc's distance.
+
+    Relative to ``smallest`` and ``centre``, which cancel: so no precision is ever exponentiated by itself.
+    """
+    weight = (smallest.index_select(-2, group) - log_variance).exp()
+    away = loc - centre.index_select(-2, group)
+    sums = sum_by_group(torch.cat([weight, weight * away], -1), group, centre.shape[-2])
+    total, moment = sums.chunk(2, -1)
+    return weight, away, total, moment / total

@@ -102,12 +102,12 @@ def test_a_ratio_is_formed_within_rounds_and_over_instances(script):
 
 
 def test_every_round_runs_every_instance_twice_in_a_row(script):
-    calls = []
+    calls, timing = [], script("timing")
     cases = {
-        "a": [partial(calls.append, "a0"), partial(calls.append, "a1")],
-        "b": [partial(calls.append, "b")],
+        "a": [timing.at_once(partial(calls.append, "a0")), timing.at_once(partial(calls.append, "a1"))],
+        "b": [timing.at_once(partial(calls.append, "b"))],
     }
-    times = script("timing").interleaved(cases, 3, warm_up=1)
+    times = timing.interleaved(cases, 3, warm_up=1)
     assert {name: each.shape for name, each in times.items()} == {"a": (3, 2), "b": (3, 1)}
     assert calls[::2] == calls[1::2]
     assert [sorted(calls[i : i + 6 : 2]) for i in range(0, 24, 6)] == [["a0", "a1", "b"]] * 4

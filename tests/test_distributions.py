@@ -38,6 +38,62 @@ def test_its_gradients_of_first_and_second_order_are_right(shapes):
     assert gradgradcheck(density, inputs(*shapes))
 
 
+@pytest.mark.parametrize("shapes", [SAME, BROADCAST])
+@pytest.mark.parametrize("dims", [1, 2])
+def test_the_density_of_events_is_the_sum_over_them_with_its_gradients(shapes, dims):
+    def density(x, loc, log_variance):
+        return LogVarianceNormal(loc, log_variance).to_event(dims).log_prob(x)
+
+    x, loc, log_variance = inputs(*shapes)
+    plain = dist.Normal(loc, (0.5 * log_variance).exp()).to_event(dims)
+    torch.testing.assert_close(density(x, loc, log_variance), plain.log_prob(x), atol=1e-12, rtol=0)
+    assert gradcheck(density, inputs(*shapes))
+    assert gradgradcheck(density, inputs(*shapes))
+
+
+def test_events_of_it_are_an_independent_like_any_other():
+    _, loc, log_variance = inputs(*SAME)
+    ours = LogVarianceNormal(loc, log_variance).to_event(1)
+    plain = dist.Normal(loc, (0.5 * log_variance).exp()).to_event(1)
+    assert isinstance(ours, dist.Independent)
+    for wide in (ours.expand([2, 3]), ours.expand(torch.Size([2, 3])), ours.expand_by([2])):
+        assert wide.shape() == (2, 3, 4)
+        torch.testing.assert_close(wide.log_prob(loc), plain.expand([2, 3]).log_prob(loc))
+    torch.testing.assert_close(ours.entropy(), plain.entropy())
+    torch.testing.assert_close(torch.distributions.kl_divergence(ours, plain), torch.zeros(3).double())
+    assert ours.to_event(1).event_shape == (3, 4)
+    assert ours.to_event(-1).batch_shape == (3, 4)
+    with pytest.raises(ValueError, match="reinterpreted_batch_ndims"):
+        LogVarianceNormal(loc, log_variance).to_event(3)
+
+
+# PyTorch has some of its forward derivatives from scripts, of which it warns itself.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_the_density_takes_transforms_of_functions():
+    x, loc, log_variance = (t.detach() for t in inputs(*SAME))
+
+    def density(x, loc, log_variance):
+        return LogVarianceNormal(loc, log_variance).to_event(1).log_prob(x).sum()
+
+    expected = torch.autograd.functional.jacobian(density, (x, loc, log_variance))
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(jacobian(density, (0, 1, 2))(x, loc, log_variance), expected)
+
+
+@pytest.mark.parametrize("dims", [0, 1])
+def test_what_is_repeated_is_validated_as_before(dims):
+    for validates in (False, True):
+        normal = LogVarianceNormal(torch.zeros(3), torch.zeros(3), validate_args=validates)
+        normal = normal.to_event(dims) if dims else normal
+        wide = normal.expand([2] if dims else [2, 3])
+        value = torch.full((2, 3), torch.nan)
+        if validates:
+            with pytest.raises(ValueError, match="within the support"):
+                wide.log_prob(value)
+        else:
+            assert wide.log_prob(value).isnan().all()
+
+
 @pytest.mark.parametrize("moves", ["x", "loc", "log_variance"])
 def test_what_needs_no_gradient_is_given_none(moves):
     tensors = dict(zip(("x", "loc", "log_variance"), inputs(*SAME), strict=True))

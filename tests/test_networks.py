@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyro_mlvae import InputError, LinearEncoder, MLPDecoder, MLPEncoder
-from pyro_mlvae.networks.mlp import ACTIVATIONS, normal_from_parameters
+from pyro_mlvae.networks.mlp import ACTIVATIONS, normals_from_parameters
 
 EVENT_SHAPES = [(6,), (4, 5), (3, 4, 5)]
 
@@ -104,7 +104,7 @@ def test_a_decoders_x_depends_on_content_and_on_style():
 
 def test_the_halves_of_the_parameters_are_loc_and_log_scale():
     # Where the log scale is small its bound is not felt: 7 tanh(r / 7) = r - r^3 / 147 + ...
-    normal = normal_from_parameters(torch.tensor([[5.0, -300.0, 0.3, -0.1]]))
+    (normal,) = normals_from_parameters(torch.tensor([[5.0, -300.0, 0.3, -0.1]]), [2])
     assert normal.loc.tolist() == [[5.0, -300.0]]
     torch.testing.assert_close(normal.scale.log(), torch.tensor([[0.3, -0.1]]), rtol=0.0, atol=1e-3)
 
@@ -113,7 +113,7 @@ def test_the_halves_of_the_parameters_are_loc_and_log_scale():
 def test_scales_stay_bounded_with_finite_gradients_at_extreme_raw_values(dtype):
     raw = torch.tensor([-3e38, -1e6, -30.0, 0.0, 30.0, 1e6, 3e38], dtype=dtype)
     parameters = torch.cat([torch.zeros_like(raw), raw]).requires_grad_()
-    normal = normal_from_parameters(parameters)
+    (normal,) = normals_from_parameters(parameters, [len(raw)])
     scale = normal.scale.detach()
     assert scale.min() >= math.exp(-7.0) * (1 - 1e-5)
     assert scale.max() <= math.exp(7.0) * (1 + 1e-5)

@@ -94,6 +94,20 @@ def test_gradients_of_loc_and_scale_are_right(with_prior):
         return product_of_normals(loc, scale, group, 3, prior=prior or None)
 
     assert torch.autograd.gradcheck(product, inputs, atol=1e-8, rtol=1e-6)
+    assert torch.autograd.gradgradcheck(product, inputs, atol=1e-7, rtol=1e-5)
+
+
+# PyTorch has some of its forward derivatives from scripts, of which it warns itself.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_it_takes_transforms_of_functions():
+    loc, scale, group = members((1, 2, 5))
+
+    def product(loc, scale):
+        return torch.stack(product_of_normals(loc, scale, group, 3))
+
+    expected = torch.autograd.functional.jacobian(product, (loc, scale))
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(jacobian(product, (0, 1))(loc, scale), expected)
 
 
 EXTREME_SCALES = [(1e-6, 1e-3, 1.0, 1e3, 1e6), (1e6, 1e6, 1e-6), (1.0, 2.0, 1e6), (1e-6, 2e-6, 1e6)]

@@ -14,7 +14,7 @@ PACKAGE = Path(pyro_mlvae.__file__).parent
 
 # A module, by its first name below the package, may import from its own layer and those before it.
 LAYERS = [
-    ["errors", "files", "devices"],
+    ["errors", "files", "devices", "nodes"],
     ["normals", "distributions", "batch"],
     ["evidence", "linear_gaussian"],
     ["three_level_gaussian"],

@@ -88,6 +88,7 @@ class _Trainee:
             contextlib.suppress(NotFiniteError),
             torch.random.fork_rng(devices),
             pyro.get_param_store().scope(self._store) as self._store,
+            self._step.unchecked(),
         ):
             torch.manual_seed(seed)
             self.diverged = True  # until the slice has been gone through

@@ -7,9 +7,10 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.distributions import LogVarianceNormal, log_variance
 from pyro_mlvae.evidence import Evidence
 from pyro_mlvae.guides.base import GroupedGuide
-from pyro_mlvae.normals import product_of_normals
+from pyro_mlvae.normals import product_by_log_variance
 
 
 class ProductOfNormals(GroupedGuide):
@@ -47,15 +48,15 @@ class ProductOfNormals(GroupedGuide):
         self.register_buffer("_origin", torch.zeros(()), persistent=False)
 
     def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        """The product over the observations of each group; see :func:`product_of_normals`."""
+        """The product over the observations of each group; see :func:`~pyro_mlvae.product_of_normals`."""
         prior = None
         if self.prior_expert:
             zero = self._origin.expand(content.loc.shape[-1])
-            prior = (zero, zero + 1.0)
-        loc, scale = product_of_normals(
-            content.loc, content.scale, batch.group, batch.num_groups, prior=prior
+            prior = (zero, zero)
+        product = product_by_log_variance(
+            content.loc, log_variance(content), batch.group, batch.num_groups, prior=prior
         )
-        return dist.Normal(loc, scale)
+        return LogVarianceNormal(*product)
 
     def content_from(self, evidence: Evidence) -> dist.Normal:
         """q(C_G | X_G) of groups whose observations are known only by their accumulated evidence.

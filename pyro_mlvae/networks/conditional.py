@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import require_positive
-from pyro_mlvae.networks.mlp import dense_layers, normal_from_parameters
+from pyro_mlvae.networks.mlp import dense_layers, normals_from_parameters
 
 
 class StyleGivenContent(nn.Module):
@@ -52,4 +52,6 @@ class StyleGivenContent(nn.Module):
             content: the content of each observation's group.
         """
         alone = torch.cat([style.loc, style.scale.log()], -1).expand(*content.shape[:-1], -1)
-        return normal_from_parameters(alone + self.layers(torch.cat([alone, content], -1)))
+        parameters = alone + self.layers(torch.cat([alone, content], -1))
+        (given,) = normals_from_parameters(parameters, [style.loc.shape[-1]])
+        return given

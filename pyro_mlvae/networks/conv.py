@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.networks.mlp import ACTIVATIONS, dense_layers, normal_from_parameters
+from pyro_mlvae.networks.mlp import ACTIVATIONS, dense_layers, normals_from_parameters
 from pyro_mlvae.networks.shapes import join_latents, require_event_shape
 
 # A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and its
@@ -68,10 +68,10 @@ class ConvEncoder(nn.Module):
         require_positive(content_dim=content_dim, style_dim=style_dim)
         self.event_shape = torch.Size(event_shape)
         self.content_dim = content_dim
-        self.parts = [2 * content_dim, 2 * style_dim]
+        self.dims = (content_dim, style_dim)
         widths, sizes = _stages(self.event_shape, channels)
         features = widths[-1] * sizes[-1].numel()
-        dense = dense_layers([features, *hidden, sum(self.parts)], activation)
+        dense = dense_layers([features, *hidden, 2 * sum(self.dims)], activation)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1), ACTIVATIONS[activation]()]
@@ -80,8 +80,8 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
         require_event_shape(x, self.event_shape)
-        content, style = self.layers(x).split(self.parts, -1)
-        return normal_from_parameters(content), normal_from_parameters(style)
+        content, style = normals_from_parameters(self.layers(x), self.dims)
+        return content, style
 
 
 class ConvDecoder(nn.Module):

@@ -14,23 +14,32 @@ from torch import Tensor, nn
 from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
 from pyro_mlvae.networks.shapes import join_latents, require_event_shape
+from pyro_mlvae.nodes import Tanh
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
 # Scales stay within e^-7 and e^7: wide enough for any latent, and neither a precision nor a
 # gradient through one can overflow float32.
 _LOG_SCALE_BOUND = 7.0
 
 
-def normal_from_parameters(parameters: Float[Tensor, "*batch two_dims"]) -> dist.Normal:
-    """A Normal whose loc is the first half of ``parameters``, its smoothly bounded log scale the rest.
+def normals_from_parameters(
+    parameters: Float[Tensor, "*batch all_dims"], dims: Sequence[int]
+) -> tuple[dist.Normal, ...]:
+    """Normals of those dimensions: of each in turn ``parameters`` have the loc, then the log scale.
 
-    >>> normal_from_parameters(torch.zeros(3, 4)).batch_shape
-    torch.Size([3, 2])
+    Log scales are smoothly bounded.
+
+    >>> [normal.batch_shape for normal in normals_from_parameters(torch.zeros(3, 10), [4, 1])]
+    [torch.Size([3, 4]), torch.Size([3, 1])]
     """
     # Under autocast they come in bfloat16, in whose eight bits neither a loc nor a scale is to be kept.
-    loc, raw = parameters.to(torch.promote_types(parameters.dtype, torch.float32)).chunk(2, -1)
-    return LogVarianceNormal(loc, 2.0 * _LOG_SCALE_BOUND * (raw / _LOG_SCALE_BOUND).tanh())
+    parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
+    parts = parameters.split([dim for dim in dims for _ in range(2)], -1)
+    return tuple(
+        LogVarianceNormal(loc, 2.0 * _LOG_SCALE_BOUND * (raw / _LOG_SCALE_BOUND).tanh())
+        for loc, raw in zip(parts[::2], parts[1::2], strict=True)
+    )
 
 
 class MLPEncoder(nn.Module):
@@ -60,16 +69,15 @@ class MLPEncoder(nn.Module):
         require_positive(content_dim=content_dim, style_dim=style_dim)
         self.event_shape = torch.Size(event_shape)
         self.content_dim = content_dim
-        self.parts = [2 * content_dim, 2 * style_dim]
-        widths = [self.event_shape.numel(), *hidden, sum(self.parts)]
+        self.dims = (content_dim, style_dim)
+        widths = [self.event_shape.numel(), *hidden, 2 * sum(self.dims)]
         self.layers = dense_layers(widths, activation)
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
         """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
         require_event_shape(x, self.event_shape)
-        parameters = self.layers(x.flatten(1))
-        content, style = parameters.split(self.parts, -1)
-        return normal_from_parameters(content), normal_from_parameters(style)
+        content, style = normals_from_parameters(self.layers(x.flatten(1)), self.dims)
+        return content, style
 
 
 class MLPDecoder(nn.Module):

@@ -30,5 +30,7 @@ def join_latents(content: Tensor, style: Tensor, dims: tuple[int, int]) -> Tenso
             f"content and style must have {dims[0]} and {dims[1]} dimensions, which this decoder was "
             f"made for, got {content.shape[-1]} and {style.shape[-1]}"
         )
-    batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
-    return torch.cat([content.expand(*batch, -1), style.expand(*batch, -1)], -1)
+    if content.shape[:-1] != style.shape[:-1]:
+        batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
+        content, style = content.expand(*batch, -1), style.expand(*batch, -1)
+    return torch.cat([content, style], -1)

@@ -174,20 +174,21 @@ def fit(
                     torch.manual_seed(mixed_seed(seed, epoch))
                 started = time.perf_counter() - progress.seconds
                 shares = ranks.shares(sampler, epoch - 1, super_groups=super_groups)
-                for share in islice(shares, progress.minibatches, None):
-                    if ranks.rank:
-                        # Draws of its own, of which a checkpoint, written by the first, need know nothing.
-                        torch.manual_seed(mixed_seed(seed, epoch, progress.minibatches, ranks.rank))
-                    parts = in_parts(share, observations_at_once, super_groups=super_groups)
-                    loss = step.take(parts, epoch=epoch, number=progress.minibatches + 1)
-                    progress.objective -= loss * share.groups / ranks.size
-                    progress.terms = progress.terms + step.terms
-                    progress.minibatches += 1
-                    progress.steps += 1
-                    if checkpoint is not None and ranks.agree(checkpoint.due(), progress.steps):
-                        progress.seconds = time.perf_counter() - started
-                        step.gradients.settle()
-                        checkpoint.save(modules, optimizer, progress, ranks)
+                with step.unchecked():
+                    for share in islice(shares, progress.minibatches, None):
+                        if ranks.rank:
+                            # Draws of its own, of which the checkpoint, the first one's, need know nothing.
+                            torch.manual_seed(mixed_seed(seed, epoch, progress.minibatches, ranks.rank))
+                        parts = in_parts(share, observations_at_once, super_groups=super_groups)
+                        loss = step.take(parts, epoch=epoch, number=progress.minibatches + 1)
+                        progress.objective -= loss * share.groups / ranks.size
+                        progress.terms = progress.terms + step.terms
+                        progress.minibatches += 1
+                        progress.steps += 1
+                        if checkpoint is not None and ranks.agree(checkpoint.due(), progress.steps):
+                            progress.seconds = time.perf_counter() - started
+                            step.gradients.settle()
+                            checkpoint.save(modules, optimizer, progress, ranks)
                 step.gradients.settle()
                 objective, terms = ranks.total(progress.objective, progress.terms)
                 if not terms.groups:

@@ -55,12 +55,13 @@ class GradientCheck:
             size = torch.stack([gradient.sum() for gradient in gradients]).sum()
         else:
             size = nn.utils.get_total_norm(gradients)
-        finite = size.isfinite()
-        self._unread = _Unread(finite, problem)
+        # What is not finite is the only thing that differs from itself by other than zero.
+        found_inf = (size - size != 0.0).float()
+        self._unread = _Unread(found_inf, problem)
         if self._skips is None:
             self.settle()
         else:
-            self._skips.found_inf = (~finite).float()
+            self._skips.found_inf = found_inf
         if self._clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, size)
 
@@ -71,7 +72,7 @@ class GradientCheck:
             NotFiniteError: it was not.
         """
         unread, self._unread = self._unread, None
-        if unread is not None and not unread.answer():
+        if unread is not None and unread.answer():
             raise NotFiniteError(unread.problem())
 
 

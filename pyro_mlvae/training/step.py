@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from pyro_mlvae.training.terms import ElboTerms, TermRecorder, elbo_terms
 Program = Callable[[GroupedBatch], Any]
 
 UNVALIDATED = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
+UNSTRUCTURED = {"validate_poutine": False, "validate_infer": False}
 
 
 class Step:
@@ -63,6 +65,8 @@ class Step:
         # Of what SVI runs, the traces are remembered.
         self._recorder = TermRecorder()
         self._modules = {"model": model, "guide": guide}
+        likelihood = getattr(model, "likelihood", None)
+        self._likelihood = likelihood if isinstance(likelihood, Likelihood) else None
         watched = {kind: self._recorder.watch(kind, program) for kind, program in self._modules.items()}
         loss = estimator.loss  # type: ignore[attr-defined]
         self._svi = SVI(**watched, optim=optimizer, loss=loss, loss_and_grads=self._loss_and_grads)
@@ -87,13 +91,26 @@ class Step:
             )
         self._averaged = self._ranks.wrap(_Loss(self, model, guide)) if self._one_backward else None
         self._verified = False
+        self._off: ExitStack | None = None
+
+    @contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Where step after step is taken: what cannot change is checked once, then trusted.
+
+        The first one runs under the caller's validation of Pyro's structure: sites, plates, shapes; the
+        others do without. Distributions are not validated: the likelihood says whether it can take x, and
+        no NaN reaches the weights.
+        """
+        with ExitStack() as off:
+            off.enter_context(pyro.settings.context(**UNVALIDATED))
+            if self._verified:
+                off.enter_context(pyro.settings.context(**UNSTRUCTURED))
+            self._off = off
+            off.callback(setattr, self, "_off", None)
+            yield
 
     def take(self, shares: Sequence[Share], *, epoch: int = 1, number: int = 1) -> float:
         """Make a step, inside the scope of the parameter store in which the optimiser works.
-
-        The first one runs under the caller's validation of Pyro's structure: sites, plates, shapes. What
-        cannot change is checked once, then trusted. Distributions are not validated: the likelihood says
-        whether it can take x, and no NaN reaches the weights.
 
         Args:
             shares: what of the minibatch is computed at once; their losses and gradients add.
@@ -107,15 +124,16 @@ class Step:
             NotFiniteError: the loss or its gradient is not finite.
         """
         self._where = f"epoch {epoch}, step {number}, before the update"
-        likelihood = getattr(self._modules["model"], "likelihood", None)
-        if isinstance(likelihood, Likelihood):
+        if self._likelihood is not None:
             for share in shares:
                 # On a GPU the answer would have to be waited for, step by step.
                 if share.batch.x.device.type == "cpu" or not self._verified:
-                    likelihood.check(share.batch.x)
-        structure = {"validate_poutine": False, "validate_infer": False} if self._verified else {}
-        with pyro.settings.context(**UNVALIDATED, **structure):
-            loss: float = self._svi.step(*shares)
+                    self._likelihood.check(share.batch.x)
+        loss: float = self._svi.step(*shares)
+        if not self._verified:
+            self._verified = True
+            if self._off is not None:
+                self._off.enter_context(pyro.settings.context(**UNSTRUCTURED))
         return loss
 
     def measure(self, epoch: int, batch: GroupedBatch) -> ElboTerms:
@@ -149,7 +167,6 @@ class Step:
         self.steps += 1
         if not self._verified:
             self._check_store()
-            self._verified = True
         trained = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
         self.gradients.check(
             trained, loss, partial(self._what_is_not_finite, self.terms, loss, self._where)

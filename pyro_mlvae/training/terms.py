@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from itertools import repeat, takewhile
+from itertools import repeat
 from typing import Any
 
 import pyro
@@ -82,23 +82,30 @@ class TermRecorder:
 
         def run(*args: Any, **kwargs: Any) -> Any:
             result = program(*args, **kwargs)
-            # From the innermost out to SVI's own trace, which is of parameters alone.
-            handlers = list(takewhile(lambda h: not getattr(h, "param_only", False), reversed(_PYRO_STACK)))
-            # What is blocked is a trial run, by which Pyro counts plates.
-            if not any(isinstance(handler, BlockMessenger) for handler in handlers):
-                traces = [handler.trace for handler in handlers if isinstance(handler, TraceMessenger)]
-                self._runs[kind] += [(trace, args[0] if args else None) for trace in traces[:1]]
+            trace = None
+            for handler in reversed(_PYRO_STACK):
+                if isinstance(handler, BlockMessenger):
+                    # A trial run, by which Pyro counts plates.
+                    return result
+                if isinstance(handler, TraceMessenger):
+                    if handler.param_only:
+                        # SVI's own, outside of which is nothing of this run.
+                        break
+                    trace = handler.trace if trace is None else trace
+            if trace is not None:
+                self._runs[kind].append((trace, args[0] if args else None))
             return result
 
         return run
 
     def collect(self, batch: GroupedBatch) -> ElboTerms:
         """The terms of the passes since the last call, averaged over them."""
-        # An estimator that runs the guide once to draw, and once more for its densities, reads those
-        # of the second run.
-        models, drawn = ([trace for trace, _ in self._runs[kind]] for kind in ("model", "guide"))
-        read = [trace for trace in drawn if _has_densities(trace)]
-        pairs = list(zip(models, read or drawn, strict=True))
+        models, guides = ([trace for trace, _ in self._runs[kind]] for kind in ("model", "guide"))
+        if len(guides) > len(models):
+            # An estimator that runs the guide once to draw, and once more for its densities, reads those
+            # of the second run.
+            guides = [trace for trace in guides if _has_densities(trace)]
+        pairs = list(zip(models, guides, strict=True))
         self.forget()
         with torch.no_grad():
             return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
