@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 
 def looked_into() -> bool:
-    """Whether ``torch.compile`` or a transform of ``torch.func`` is at work: they want plain functions."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    """Whether something is at work that wants plain functions.
+
+    That is ``torch.compile``, a trace of ``torch.jit``, a transform of ``torch.func``, or forward-mode AD.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch.jit.is_tracing()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def tanh(x: Tensor) -> Tensor:

@@ -65,6 +65,9 @@ def product_of_normals(
             [5.]]), tensor([[0.7071],
             [3.0000]]))
     """
+    loc, scale = torch.broadcast_tensors(loc, scale)
+    dtype = torch.promote_types(loc.dtype, scale.dtype)
+    loc, scale = loc.to(dtype), scale.to(dtype)
     if prior is not None:
         prior = (prior[0], 2.0 * prior[1].log())
     product_loc, log_variance = product_by_log_variance(

@@ -104,6 +104,22 @@ def test_the_callers_random_state_settings_and_parameter_store_stay_as_they_were
     assert mine.tolist() == [1.0, 2.0]
 
 
+class OwnSettings(GroupSampler):
+    """Has Pyro's validation off while it has control, and between its minibatches."""
+
+    def epoch(self, epoch):
+        with pyro.validation_enabled(False):
+            yield from super().epoch(epoch)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_sampler_with_settings_of_its_own_leaves_none_of_them_behind(epochs):
+    settings = pyro.settings.get()
+    assert settings["validate_poutine"]
+    fit(*make_pair(), OwnSettings(small_data(), 3, 4), epochs=epochs)
+    assert pyro.settings.get() == settings
+
+
 def test_gradients_that_the_caller_left_behind_take_no_part():
     results = []
     for left_behind in (None, 1e3):

@@ -44,6 +44,16 @@ def test_the_argument_is_left_alone():
     assert torch.equal(x, before)
 
 
+# PyTorch has some of its forward derivatives from scripts, of which it warns itself.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_forward_mode_sees_pytorchs_own():
+    x, tangent = torch.randn(2, 4, dtype=torch.float64)
+    with torch.autograd.forward_ad.dual_level():
+        moved = tanh(torch.autograd.forward_ad.make_dual(x, tangent))
+        found = torch.autograd.forward_ad.unpack_dual(moved).tangent
+    torch.testing.assert_close(found, tangent * (1.0 - x.tanh().square()))
+
+
 def test_networks_with_it_take_transforms_of_functions():
     encoder = MLPEncoder((3,), 2, 1).double()
     assert any(isinstance(layer, Tanh) for layer in encoder.layers)

@@ -1,5 +1,7 @@
 """The product of Normals against brute force: the densities multiplied on a grid, and normalised."""
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor
@@ -95,6 +97,19 @@ def test_gradients_of_loc_and_scale_are_right(with_prior):
 
     assert torch.autograd.gradcheck(product, inputs, atol=1e-8, rtol=1e-6)
     assert torch.autograd.gradgradcheck(product, inputs, atol=1e-7, rtol=1e-5)
+
+
+def test_locs_and_scales_of_other_shape_or_dtype_are_brought_together():
+    loc, scale, group = members((1, 3))
+    untyped = inspect.unwrap(product_of_normals)
+    wide = scale[:, :1].expand_as(scale)
+    expected = product_of_normals(loc, wide, group, 2)
+    torch.testing.assert_close(untyped(loc, scale[:, :1], group, 2), expected)
+    torch.testing.assert_close(
+        untyped(loc, wide.float(), group, 2), product_of_normals(loc, wide.float().double(), group, 2)
+    )
+    many = torch.stack([loc, 2.0 * loc])
+    torch.testing.assert_close(untyped(many, wide, group, 2)[0][0], expected[0])
 
 
 # PyTorch has some of its forward derivatives from scripts, of which it warns itself.

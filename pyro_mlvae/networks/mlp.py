@@ -118,8 +118,8 @@ class MLPDecoder(nn.Module):
     ) -> tuple[Tensor, ...]:
         """``outputs`` tensors, each ``[*batch, *event_shape]``; leading dimensions broadcast."""
         latents = join_latents(content, style, self.dims)
-        parameters = self.layers(latents).chunk(self.outputs, -1)
-        return tuple(p.unflatten(-1, self.event_shape) for p in parameters)
+        parameters: Tensor = self.layers(latents)
+        return parameters.unflatten(-1, (self.outputs, *self.event_shape)).unbind(latents.ndim - 1)
 
 
 def dense_layers(widths: Sequence[int], activation: str) -> nn.Sequential:

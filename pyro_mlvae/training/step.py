@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -65,8 +65,6 @@ class Step:
         # Of what SVI runs, the traces are remembered.
         self._recorder = TermRecorder()
         self._modules = {"model": model, "guide": guide}
-        likelihood = getattr(model, "likelihood", None)
-        self._likelihood = likelihood if isinstance(likelihood, Likelihood) else None
         watched = {kind: self._recorder.watch(kind, program) for kind, program in self._modules.items()}
         loss = estimator.loss  # type: ignore[attr-defined]
         self._svi = SVI(**watched, optim=optimizer, loss=loss, loss_and_grads=self._loss_and_grads)
@@ -91,7 +89,7 @@ class Step:
             )
         self._averaged = self._ranks.wrap(_Loss(self, model, guide)) if self._one_backward else None
         self._verified = False
-        self._off: ExitStack | None = None
+        self._unchecked = False
 
     @contextmanager
     def unchecked(self) -> Iterator[None]:
@@ -101,13 +99,14 @@ class Step:
         others do without. Distributions are not validated: the likelihood says whether it can take x, and
         no NaN reaches the weights.
         """
-        with ExitStack() as off:
-            off.enter_context(pyro.settings.context(**UNVALIDATED))
-            if self._verified:
-                off.enter_context(pyro.settings.context(**UNSTRUCTURED))
-            self._off = off
-            off.callback(setattr, self, "_off", None)
-            yield
+        # As it was before is noted here, where a sampler may not have changed it yet.
+        before = {name: pyro.settings.get(name) for name in UNSTRUCTURED}
+        with pyro.settings.context(**UNVALIDATED, **(UNSTRUCTURED if self._verified else before)):
+            self._unchecked = True
+            try:
+                yield
+            finally:
+                self._unchecked = False
 
     def take(self, shares: Sequence[Share], *, epoch: int = 1, number: int = 1) -> float:
         """Make a step, inside the scope of the parameter store in which the optimiser works.
@@ -124,16 +123,17 @@ class Step:
             NotFiniteError: the loss or its gradient is not finite.
         """
         self._where = f"epoch {epoch}, step {number}, before the update"
-        if self._likelihood is not None:
+        likelihood = getattr(self._modules["model"], "likelihood", None)
+        if isinstance(likelihood, Likelihood):
             for share in shares:
                 # On a GPU the answer would have to be waited for, step by step.
                 if share.batch.x.device.type == "cpu" or not self._verified:
-                    self._likelihood.check(share.batch.x)
+                    likelihood.check(share.batch.x)
         loss: float = self._svi.step(*shares)
         if not self._verified:
             self._verified = True
-            if self._off is not None:
-                self._off.enter_context(pyro.settings.context(**UNSTRUCTURED))
+            if self._unchecked:
+                pyro.settings.set(**UNSTRUCTURED)
         return loss
 
     def measure(self, epoch: int, batch: GroupedBatch) -> ElboTerms:
