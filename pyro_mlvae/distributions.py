@@ -11,7 +11,6 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution, TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.utils import _sum_rightmost
 
 from pyro_mlvae.nodes import looked_into
 
@@ -73,10 +72,38 @@ class LogVarianceNormal(dist.Normal):
         x, loc, log_variance = _broadcast(value, self.loc, self.log_variance)
         if looked_into():
             difference = x - loc
-            doubled = log_variance + difference.square() / log_variance.exp()
-            return _sum_rightmost(-_HALF_LOG_TWO_PI - 0.5 * doubled, event_dim)
+            return _minus_half(log_variance + difference.square() / log_variance.exp(), event_dim)
         density: Tensor = _LogDensity.apply(x, loc, log_variance, event_dim)
         return density
+
+
+class StandardNormal(LogVarianceNormal):
+    """N(0, 1), whose density needs no more than squares.
+
+    Args:
+        zero: zeros of the batch's shape, which say dtype and device.
+
+    >>> StandardNormal(torch.zeros(2)).to_event(1).log_prob(torch.ones(2))
+    tensor(-2.8379)
+    """
+
+    def __init__(self, zero: Tensor, validate_args: bool | None = None) -> None:
+        super().__init__(zero, zero, validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> StandardNormal:
+        """The same distribution, repeated to ``batch_shape``."""
+        if batch_shape == self.batch_shape:
+            return self
+        new = StandardNormal(self.loc.expand(batch_shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def log_density(self, value: Tensor, event_dim: int) -> Tensor:
+        """The log density at ``value``, in nats, summed over that many of the last dimensions."""
+        if self._validate_args:
+            self._validate_sample(value)
+        squares, _ = _broadcast(value * value, self.loc)
+        return _minus_half(squares, event_dim)
 
 
 class IndependentNormal(dist.Independent):
@@ -110,13 +137,8 @@ class _LogDensity(torch.autograd.Function):
         torch.div(difference, weighted, out=weighted)
         ctx.save_for_backward(x, loc, log_variance, difference, weighted)
         ctx.event_dim = event_dim
-        # Minus twice the density, but for a constant.
         doubled = torch.addcmul(log_variance, difference, weighted)
-        constant = _HALF_LOG_TWO_PI
-        if event_dim:
-            constant *= math.prod(x.shape[-event_dim:])
-            doubled = doubled.flatten(-event_dim).sum(-1)
-        return torch.rsub(doubled, -constant, alpha=0.5)
+        return _minus_half(doubled, event_dim)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -141,6 +163,15 @@ class _LogDensity(torch.autograd.Function):
 def _half_product(grad: Tensor, difference: Tensor, weighted: Tensor) -> Tensor:
     """``0.5 * grad * (difference * weighted - 1)``, in two passes."""
     return torch.addcmul(grad.new_full((), -0.5), difference, weighted, value=0.5).mul_(grad)
+
+
+def _minus_half(doubled: Tensor, event_dim: int) -> Tensor:
+    """The log density of events, from what is minus twice that of its elements, but for a constant."""
+    constant = _HALF_LOG_TWO_PI
+    if event_dim:
+        constant *= math.prod(doubled.shape[-event_dim:])
+        doubled = doubled.flatten(-event_dim).sum(-1)
+    return torch.rsub(doubled, -constant, alpha=0.5)
 
 
 def log_variance(normal: dist.Normal) -> Tensor:

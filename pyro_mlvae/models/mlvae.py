@@ -12,7 +12,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.distributions import LogVarianceNormal
+from pyro_mlvae.distributions import StandardNormal
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.likelihoods import Likelihood
 
@@ -98,5 +98,4 @@ class MLVAE(PyroModule):
             pyro.sample("x", observation, obs=batch.x)
 
     def _standard_normal(self, dim: int) -> TorchDistributionMixin:
-        zero = self._origin.expand(dim)
-        return LogVarianceNormal(zero, zero).to_event(1)
+        return StandardNormal(self._origin.expand(dim)).to_event(1)
