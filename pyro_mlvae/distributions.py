@@ -44,9 +44,9 @@ class LogVarianceNormal(dist.Normal):
         """The same distribution, repeated to ``batch_shape``."""
         if batch_shape == self.batch_shape:
             return self
-        new = LogVarianceNormal(
-            self.loc.expand(batch_shape), self.log_variance.expand(batch_shape), validate_args=False
-        )
+        new = type(self).__new__(type(self))
+        new.loc, new.log_variance = self.loc.expand(batch_shape), self.log_variance.expand(batch_shape)
+        TorchDistribution.__init__(new, new.loc.shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
@@ -89,14 +89,6 @@ class StandardNormal(LogVarianceNormal):
 
     def __init__(self, zero: Tensor, validate_args: bool | None = None) -> None:
         super().__init__(zero, zero, validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> StandardNormal:
-        """The same distribution, repeated to ``batch_shape``."""
-        if batch_shape == self.batch_shape:
-            return self
-        new = StandardNormal(self.loc.expand(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     def log_density(self, value: Tensor, event_dim: int) -> Tensor:
         """The log density at ``value``, in nats, summed over that many of the last dimensions."""
