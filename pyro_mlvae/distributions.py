@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_mlvae.nodes import looked_into
+from pyro_mlvae.normals import product_by_log_variance
 
 _NO_SHAPE = torch.Size()
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -166,7 +167,24 @@ def _minus_half(doubled: Tensor, event_dim: int) -> Tensor:
     return torch.rsub(doubled, -constant, alpha=0.5)
 
 
-def log_variance(normal: dist.Normal) -> Tensor:
+def product(
+    normal: dist.Normal, group: Tensor, num_groups: int, *, prior: dist.Normal | None = None
+) -> LogVarianceNormal:
+    """:func:`~pyro_mlvae.product_of_normals`, of and as distributions; scales may stay logs all the way.
+
+    Args:
+        normal: of every member, batch shape ``[*batch, members, dim]``.
+        group: the group of each.
+        num_groups: how many there are.
+        prior: one more Normal that takes part in every group's product, batch shape ``[dim]``.
+    """
+    others = None if prior is None else (prior.loc, _log_variance(prior))
+    return LogVarianceNormal(
+        *product_by_log_variance(normal.loc, _log_variance(normal), group, num_groups, prior=others)
+    )
+
+
+def _log_variance(normal: dist.Normal) -> Tensor:
     """The log of the variance of any Normal."""
     if isinstance(normal, LogVarianceNormal):
         return normal.log_variance

@@ -7,10 +7,9 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.distributions import LogVarianceNormal, log_variance
+from pyro_mlvae.distributions import StandardNormal, product
 from pyro_mlvae.evidence import Evidence
 from pyro_mlvae.guides.base import GroupedGuide
-from pyro_mlvae.normals import product_by_log_variance
 
 
 class ProductOfNormals(GroupedGuide):
@@ -51,12 +50,8 @@ class ProductOfNormals(GroupedGuide):
         """The product over the observations of each group; see :func:`~pyro_mlvae.product_of_normals`."""
         prior = None
         if self.prior_expert:
-            zero = self._origin.expand(content.loc.shape[-1])
-            prior = (zero, zero)
-        product = product_by_log_variance(
-            content.loc, log_variance(content), batch.group, batch.num_groups, prior=prior
-        )
-        return LogVarianceNormal(*product)
+            prior = StandardNormal(self._origin.expand(content.loc.shape[-1]))
+        return product(content, batch.group, batch.num_groups, prior=prior)
 
     def content_from(self, evidence: Evidence) -> dist.Normal:
         """q(C_G | X_G) of groups whose observations are known only by their accumulated evidence.

@@ -9,8 +9,8 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.distributions import StandardNormal, product
 from pyro_mlvae.guides.base import GroupedGuide
-from pyro_mlvae.normals import product_of_normals
 
 
 class ThreeLevelGuide(GroupedGuide):
@@ -51,11 +51,8 @@ class ThreeLevelGuide(GroupedGuide):
 
     def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """The product over the observations of each group, with the prior as one more expert."""
-        zero = torch.zeros_like(self.within_logit)
-        prior = (zero, zero + 1.0)
-        return dist.Normal(
-            *product_of_normals(content.loc, content.scale, batch.group, batch.num_groups, prior=prior)
-        )
+        prior = StandardNormal(torch.zeros_like(self.within_logit))
+        return product(content, batch.group, batch.num_groups, prior=prior)
 
     def super_content_posterior(self, batch: GroupedBatch) -> dist.Normal:
         """q(A_P | X_P), batch shape ``[num_parents, content]``."""
@@ -98,16 +95,14 @@ class ThreeLevelGuide(GroupedGuide):
         return drawn
 
     def _product(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        return dist.Normal(*product_of_normals(content.loc, content.scale, batch.group, batch.num_groups))
+        return product(content, batch.group, batch.num_groups)
 
     def _upwards(self, group: dist.Normal, batch: GroupedBatch) -> dist.Normal:
         """q(A_P | X_P), from what the observations of each group say of its content."""
         within, between = self.within_logit.sigmoid().sqrt(), (-self.within_logit).sigmoid().sqrt()
-        message = torch.hypot(group.scale, within)
-        prior = (torch.zeros_like(between), between)
-        return dist.Normal(
-            *product_of_normals(group.loc, message, batch.super_groups(), batch.num_parents, prior=prior)
-        )
+        message = dist.Normal(group.loc, torch.hypot(group.scale, within))
+        prior = dist.Normal(torch.zeros_like(between), between)
+        return product(message, batch.super_groups(), batch.num_parents, prior=prior)
 
     def _share(self, group: dist.Normal) -> Tensor:
         """How much of a group's content its own observations decide; its super-group decides the rest."""
