@@ -12,15 +12,8 @@ from pyro.infer import ELBO
 from timing import Action, Turn
 from torch import Tensor, nn
 
-from pyro_mlvae import (
-    MLVAE,
-    GroupedBatch,
-    LearnedNormalLikelihood,
-    MLPDecoder,
-    MLPEncoder,
-    ProductOfNormals,
-    make_estimator,
-)
+from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals, make_estimator
+from pyro_mlvae.likelihoods import LearnedNormalLikelihood
 from pyro_mlvae.training import fused_adam
 from pyro_mlvae.training.ranks import Share
 from pyro_mlvae.training.step import Step

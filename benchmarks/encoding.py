@@ -11,7 +11,8 @@ from timing import Turn, at_once, interleaved
 from torch import Tensor, nn
 
 from pyro_mlvae import ConvEncoder, MLPEncoder, ProductOfNormals
-from pyro_mlvae.inference import BATCH_SIZE, encode, gather_evidence
+from pyro_mlvae.latents import encode, gather_evidence
+from pyro_mlvae.latents.encoding import BATCH_SIZE
 
 
 def encoding_rows(rounds: int, *, count: int = 8192) -> list[Row]:

@@ -24,7 +24,7 @@ from results import Row
 from timing import Times, at_once, interleaved, ratio
 from tqdm import tqdm
 
-from pyro_mlvae.inference import gather_evidence
+from pyro_mlvae.latents import gather_evidence
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 Case = tuple[str, int]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_mlvae import GroupedBatch, MLPDecoder, MLPEncoder
-from pyro_mlvae.nodes import Tanh
+from pyro_mlvae.ops.nodes import Tanh
 
 LOG_SCALE_BOUND = 7.0
 

@@ -20,7 +20,7 @@ from cases import paper_pair
 from machine import status_mb
 from observations import EVENT_SHAPE, grouped_data
 
-from pyro_mlvae.inference import gather_evidence
+from pyro_mlvae.latents import gather_evidence
 
 # With what the allocator keeps of what was freed, which is bounded but differs from run to run; and what
 # is in use, measured with an allocator that gives large pieces back.

@@ -22,16 +22,10 @@ from handwritten import HandWritten, handwritten_step
 from results import Row, row
 from timing import Turn, at_once, interleaved, ratio
 
-from pyro_mlvae import (
-    MLVAE,
-    BernoulliLikelihood,
-    ConvDecoder,
-    ConvEncoder,
-    ProductOfNormals,
-    make_estimator,
-)
+from pyro_mlvae import MLVAE, ConvDecoder, ConvEncoder, ProductOfNormals, make_estimator
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import ESTIMATORS
+from pyro_mlvae.likelihoods import BernoulliLikelihood
 from pyro_mlvae.training.acceleration import accelerated
 
 GROUPS = 10

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from pyro_mlvae import (
     MLVAE,
-    AverageOfNormals,
     GroupedBatch,
     GroupedGuide,
     GroupSampler,
@@ -28,9 +27,10 @@ from pyro_mlvae import (
     check,
     fit,
     load_dataset,
-    product_of_normals,
 )
 from pyro_mlvae.evaluation import elbo_metrics, evidence_metrics, probe_metrics
+from pyro_mlvae.guides import AverageOfNormals
+from pyro_mlvae.ops import product_of_normals
 from pyro_mlvae.plotting import save_figure
 from pyro_mlvae.plotting.style import COLOURS, new_figure, tidy
 

@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 from pyro_mlvae import fit, load_dataset
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.evaluation import unseen_metrics
 from pyro_mlvae.plotting import save_figure, swap_figure
+from pyro_mlvae.runs.config import RunConfig
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", default="celeba")

@@ -23,8 +23,6 @@ from pyro_mlvae import (
     VAE,
     ConvDecoder,
     ConvEncoder,
-    History,
-    Likelihood,
     MLPDecoder,
     MLPEncoder,
     NormalLikelihood,
@@ -39,10 +37,11 @@ from pyro_mlvae import (
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.data import AffineJitter
 from pyro_mlvae.evaluation import evaluate, unseen_metrics
-from pyro_mlvae.inference import encode
-from pyro_mlvae.operations import swap
+from pyro_mlvae.latents import encode, swap
+from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.plotting import draw_run, save_figure, swap_grid
-from pyro_mlvae.runs import write_json
+from pyro_mlvae.runs.folder import write_json
+from pyro_mlvae.training import History
 
 
 @dataclass(frozen=True)

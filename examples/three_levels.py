@@ -26,14 +26,14 @@ from pyro_mlvae import (
     NormalLikelihood,
     ProductOfNormals,
     StyleGivenContent,
-    ThreeLevelGuide,
-    ThreeLevelMLVAE,
     fit,
     load_dataset,
 )
 from pyro_mlvae.data import AffineJitter
 from pyro_mlvae.evaluation import elbo_metrics
-from pyro_mlvae.operations import decode
+from pyro_mlvae.guides import ThreeLevelGuide
+from pyro_mlvae.latents import decode
+from pyro_mlvae.models import ThreeLevelMLVAE
 from pyro_mlvae.plotting import save_figure
 from pyro_mlvae.plotting.images import cells, name_row, place
 from pyro_mlvae.plotting.style import CONTENT as CONTENT_COLOUR

@@ -26,8 +26,8 @@ from words import FLAGS, NAMES, NUMBERS, PATHS
 from pyro_mlvae import runs
 from pyro_mlvae.cli import compare_elbos, evaluate, operate, train
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.training import EpochRecord, History
 
 SMALL = (

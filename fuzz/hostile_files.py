@@ -17,13 +17,14 @@ from PIL import Image
 from pyro.optim import Adam  # type: ignore[attr-defined]
 from trial import Broken, Guard, Parts
 
-from pyro_mlvae import Checkpoint, GroupSampler, InputError, fit, load_dataset, runs
-from pyro_mlvae.config import RunConfig
+from pyro_mlvae import GroupSampler, InputError, fit, load_dataset, runs
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.data.idx import IDX_FILES
 from pyro_mlvae.evaluation import evaluate
-from pyro_mlvae.report import write_report
-from pyro_mlvae.runs import CHECKPOINT
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.folder import CHECKPOINT
+from pyro_mlvae.runs.report import write_report
+from pyro_mlvae.training import Checkpoint
 from pyro_mlvae.training.ranks import Ranks
 
 SHAPE = (1, 8, 8)

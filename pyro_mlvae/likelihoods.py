@@ -14,9 +14,9 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, unknown_name
-from pyro_mlvae.nodes import tanh
+from pyro_mlvae.ops.distributions import LogVarianceNormal
+from pyro_mlvae.ops.nodes import tanh
 
 
 class Likelihood(ABC):

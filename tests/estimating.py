@@ -8,7 +8,8 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from pyro_mlvae import GroupedBatch, LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+from pyro_mlvae import GroupedBatch
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
 
 LOADINGS = {"orthogonal": LinearGaussian.orthogonal, "correlated": LinearGaussian.correlated}
 SIZES = torch.tensor([1, 20, 3])

@@ -16,7 +16,6 @@ from pyro.poutine.messenger import Messenger
 
 from pyro_mlvae import (
     MLVAE,
-    Checkpoint,
     GroupedDataset,
     GroupSampler,
     InputError,
@@ -24,14 +23,15 @@ from pyro_mlvae import (
     MLPEncoder,
     NormalLikelihood,
     ProductOfNormals,
-    ThreeLevelGuide,
-    ThreeLevelMLVAE,
     fit,
     make_estimator,
 )
-from pyro_mlvae.evidence import Evidence
-from pyro_mlvae.inference import gather_evidence
+from pyro_mlvae.guides import ThreeLevelGuide
+from pyro_mlvae.latents import gather_evidence
+from pyro_mlvae.models import ThreeLevelMLVAE
+from pyro_mlvae.ops.evidence import Evidence
 from pyro_mlvae.penalties import WeightedKL
+from pyro_mlvae.training import Checkpoint
 from pyro_mlvae.training.ranks import Ranks, in_parts
 from pyro_mlvae.training.step import Step
 

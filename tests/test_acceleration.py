@@ -12,9 +12,10 @@ import pytest
 import torch
 from fitting import fit_small, make_pair, small_data
 
-from pyro_mlvae import InputError, LearnedNormalLikelihood, elbo_terms
+from pyro_mlvae import InputError
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.training import acceleration
+from pyro_mlvae.likelihoods import LearnedNormalLikelihood
+from pyro_mlvae.training import acceleration, elbo_terms
 from pyro_mlvae.training.acceleration import accelerated
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from torch import nn
 
 from pyro_mlvae import InputError, MLPEncoder, ProductOfNormals
 from pyro_mlvae.evaluation import activity_metrics, collapse_warnings
-from pyro_mlvae.inference import Codes, encode
+from pyro_mlvae.latents import Codes, encode
 
 
 def codes_of(content, style):

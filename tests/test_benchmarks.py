@@ -12,14 +12,8 @@ import torch
 from exactly import FixedNoise, KeepGradients
 from pyro.infer import Trace_ELBO
 
-from pyro_mlvae import (
-    MLVAE,
-    GroupedBatch,
-    LearnedNormalLikelihood,
-    MLPDecoder,
-    MLPEncoder,
-    ProductOfNormals,
-)
+from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals
+from pyro_mlvae.likelihoods import LearnedNormalLikelihood
 from pyro_mlvae.training.ranks import Share
 from pyro_mlvae.training.step import Step
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from pyro_mlvae import InputError, LinearGaussian, LinearGaussianGuide
+from pyro_mlvae import InputError
 from pyro_mlvae.evaluation import calibration_metrics
-from pyro_mlvae.evidence import Evidence
-from pyro_mlvae.inference import encode
+from pyro_mlvae.latents import encode
+from pyro_mlvae.ops.evidence import Evidence
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
 
 LOADINGS = {"orthogonal": LinearGaussian.orthogonal, "correlated": LinearGaussian.correlated}
 both_models = pytest.mark.parametrize("make", LOADINGS.values(), ids=LOADINGS)

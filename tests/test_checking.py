@@ -20,23 +20,19 @@ from pyro_mlvae import (
     ConvEncoder,
     GroupedBatch,
     InputError,
-    LinearEncoder,
-    LinearGaussian,
-    LinearGaussianGuide,
-    LinearGaussianModel,
-    MixturePriorMLVAE,
     MLPDecoder,
     MLPEncoder,
     NormalLikelihood,
     ProductOfNormals,
     StyleGivenContent,
-    ThreeLevelGuide,
-    ThreeLevelMLVAE,
     VAEGuide,
     make_likelihood,
 )
 from pyro_mlvae.checking import PairError, check
+from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.likelihoods import LIKELIHOODS
+from pyro_mlvae.models import MixturePriorMLVAE, ThreeLevelMLVAE
+from pyro_mlvae.solved import LinearEncoder, LinearGaussian, LinearGaussianGuide, LinearGaussianModel
 
 BATCH = GroupedBatch(small_data().batch().x[:8], torch.tensor([0, 1, 2, 3, 0, 0, 2, 0]), 4)
 GROUPS, N, DIM = BATCH.num_groups, len(BATCH), 2

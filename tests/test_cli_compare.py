@@ -10,7 +10,7 @@ from PIL import Image
 
 from pyro_mlvae.cli.comparison_table import comparison_table
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.config import RunConfig
+from pyro_mlvae.runs.config import RunConfig
 
 SMALL = [
     *("--estimators", "trace", "dreg", "--particles", "1", "3", "--epochs", "1", "--draws", "5"),

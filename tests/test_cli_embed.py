@@ -9,7 +9,7 @@ import pytest
 
 from pyro_mlvae import load_dataset, runs
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.inference import encode
+from pyro_mlvae.latents import encode
 
 SMALL = ["--epochs", "1", "--hidden", "20", "--device", "cpu"]
 

@@ -8,8 +8,8 @@ import torch
 
 from pyro_mlvae import GroupedBatch, load_dataset, operations, plotting, runs
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.config import RunConfig
-from pyro_mlvae.inference import encode
+from pyro_mlvae.latents import encode
+from pyro_mlvae.runs.config import RunConfig
 
 COMMANDS = ("swap", "interpolate", "generate", "traverse")
 

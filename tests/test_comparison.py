@@ -11,9 +11,6 @@ from pyro_mlvae import (
     MLVAE,
     GroupedDataset,
     InputError,
-    LinearGaussian,
-    LinearGaussianGuide,
-    LinearGaussianModel,
     MLPDecoder,
     MLPEncoder,
     NormalLikelihood,
@@ -25,7 +22,6 @@ from pyro_mlvae.comparison import (
     PARTS,
     Moments,
     compare_elbos,
-    exact_elbo,
     gradient_parts,
     gradient_statistics,
     make_problem,
@@ -46,6 +42,7 @@ from pyro_mlvae.comparison.gradients import (
 from pyro_mlvae.comparison.memory import MemoryProbe
 from pyro_mlvae.comparison.problem import trainable_model
 from pyro_mlvae.evaluation import group_iwae
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel, exact_elbo
 
 FEW = {"epochs": 2, "draws": 20, "reference_draws": 20, "seconds": 0, "memory": False}
 

@@ -9,12 +9,13 @@ import pytest
 import pyro_mlvae
 from pyro_mlvae import MLVAE, GroupedGuide, InputError, runs
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.config import RunConfig
-from pyro_mlvae.custom import load_class
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.custom import load_class
 
 GUIDE = """
 from pyro.distributions import Normal
-from pyro_mlvae import GroupedGuide, product_of_normals
+from pyro_mlvae import GroupedGuide
+from pyro_mlvae.ops import product_of_normals
 
 class Careful(GroupedGuide):
     def aggregate(self, content, batch):

@@ -6,7 +6,7 @@ import torch
 
 from pyro_mlvae import GroupedDataset, GroupSampler, InputError, MLPEncoder, ProductOfNormals
 from pyro_mlvae.data.mapped import MappedRows
-from pyro_mlvae.inference import encode
+from pyro_mlvae.latents import encode
 
 
 @pytest.fixture

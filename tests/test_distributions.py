@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from pyro_mlvae.distributions import LogVarianceNormal, StandardNormal
+from pyro_mlvae.ops.distributions import LogVarianceNormal, StandardNormal
 
 
 def inputs(*shapes):

@@ -8,8 +8,9 @@ from estimating import problem
 from pyro import poutine
 from pyro.nn import PyroModule
 
-from pyro_mlvae import InputError, LinearGaussian
+from pyro_mlvae import InputError
 from pyro_mlvae.estimators import ESTIMATORS, GroupIWAE, make_estimator
+from pyro_mlvae.solved import LinearGaussian
 
 WEIGHTED = ["group-iwae", "group-renyi", "dreg"]
 

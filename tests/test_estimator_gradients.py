@@ -18,9 +18,9 @@ from estimating import (
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 
-from pyro_mlvae import LinearGaussian
 from pyro_mlvae.estimators import StickingTheLanding, make_estimator
 from pyro_mlvae.estimators.pathwise import pin
+from pyro_mlvae.solved import LinearGaussian
 
 
 def largest_z(first, second):

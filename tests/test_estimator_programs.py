@@ -11,9 +11,10 @@ from pyro.optim import Adam
 from torch import nn
 from torch.distributions import constraints
 
-from pyro_mlvae import GroupedBatch, LinearGaussian, LinearGaussianGuide, LinearGaussianModel, fit
+from pyro_mlvae import GroupedBatch, fit
 from pyro_mlvae.estimators import ESTIMATORS, StickingTheLanding, make_estimator
-from pyro_mlvae.normals import sum_by_group
+from pyro_mlvae.ops.normals import sum_by_group
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
 
 MISSING = -99.0
 PATHS = ["stl", "dreg"]

@@ -18,8 +18,9 @@ from estimating import (
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO
 
-from pyro_mlvae import GroupedBatch, LinearGaussian
+from pyro_mlvae import GroupedBatch
 from pyro_mlvae.estimators import GroupIWAE, GroupRenyiELBO, make_estimator
+from pyro_mlvae.solved import LinearGaussian
 
 
 @both_models

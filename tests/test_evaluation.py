@@ -9,16 +9,14 @@ from pyro_mlvae import (
     MLVAE,
     GroupedDataset,
     InputError,
-    LinearGaussian,
-    LinearGaussianGuide,
-    LinearGaussianModel,
     MLPDecoder,
     MLPEncoder,
     NormalLikelihood,
     ProductOfNormals,
 )
 from pyro_mlvae.evaluation import Probe, elbo_metrics, evidence_metrics, fixed_groups, probe_metrics
-from pyro_mlvae.inference import encode, group_content
+from pyro_mlvae.latents import encode, group_content
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
 
 
 class Identity(nn.Module):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from pyro_mlvae import Evidence, InputError
-from pyro_mlvae.normals import product_of_normals
+from pyro_mlvae import InputError
+from pyro_mlvae.ops import Evidence
+from pyro_mlvae.ops.normals import product_of_normals
 
 
 def normals(n, dim=3, dtype=torch.float64):

@@ -11,12 +11,7 @@ from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_EL
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_mlvae import (
-    GroupSampler,
-    InputError,
-    fit,
-    load_dataset,
-)
+from pyro_mlvae import GroupSampler, InputError, fit, load_dataset
 
 
 def test_two_fits_one_after_the_other_both_learn_digits():

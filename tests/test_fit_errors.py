@@ -10,14 +10,8 @@ from fitting import fit_small, make_pair, small_data, weights
 from pyro.optim import Adam
 from torch import nn
 
-from pyro_mlvae import (
-    DivergedError,
-    GroupSampler,
-    InputError,
-    fit,
-    make_likelihood,
-)
-from pyro_mlvae.training import fused_adam
+from pyro_mlvae import GroupSampler, InputError, fit, make_likelihood
+from pyro_mlvae.training import DivergedError, fused_adam
 
 
 class Spoiled(nn.Module):

@@ -10,20 +10,11 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from pyro.infer.enum import get_importance_trace
 
-from pyro_mlvae import (
-    VAE,
-    GroupedDataset,
-    InputError,
-    LinearGaussian,
-    LinearGaussianGuide,
-    LinearGaussianModel,
-    MLPEncoder,
-    NormalLikelihood,
-    VAEGuide,
-)
+from pyro_mlvae import VAE, GroupedDataset, InputError, MLPEncoder, NormalLikelihood, VAEGuide
 from pyro_mlvae.estimators import group_log_weights
 from pyro_mlvae.evaluation import elbo_metrics, group_iwae
-from pyro_mlvae.models.linear_gaussian import LinearDecoder
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+from pyro_mlvae.solved.models import LinearDecoder
 
 SIZES = torch.tensor([1, 20, 3, 1, 7, 2, 13, 5])
 

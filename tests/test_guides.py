@@ -6,18 +6,18 @@ from pyro.distributions import Normal
 
 from pyro_mlvae import (
     MLVAE,
-    AverageOfNormals,
     GroupedBatch,
-    MixturePriorMLVAE,
     MLPDecoder,
     MLPEncoder,
     NormalLikelihood,
     ProductOfNormals,
     StyleGivenContent,
     check,
-    elbo_terms,
 )
-from pyro_mlvae.pairs import GUIDES
+from pyro_mlvae.guides import AverageOfNormals
+from pyro_mlvae.models import MixturePriorMLVAE
+from pyro_mlvae.runs.pairs import GUIDES
+from pyro_mlvae.training import elbo_terms
 
 CONTENT, STYLE = 3, 2
 GROUP = torch.tensor([2, 0, 1, 0, 2, 0])

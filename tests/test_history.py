@@ -5,10 +5,8 @@ import csv
 import pytest
 from fitting import fit_small, small_data
 
-from pyro_mlvae import (
-    History,
-)
 from pyro_mlvae.files import write_atomically
+from pyro_mlvae.training import History
 
 
 def test_a_history_written_as_csv_reads_back_and_leaves_nothing_else(tmp_path):

@@ -17,21 +17,13 @@ from fitting import make_pair, small_data
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pyro_mlvae import (
-    Checkpoint,
-    GroupedDataset,
-    GroupSampler,
-    InputError,
-    fit,
-    load_dataset,
-    make_estimator,
-    runs,
-)
+from pyro_mlvae import GroupedDataset, GroupSampler, InputError, fit, load_dataset, make_estimator, runs
 from pyro_mlvae.cli.main import parse, run
-from pyro_mlvae.config import MOST_LAYERS, RunConfig
 from pyro_mlvae.errors import is_out_of_memory, printable, require_positive, require_seed
 from pyro_mlvae.files import find_path, write_atomically
-from pyro_mlvae.pairs import room_for
+from pyro_mlvae.runs.config import MOST_LAYERS, RunConfig
+from pyro_mlvae.runs.pairs import room_for
+from pyro_mlvae.training import Checkpoint
 
 ROOT = Path(__file__).parents[1]
 LONG = "a" * 5000

@@ -8,15 +8,10 @@ import torch
 from fitting import make_pair
 from pyro.distributions import Normal
 
-from pyro_mlvae import (
-    Evidence,
-    GroupedDataset,
-    InputError,
-    LinearGaussian,
-    LinearGaussianGuide,
-    ProductOfNormals,
-)
-from pyro_mlvae.inference import embed, encode, gather_evidence, group_content
+from pyro_mlvae import GroupedDataset, InputError, ProductOfNormals
+from pyro_mlvae.latents import embed, encode, gather_evidence, group_content
+from pyro_mlvae.ops import Evidence
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
 
 
 @pytest.fixture(params=[False, True], ids=["paper", "prior expert"])

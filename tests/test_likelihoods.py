@@ -6,15 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from pyro_mlvae import (
+from pyro_mlvae import InputError, NormalLikelihood, make_likelihood
+from pyro_mlvae.likelihoods import (
+    LIKELIHOODS,
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
-    InputError,
     LearnedNormalLikelihood,
-    NormalLikelihood,
-    make_likelihood,
 )
-from pyro_mlvae.likelihoods import LIKELIHOODS
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 # Pixels from black to white, and decoder outputs from sure to unsure.

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from pyro_mlvae import InputError, LinearGaussian, product_of_normals
+from pyro_mlvae import InputError
+from pyro_mlvae.ops import product_of_normals
+from pyro_mlvae.solved import LinearGaussian
 
 LOADINGS = {"orthogonal": LinearGaussian.orthogonal, "correlated": LinearGaussian.correlated}
 SIZES = torch.tensor([1, 4, 2, 7])

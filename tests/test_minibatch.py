@@ -11,16 +11,8 @@ import torch
 from exactly import FixedNoise, KeepGradients
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
-from pyro_mlvae import (
-    MLVAE,
-    GroupedBatch,
-    LinearGaussian,
-    LinearGaussianGuide,
-    MLPDecoder,
-    MLPEncoder,
-    NormalLikelihood,
-    ProductOfNormals,
-)
+from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, NormalLikelihood, ProductOfNormals
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
 from pyro_mlvae.training.ranks import Share
 from pyro_mlvae.training.step import Step
 

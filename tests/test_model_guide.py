@@ -19,9 +19,9 @@ from pyro_mlvae import (
     MLPEncoder,
     NormalLikelihood,
     ProductOfNormals,
-    elbo_terms,
     make_likelihood,
 )
+from pyro_mlvae.training import elbo_terms
 
 EVENT, CONTENT, STYLE = (2, 3), 4, 2
 GROUP = torch.tensor([2, 0, 1, 0, 2, 0])

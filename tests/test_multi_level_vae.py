@@ -21,11 +21,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from pyro_mlvae import GroupedDataset, GroupSampler, InputError, elbo_terms, fit, multi_level_vae
-from pyro_mlvae.config import RunConfig
+from pyro_mlvae import GroupedDataset, GroupSampler, InputError, fit
+from pyro_mlvae import sklearn as multi_level_vae
 from pyro_mlvae.data.samplers import mixed_seed
-from pyro_mlvae.multi_level_vae import MultiLevelVAE
-from pyro_mlvae.training import fused_adam
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.sklearn import MultiLevelVAE
+from pyro_mlvae.training import elbo_terms, fused_adam
 
 SMALL = {"content_dim": 3, "style_dim": 2, "hidden": (8,), "epochs": 2, "groups_per_batch": 4}
 NAMES = np.array(["eva", "ann", "dan", "bob", "cem", "flo", "gil"])

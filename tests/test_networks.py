@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from pyro_mlvae import InputError, LinearEncoder, MLPDecoder, MLPEncoder
+from pyro_mlvae import InputError, MLPDecoder, MLPEncoder
 from pyro_mlvae.networks.mlp import ACTIVATIONS, normals_from_parameters
+from pyro_mlvae.solved import LinearEncoder
 
 EVENT_SHAPES = [(6,), (4, 5), (3, 4, 5)]
 

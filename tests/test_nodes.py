@@ -6,7 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, vmap
 
 from pyro_mlvae import MLPEncoder
-from pyro_mlvae.nodes import Tanh, tanh
+from pyro_mlvae.ops.nodes import Tanh, tanh
 
 
 def everywhere(dtype):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from pyro_mlvae.normals import product_of_normals, sum_by_group
+from pyro_mlvae.ops.normals import product_of_normals, sum_by_group
 
 RAGGED = (1, 2, 1000, 7)
 PRIOR = (torch.tensor([0.3, -0.2], dtype=torch.float64), torch.tensor([0.7, 1.1], dtype=torch.float64))

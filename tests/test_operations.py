@@ -3,17 +3,8 @@
 import pytest
 import torch
 
-from pyro_mlvae import (
-    MLVAE,
-    ConvDecoder,
-    InputError,
-    LinearGaussian,
-    LinearGaussianModel,
-    MLPDecoder,
-    NormalLikelihood,
-    make_likelihood,
-)
-from pyro_mlvae.operations import decode, generate, interpolate, swap, traverse
+from pyro_mlvae import MLVAE, ConvDecoder, InputError, MLPDecoder, NormalLikelihood, make_likelihood
+from pyro_mlvae.latents import decode, generate, interpolate, swap, traverse
 from pyro_mlvae.plotting import (
     generation_figure,
     interpolation_figure,
@@ -23,6 +14,7 @@ from pyro_mlvae.plotting import (
 )
 from pyro_mlvae.plotting.images import CELL, limits
 from pyro_mlvae.plotting.style import CONTENT, STYLE
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianModel
 
 EVENT, CONTENT_DIM, STYLE_DIM = (1, 4, 4), 3, 2
 

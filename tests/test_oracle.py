@@ -6,7 +6,9 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
 
-from pyro_mlvae import LinearGaussian, LinearGaussianGuide, LinearGaussianModel, elbo_terms, fit
+from pyro_mlvae import fit
+from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+from pyro_mlvae.training import elbo_terms
 
 LOADINGS = {"orthogonal": LinearGaussian.orthogonal, "correlated": LinearGaussian.correlated}
 RAGGED = torch.tensor([1, 20, 3, 1, 7, 2, 13, 5])

@@ -12,8 +12,9 @@ from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 from torch.distributions import Normal, kl_divergence
 
-from pyro_mlvae import GroupedBatch, InputError, MixturePriorMLVAE, StyleGivenContent
+from pyro_mlvae import GroupedBatch, InputError, StyleGivenContent
 from pyro_mlvae.estimators.group_weights import PARTICLES
+from pyro_mlvae.models import MixturePriorMLVAE
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Latents, WeightedKL
 from pyro_mlvae.penalties.hsic import hsic
 

@@ -9,22 +9,13 @@ from fitting import fit_small, make_pair, weights
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 
-from pyro_mlvae import (
-    VAE,
-    DivergedError,
-    GroupedBatch,
-    InputError,
-    MixturePriorMLVAE,
-    StyleGivenContent,
-    ThreeLevelGuide,
-    ThreeLevelMLVAE,
-    VAEGuide,
-    fit,
-)
+from pyro_mlvae import VAE, GroupedBatch, InputError, StyleGivenContent, VAEGuide, fit
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
+from pyro_mlvae.guides import ThreeLevelGuide
+from pyro_mlvae.models import MixturePriorMLVAE, ThreeLevelMLVAE
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Latents, Penalty, WeightedKL
-from pyro_mlvae.training import fused_adam
+from pyro_mlvae.training import DivergedError, fused_adam
 from pyro_mlvae.training.step import Step
 
 GROUP = torch.tensor([0, 1, 2, 0, 1, 0, 2])

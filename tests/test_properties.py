@@ -15,12 +15,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from torch.distributions import Normal
 
-from pyro_mlvae import Evidence, GroupedBatch, GroupedDataset, GroupSampler, InputError, ObservationSampler
+from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler, InputError, ObservationSampler
 from pyro_mlvae.data import load_dataset, regroup
 from pyro_mlvae.data.grouping import random_rank, subsample_groups
 from pyro_mlvae.data.idx import IDX_FILES
 from pyro_mlvae.data.labels import factorise
-from pyro_mlvae.normals import product_of_normals, sum_by_group
+from pyro_mlvae.ops import Evidence
+from pyro_mlvae.ops.normals import product_of_normals, sum_by_group
 
 # The same examples everywhere, however busy the machine.
 property_ = settings(

@@ -14,7 +14,7 @@ import torch
 from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.data.samplers import ReadAhead
-from pyro_mlvae.runs import load_run
+from pyro_mlvae.runs.folder import load_run
 from pyro_mlvae.training.ranks import Ranks, Share, in_parts
 
 JOB = Path(__file__).parent / "job_of_two.py"

@@ -18,9 +18,9 @@ from PIL import Image
 
 from pyro_mlvae import GroupedDataset, InputError, runs
 from pyro_mlvae.cli.main import parse
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.evaluation import evaluate
-from pyro_mlvae.report import Html, _join, write_report
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.report import Html, _join, write_report
 
 HOSTILE = """<script>alert(1)</script>"' {elbo.units} &amp; $title"""
 WORDS = tomllib.loads((resources.files("pyro_mlvae") / "report.toml").read_text("utf-8"))

@@ -17,10 +17,11 @@ import torch
 from fitting import make_pair, small_data, weights
 from safetensors.torch import load_file, save_file
 
-from pyro_mlvae import Checkpoint, GroupSampler, InputError, fit, runs
+from pyro_mlvae import GroupSampler, InputError, fit, runs
 from pyro_mlvae.cli import train as train_module
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.penalties import HSIC, WeightedKL
+from pyro_mlvae.training import Checkpoint
 from pyro_mlvae.training import checkpoint as checkpoint_module
 
 KILLS = 20

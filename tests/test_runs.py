@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pyro_mlvae import InputError, runs
-from pyro_mlvae.config import RunConfig
-from pyro_mlvae.inference import encode
+from pyro_mlvae.latents import encode
+from pyro_mlvae.runs.config import RunConfig
 
 EVENT_SHAPE = (1, 8, 8)
 CONFIG = RunConfig(content_dim=3, style_dim=2, hidden=(7,), likelihood="normal-learned", seed=5)

@@ -14,15 +14,13 @@ from pyro_mlvae import (
     MLPEncoder,
     NormalLikelihood,
     StyleGivenContent,
-    ThreeLevelGaussian,
-    ThreeLevelGaussianGuide,
-    ThreeLevelGaussianModel,
-    ThreeLevelGuide,
-    ThreeLevelMLVAE,
     check,
-    elbo_terms,
     fit,
 )
+from pyro_mlvae.guides import ThreeLevelGuide
+from pyro_mlvae.models import ThreeLevelMLVAE
+from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
+from pyro_mlvae.training import elbo_terms
 
 LOADINGS = {"orthogonal": ThreeLevelGaussian.orthogonal, "correlated": ThreeLevelGaussian.correlated}
 SIZES, PARENT = torch.tensor([1, 4, 2, 7, 1, 3]), torch.tensor([0, 2, 0, 1, 2, 0])

@@ -4,15 +4,10 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 
-from pyro_mlvae import (
-    GroupedDataset,
-    ThreeLevelGaussian,
-    ThreeLevelGaussianGuide,
-    ThreeLevelGaussianModel,
-    make_estimator,
-)
+from pyro_mlvae import GroupedDataset, make_estimator
 from pyro_mlvae.evaluation import elbo_metrics
 from pyro_mlvae.evaluation.elbo import group_iwae
+from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
 
 SIZES, PARENT = torch.tensor([1, 4, 2, 7, 1, 3]), torch.tensor([0, 2, 0, 1, 2, 0])
 

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 from torchvision.datasets import FakeData, ImageFolder
 
-from pyro_mlvae import InputError, from_torchvision
+from pyro_mlvae import InputError
+from pyro_mlvae.data import from_torchvision
 
 
 def test_a_torchvision_data_set_is_grouped_by_a_function_of_its_target():

@@ -8,7 +8,7 @@ from pyro.infer import Trace_ELBO
 from torch.distributions import kl_divergence
 
 from pyro_mlvae import VAE, GroupedBatch, GroupSampler, InputError, VAEGuide, fit
-from pyro_mlvae.config import RunConfig
+from pyro_mlvae.runs.config import RunConfig
 
 
 def make_vae():

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 import pyro
 import torch
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.checking.dependence import dependence_faults
 from pyro_mlvae.checking.pair import CannotRunError, Pair, Sites
 from pyro_mlvae.checking.structure import (
@@ -24,6 +23,7 @@ from pyro_mlvae.checking.structure import (
     shape_faults,
 )
 from pyro_mlvae.checking.training import density_faults, parameter_faults
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, require_seed
 from pyro_mlvae.estimators.group_weights import GROUPS
 from pyro_mlvae.estimators.pathwise import Program
@@ -64,7 +64,7 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
         PairError: there are faults; its ``faults`` has a sentence for each.
         InputError: ``batch`` is no batch, or ``seed`` no seed.
 
-    >>> from pyro_mlvae import MLVAE, MLPDecoder, MLPEncoder, NormalLikelihood, ProductOfNormals
+    >>> from pyro_mlvae import MLPDecoder, MLPEncoder, MLVAE, NormalLikelihood, ProductOfNormals
     >>> batch = GroupedBatch(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]), num_groups=2)
     >>> model = MLVAE(MLPDecoder((5,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
     >>> check(model, ProductOfNormals(MLPEncoder((5,), content_dim=2, style_dim=1)), batch)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.checking.pair import Pair, Sites
 from pyro_mlvae.checking.structure import MEMBERS, frames_of, listed, sizes_of
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.estimators.group_weights import GROUPS, OBSERVATIONS, SUPER_GROUPS
 
 

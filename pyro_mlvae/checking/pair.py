@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.estimators.pathwise import Program, pin, sample_sites
 
 Sites = dict[str, Any]  # the sample sites of a program, by name

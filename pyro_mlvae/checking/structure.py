@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from pyro.distributions import Unit
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.checking.pair import Sites
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.estimators.group_weights import GROUPS, OBSERVATIONS, SUPER_GROUPS
 
 MEMBERS = {OBSERVATIONS: "observation", GROUPS: "group", SUPER_GROUPS: "super-group"}

@@ -10,9 +10,9 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.checking.pair import Pair
 from pyro_mlvae.checking.structure import listed
+from pyro_mlvae.data.batch import GroupedBatch
 
 _PARAMETER_FAULTS = {
     "shadowed": "would never be trained, as model and guide have different parameters of one name: name "

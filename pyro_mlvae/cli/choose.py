@@ -12,7 +12,7 @@ from pyro_mlvae.cli.source import Source
 from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.runs import Run
+from pyro_mlvae.runs.folder import Run
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,12 @@ from pyro_mlvae.comparison import (
     make_problem,
     solved_problem,
 )
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.data import GroupSampler
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.plotting import draw_comparison
+from pyro_mlvae.runs.config import RunConfig
 
 ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
 SOLVED = "linear-gaussian"

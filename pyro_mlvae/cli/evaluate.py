@@ -14,7 +14,7 @@ from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
-from pyro_mlvae.report import write_report
+from pyro_mlvae.runs.report import write_report
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import tyro
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_mlvae import operations, plotting, runs
+from pyro_mlvae import plotting, runs
 from pyro_mlvae.cli.choose import Choice
 from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError, require_positive, require_seed
-from pyro_mlvae.inference import Codes, encode, group_content
-from pyro_mlvae.runs import Run
+from pyro_mlvae.latents import decoding as operations
+from pyro_mlvae.latents.encoding import Codes, encode, group_content
+from pyro_mlvae.runs.folder import Run
 
 DRAWN, GENERATED = 10, 8
 # More pictures than this on a side are no longer seen.

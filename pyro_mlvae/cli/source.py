@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.runs import Run
+from pyro_mlvae.runs.folder import Run
 
 
 @dataclass(frozen=True, eq=False)

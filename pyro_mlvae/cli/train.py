@@ -15,7 +15,6 @@ from pyro_mlvae import runs
 from pyro_mlvae.checking import check
 from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import summary
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators import make_estimator
@@ -24,7 +23,8 @@ from pyro_mlvae.files import find_path, remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
-from pyro_mlvae.report import write_report
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
 from pyro_mlvae.training.acceleration import require_possible
 

@@ -2,7 +2,6 @@
 
 from pyro_mlvae.comparison.cases import check_cases
 from pyro_mlvae.comparison.compare import DEFAULT_ESTIMATORS, check_settings, compare_elbos
-from pyro_mlvae.comparison.exact import exact_elbo
 from pyro_mlvae.comparison.gradients import Moments, gradient_statistics
 from pyro_mlvae.comparison.parts import PARTS, gradient_parts
 from pyro_mlvae.comparison.problem import Problem, make_problem, solved_problem
@@ -15,7 +14,6 @@ __all__ = [
     "check_cases",
     "check_settings",
     "compare_elbos",
-    "exact_elbo",
     "gradient_parts",
     "gradient_statistics",
     "make_problem",

@@ -9,8 +9,8 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.comparison.cases import UNWEIGHTED
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators import GroupIWAE
@@ -31,7 +31,7 @@ def tight_bound(
     Returns:
         Nats, ``[num_groups]``, in float64.
 
-    >>> from pyro_mlvae import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+    >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
     >>> batch = solved.sample(torch.tensor([2, 3]))
     >>> bound = tight_bound(LinearGaussianModel(solved), LinearGaussianGuide.exact(solved), batch, 5)

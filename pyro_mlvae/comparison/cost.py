@@ -12,7 +12,7 @@ from pyro.infer import ELBO, SVI
 from pyro.optim import Adam  # type: ignore[attr-defined]
 from torch import nn
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 
 Case = TypeVar("Case")
 

@@ -11,8 +11,8 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.comparison.parts import Piece
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import mixed_seed
 
 # A deviation is taken for rounding below so many times the loss's own.

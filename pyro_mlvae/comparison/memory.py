@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.comparison.cost import make_step
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.estimators import make_estimator
 
 _STATUS = Path("/proc/self/status")

@@ -45,7 +45,7 @@ def gradient_parts(model: nn.Module, guide: nn.Module) -> dict[str, list[Piece]]
 
     No parameter's row is in two parts. Frozen parameters are in none.
 
-    >>> from pyro_mlvae import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+    >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal(dim=6, content_dim=2, style_dim=1)
     >>> parts = gradient_parts(LinearGaussianModel(solved), LinearGaussianGuide.exact(solved))
     >>> {part: len(pieces) for part, pieces in parts.items()}  # the solved model is frozen

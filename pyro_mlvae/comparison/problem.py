@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import GroupedDataset, GroupSampler, Sampler, load_dataset
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.evaluation import fixed_groups
-from pyro_mlvae.guides import LinearGaussianGuide
-from pyro_mlvae.linear_gaussian import LinearGaussian
-from pyro_mlvae.models import LinearGaussianModel
+from pyro_mlvae.solved import LinearGaussianGuide, LinearGaussianModel
+from pyro_mlvae.solved.two_level import LinearGaussian
 
 # Held-out observations on which training curves are measured: enough to rank, and quick.
 MOST_HELD_OUT = 200

@@ -12,7 +12,6 @@ from torch import nn
 
 from pyro_mlvae.comparison.bounds import effective_sample_size, tight_bound
 from pyro_mlvae.comparison.cases import Case, reference_case
-from pyro_mlvae.comparison.exact import exact_elbo
 from pyro_mlvae.comparison.gradients import (
     Moments,
     Reference,
@@ -27,6 +26,7 @@ from pyro_mlvae.comparison.gradients import (
 from pyro_mlvae.comparison.parts import PARTS, gradient_parts
 from pyro_mlvae.comparison.problem import Problem
 from pyro_mlvae.data.samplers import mixed_seed
+from pyro_mlvae.solved.elbo import exact_elbo
 
 # Streams of seeds that share nothing.
 _MEASURED, _REFERENCE, _BOUND, _WEIGHTS, TRAINING = range(5)

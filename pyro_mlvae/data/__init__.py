@@ -1,6 +1,7 @@
 """Grouped data: data sets, samplers, and the random choices inside groups."""
 
 from pyro_mlvae.data.augment import AffineJitter
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import regroup
@@ -16,6 +17,7 @@ from pyro_mlvae.data.torchvision import from_torchvision
 __all__ = [
     "AffineJitter",
     "GroupSampler",
+    "GroupedBatch",
     "GroupedDataset",
     "ObservationSampler",
     "ReadAhead",

@@ -9,10 +9,10 @@ import torch
 from pyro_mlvae.data.arrays import load_npy, load_npz
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.folders import load_folder
+from pyro_mlvae.data.generated import load_linear_gaussian
 from pyro_mlvae.data.named import NAMED
 from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.files import find_path
-from pyro_mlvae.linear_gaussian import LinearGaussian
 
 
 def load_digits() -> GroupedDataset:
@@ -22,13 +22,6 @@ def load_digits() -> GroupedDataset:
     digits = sklearn_digits()
     images = torch.from_numpy(digits.images).float().unsqueeze(1) / 16.0
     return GroupedDataset.from_arrays(images, digits.target)
-
-
-def load_linear_gaussian() -> GroupedDataset:
-    """Draws from the solved model: 200 groups of 2 to 20 observations in 16 dimensions."""
-    sizes = torch.randint(2, 21, (200,), generator=torch.Generator().manual_seed(0))
-    batch = LinearGaussian.orthogonal().sample(sizes)
-    return GroupedDataset.from_arrays(batch.x.float(), batch.group)
 
 
 EMBEDDED = {"digits": load_digits, "linear-gaussian": load_linear_gaussian}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch, check_observations
+from pyro_mlvae.data.batch import GroupedBatch, check_observations
 from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.data.labels import Labels, factorise, find_groups
 from pyro_mlvae.data.mapped import MappedRows

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.errors import require_positive, require_seed

@@ -39,7 +39,7 @@ class GroupRenyiELBO(PathwiseELBO):
             "observations", sites differ in scale, or a site of the guide is not reparameterised.
 
     >>> import torch
-    >>> from pyro_mlvae import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+    >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
     >>> batch = solved.sample(torch.tensor([2, 3]))
     >>> pair = LinearGaussianModel(solved), LinearGaussianGuide.exact(solved)

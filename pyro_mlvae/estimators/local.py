@@ -24,7 +24,7 @@ from pyro.util import check_model_guide_match
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.group_weights import GROUPS, group_frame
 from pyro_mlvae.estimators.pathwise import (

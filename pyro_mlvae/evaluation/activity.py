@@ -17,7 +17,7 @@ from pyro.distributions import Normal
 from torch.distributions import kl_divergence
 
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.inference import Codes
+from pyro_mlvae.latents.encoding import Codes
 
 # A code that tells less cannot tell two things apart: that takes log 2, about 0.7 nats.
 LEAST_NATS = 0.1
@@ -27,7 +27,7 @@ def activity_metrics(codes: Codes, content: Normal, *, threshold: float = 0.01) 
     """The ``active_units`` part of metrics.json: active units, and the divergence of each dimension.
 
     Args:
-        codes: held-out observations, encoded one by one, as :func:`pyro_mlvae.inference.encode` gives
+        codes: held-out observations, as :func:`pyro_mlvae.latents.encode` gives
             them.
         content: the content posterior of whole groups, batch shape ``[groups, content]``, for the
             divergence of content.

@@ -23,7 +23,7 @@ from torch.special import ndtr, ndtri
 
 from pyro_mlvae.data import regroup
 from pyro_mlvae.errors import InputError, require_positive, require_seed
-from pyro_mlvae.evidence import Evidence
+from pyro_mlvae.ops.evidence import Evidence
 
 
 def calibration_metrics(
@@ -46,7 +46,7 @@ def calibration_metrics(
 
     Args:
         expert: each observation's factor of its group's content, batch shape ``[N, content]``, as
-            :func:`pyro_mlvae.inference.encode` gives it.
+            :func:`pyro_mlvae.latents.encoding.encode` gives it.
         group: the group of each observation, ``[N]``, any integers.
         ks: numbers of observations in a piece.
         levels: what central intervals promise, between 0 and 1.

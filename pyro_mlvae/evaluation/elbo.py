@@ -12,8 +12,8 @@ from pyro import poutine
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import GroupedDataset, regroup
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators.group_weights import (
@@ -118,7 +118,7 @@ def group_iwae(
 
     Reference: Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519.
 
-    >>> from pyro_mlvae import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+    >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
     >>> batch = solved.sample(torch.tensor([2, 3]))
     >>> bound = group_iwae(LinearGaussianModel(solved), LinearGaussianGuide.exact(solved), batch, 5)

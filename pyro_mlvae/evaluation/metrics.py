@@ -16,7 +16,7 @@ from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics, vae_pro
 from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, ThreeLevelGuide
-from pyro_mlvae.inference import Codes, encode, group_content
+from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
 
 FORMAT_VERSION = 1

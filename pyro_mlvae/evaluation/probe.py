@@ -22,7 +22,7 @@ from torch import Tensor
 from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import Codes, encode, group_content
+from pyro_mlvae.latents.encoding import Codes, encode, group_content
 
 Scores = dict[str, float]
 

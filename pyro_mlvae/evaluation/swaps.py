@@ -17,9 +17,9 @@ from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import Codes, encode, group_content
+from pyro_mlvae.latents.decoding import decode
+from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.operations import decode
 
 # So many values are read in training, over all observations; of larger data, fewer observations.
 _MOST_VALUES = 5 * 10**7

@@ -15,7 +15,7 @@ from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import encode
+from pyro_mlvae.latents.encoding import encode
 
 
 def unseen_metrics(

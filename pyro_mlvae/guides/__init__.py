@@ -2,7 +2,6 @@
 
 from pyro_mlvae.guides.average_of_normals import AverageOfNormals
 from pyro_mlvae.guides.base import GroupedGuide
-from pyro_mlvae.guides.linear_gaussian import LinearGaussianGuide, ThreeLevelGaussianGuide
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
 from pyro_mlvae.guides.three_level import ThreeLevelGuide
 from pyro_mlvae.guides.vae import VAEGuide
@@ -10,9 +9,7 @@ from pyro_mlvae.guides.vae import VAEGuide
 __all__ = [
     "AverageOfNormals",
     "GroupedGuide",
-    "LinearGaussianGuide",
     "ProductOfNormals",
-    "ThreeLevelGaussianGuide",
     "ThreeLevelGuide",
     "VAEGuide",
 ]

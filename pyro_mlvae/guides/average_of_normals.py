@@ -5,9 +5,9 @@ from __future__ import annotations
 from pyro import distributions as dist
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.guides.base import GroupedGuide
-from pyro_mlvae.normals import sum_by_group
+from pyro_mlvae.ops.normals import sum_by_group
 
 
 class AverageOfNormals(GroupedGuide):

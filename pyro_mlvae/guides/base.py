@@ -9,7 +9,7 @@ from pyro import distributions as dist
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 
 
 class GroupedGuide(PyroModule):

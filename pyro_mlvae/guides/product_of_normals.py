@@ -6,9 +6,9 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.distributions import StandardNormal, product
-from pyro_mlvae.evidence import Evidence
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.ops.distributions import StandardNormal, product
+from pyro_mlvae.ops.evidence import Evidence
 from pyro_mlvae.guides.base import GroupedGuide
 
 
@@ -57,7 +57,7 @@ class ProductOfNormals(GroupedGuide):
         """q(C_G | X_G) of groups whose observations are known only by their accumulated evidence.
 
         Args:
-            evidence: what :func:`pyro_mlvae.inference.gather_evidence` has found, in one go or many.
+            evidence: what :func:`pyro_mlvae.latents.encoding.gather_evidence` has found, in one go or many.
 
         Returns:
             One Normal a group, batch shape ``[groups, content]``, in float64.

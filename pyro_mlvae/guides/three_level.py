@@ -8,8 +8,8 @@ from jaxtyping import Float
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.distributions import StandardNormal, product
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.ops.distributions import StandardNormal, product
 from pyro_mlvae.guides.base import GroupedGuide
 
 

@@ -1,6 +1,5 @@
 """Generative models, one file a model."""
 
-from pyro_mlvae.models.linear_gaussian import LinearGaussianModel, ThreeLevelGaussianModel
 from pyro_mlvae.models.mixture_prior import MixturePriorMLVAE
 from pyro_mlvae.models.mlvae import MLVAE
 from pyro_mlvae.models.three_level import ThreeLevelMLVAE
@@ -9,8 +8,6 @@ from pyro_mlvae.models.vae import VAE
 __all__ = [
     "MLVAE",
     "VAE",
-    "LinearGaussianModel",
     "MixturePriorMLVAE",
-    "ThreeLevelGaussianModel",
     "ThreeLevelMLVAE",
 ]

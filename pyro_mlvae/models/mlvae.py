@@ -11,8 +11,8 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.distributions import StandardNormal
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.ops.distributions import StandardNormal
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.likelihoods import Likelihood
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.models.mlvae import MLVAE
 
 

@@ -2,14 +2,11 @@
 
 from pyro_mlvae.networks.conditional import StyleGivenContent
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
-from pyro_mlvae.networks.linear import LinearEncoder, LinearShift
 from pyro_mlvae.networks.mlp import MLPDecoder, MLPEncoder
 
 __all__ = [
     "ConvDecoder",
     "ConvEncoder",
-    "LinearEncoder",
-    "LinearShift",
     "MLPDecoder",
     "MLPEncoder",
     "StyleGivenContent",

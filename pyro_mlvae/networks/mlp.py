@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pyro_mlvae.distributions import LogVarianceNormal
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
 from pyro_mlvae.networks.shapes import join_latents, require_event_shape
-from pyro_mlvae.nodes import Tanh
+from pyro_mlvae.ops.distributions import LogVarianceNormal
+from pyro_mlvae.ops.nodes import Tanh
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_mlvae.normals import sum_by_group
+from pyro_mlvae.ops.normals import sum_by_group
 from pyro_mlvae.penalties.base import Latents, Penalty, require_weight
 
 

@@ -19,7 +19,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.group_weights import PARTICLES
 from pyro_mlvae.estimators.pathwise import sample_sites

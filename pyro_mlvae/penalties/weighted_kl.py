@@ -38,7 +38,16 @@ class WeightedKL(Penalty):
 
     Reference: Higgins et al. (2017), "beta-VAE"; Kingma et al. (2016), arXiv 1606.04934, for free bits.
 
-    >>> from pyro_mlvae import *
+    >>> from pyro_mlvae import (
+    ...     GroupSampler,
+    ...     MLPDecoder,
+    ...     MLPEncoder,
+    ...     MLVAE,
+    ...     NormalLikelihood,
+    ...     ProductOfNormals,
+    ...     fit,
+    ...     load_dataset,
+    ... )
     >>> data = load_dataset("digits")
     >>> model = MLVAE(MLPDecoder(data.event_shape, 8, 8), NormalLikelihood(), 8, 8)
     >>> guide = ProductOfNormals(MLPEncoder(data.event_shape, 8, 8))

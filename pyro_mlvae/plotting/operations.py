@@ -36,7 +36,7 @@ HEADING = {"content": (2.4, CONTENT), "style": (5.9, STYLE)}
 def interpolation_figure(
     content_x: Tensor, style_x: Tensor, decoded: Tensor, *, vary: str = "grid"
 ) -> Figure:
-    """What :func:`~pyro_mlvae.operations.interpolate` decodes, and the observations at the ends.
+    """What :func:`~pyro_mlvae.latents.decoding.interpolate` decodes, and the observations at the ends.
 
     Args:
         content_x: the observations that give the ends of content, ``[2, *event_shape]``.
@@ -87,7 +87,7 @@ def interpolation_figure(
 def generation_figure(
     generated: Tensor, *, content_x: Tensor | None = None, style_x: Tensor | None = None
 ) -> Figure:
-    """What :func:`~pyro_mlvae.operations.generate` decodes.
+    """What :func:`~pyro_mlvae.latents.decoding.generate` decodes.
 
     Args:
         generated: the decoded grid, ``[rows, columns, *event_shape]``.
@@ -117,7 +117,7 @@ def traversal_figure(
     which: str = "content",
     most: int = MOST_TRAVERSED,
 ) -> Figure:
-    """What :func:`~pyro_mlvae.operations.traverse` decodes, the dimension that changes it most first.
+    """What :func:`~pyro_mlvae.latents.decoding.traverse` decodes, the dimension that changes it most first.
 
     Args:
         content_x: the observation that gave content, ``event_shape``.

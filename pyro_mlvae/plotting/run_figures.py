@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.inference import Codes, device_of, encode, group_content
+from pyro_mlvae.latents.decoding import decode, generate, interpolate, swap, traverse
+from pyro_mlvae.latents.encoding import Codes, device_of, encode, group_content
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.operations import decode, generate, interpolate, swap, traverse
 from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import first_of_each_group, reconstructions, swap_grid
 from pyro_mlvae.plotting.maps import latent_map

@@ -67,7 +67,17 @@ class Checkpoint:
         every: seconds from one writing to the next; it is written at the end in any case.
 
     >>> import tempfile
-    >>> from pyro_mlvae import *
+    >>> from pyro_mlvae import (
+    ...     GroupSampler,
+    ...     MLPDecoder,
+    ...     MLPEncoder,
+    ...     MLVAE,
+    ...     NormalLikelihood,
+    ...     ProductOfNormals,
+    ...     fit,
+    ...     load_dataset,
+    ... )
+    >>> from pyro_mlvae.training import Checkpoint
     >>> data = load_dataset("digits")
     >>> def train(epochs, checkpoint=None):
     ...     torch.manual_seed(0)

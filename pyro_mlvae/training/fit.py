@@ -14,7 +14,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.optim import PyroOptim
 from torch import nn
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.penalties import Penalty
@@ -116,7 +116,16 @@ def fit(
     store alone. So what is to outlive it must be a parameter of a module, not a ``pyro.param`` in a
     function; and two threads must not fit at the same time.
 
-    >>> from pyro_mlvae import *
+    >>> from pyro_mlvae import (
+    ...     GroupSampler,
+    ...     MLPDecoder,
+    ...     MLPEncoder,
+    ...     MLVAE,
+    ...     NormalLikelihood,
+    ...     ProductOfNormals,
+    ...     fit,
+    ...     load_dataset,
+    ... )
     >>> data = load_dataset("digits")
     >>> model = MLVAE(MLPDecoder(data.event_shape, 8, 8), NormalLikelihood(), 8, 8)
     >>> guide = ProductOfNormals(MLPEncoder(data.event_shape, 8, 8))

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import ReadAhead, Sampler, read_ahead
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.terms import ElboTerms

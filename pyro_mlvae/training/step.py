@@ -16,7 +16,7 @@ from pyro.infer import ELBO, SVI
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import Likelihood

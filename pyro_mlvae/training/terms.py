@@ -18,7 +18,7 @@ from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators.group_weights import PARTICLES
 from pyro_mlvae.estimators.pathwise import sample_sites
@@ -44,7 +44,7 @@ def elbo_terms(
     Returns:
         Sums over the batch, in nats.
 
-    >>> from pyro_mlvae import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+    >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
     >>> batch = solved.sample(torch.tensor([2, 3]))
     >>> terms = elbo_terms(LinearGaussianModel(solved), LinearGaussianGuide.exact(solved), batch)

@@ -22,10 +22,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pyro_mlvae import runs
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
+from pyro_mlvae.runs import folder as runs
+from pyro_mlvae.runs.config import RunConfig
 
 # Figures have 200 dots an inch, and CSS 96 pixels; charts are wider than high by this, grids are not.
 CSS_PIXELS, CHART = 96 / 200, 1.5
@@ -55,7 +55,7 @@ def write_report(folder: str | Path) -> Path:
     pyro_mlvae.errors.InputError: a is not a finished run folder: config.json is missing;
         name one from train
     """
-    folder, package = Path(folder), resources.files("pyro_mlvae")
+    folder, package = Path(folder), resources.files("pyro_mlvae.runs")
     words = tomllib.loads((package / "report.toml").read_text("utf-8"))
     template = Template((package / "report.html.template").read_text("utf-8"))
     parts = {name: _join(part) for name, part in _parts(folder, words).items()}

@@ -23,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data import GroupedBatch
+from pyro_mlvae.data.generated import orthogonal_loadings, sample_linear
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.normals import sum_by_group
+from pyro_mlvae.ops.normals import sum_by_group
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +58,10 @@ class LinearGaussian:
         seed: int = 0, dtype: torch.dtype = torch.float64,
     ) -> LinearGaussian:  # fmt: skip
         """Random mutually orthogonal loadings, with columns of length 1.0 to 2.0."""
-        if min(content_dim, style_dim) < 1 or content_dim + style_dim > dim:
-            raise InputError(
-                f"content_dim and style_dim must be positive and their sum at most dim, got "
-                f"{content_dim} + {style_dim} with dim {dim}"
-            )
         if not noise_scale > 0.0:
             raise InputError(f"noise_scale must be positive, got {noise_scale}")
-        generator = torch.Generator().manual_seed(seed)
-        basis, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=dtype))
-        lengths = 1.0 + torch.rand(content_dim + style_dim, generator=generator, dtype=dtype)
-        loading = basis[:, : content_dim + style_dim] * lengths
-        offset = torch.randn(dim, generator=generator, dtype=dtype)
-        return cls(loading[:, :content_dim], loading[:, content_dim:], offset, noise_scale)
+        loadings = orthogonal_loadings(dim, content_dim, style_dim, seed=seed, dtype=dtype)
+        return cls(*loadings, noise_scale)
 
     @classmethod
     def correlated(
@@ -85,16 +77,8 @@ class LinearGaussian:
 
     def sample(self, sizes: Tensor, *, seed: int = 0) -> GroupedBatch:
         """Draw one group of each of the given sizes from the model."""
-        generator = torch.Generator().manual_seed(seed)
-        group = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-
-        def noise(rows: int, columns: int) -> Tensor:
-            return torch.randn(rows, columns, generator=generator, dtype=self.offset.dtype)
-
-        content = noise(len(sizes), self.content_loading.shape[1])
-        style = noise(len(group), self.style_loading.shape[1])
-        x = self.mean(content[group], style) + self.noise_scale * noise(len(group), len(self.offset))
-        return GroupedBatch(x, group, len(sizes))
+        loadings = self.content_loading, self.style_loading, self.offset
+        return sample_linear(*loadings, self.noise_scale, sizes, seed=seed)
 
     def mean(
         self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch style"]

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from pyro_mlvae.custom import custom_file, is_custom, load_class
 from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.guides import AverageOfNormals, GroupedGuide, ProductOfNormals, ThreeLevelGuide, VAEGuide
 from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
+from pyro_mlvae.runs.custom import custom_file, is_custom, load_class
 
 AUTO = "auto"
 _TWO_LEVEL = ("product-of-normals", "product-with-prior", "average-of-normals")

@@ -12,7 +12,7 @@ from typing import Any
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import find_path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def is_custom(name: str) -> bool:

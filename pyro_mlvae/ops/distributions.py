@@ -12,8 +12,8 @@ from pyro.distributions.torch_distribution import TorchDistribution, TorchDistri
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_mlvae.nodes import looked_into
-from pyro_mlvae.normals import product_by_log_variance
+from pyro_mlvae.ops.nodes import looked_into
+from pyro_mlvae.ops.normals import product_by_log_variance
 
 _NO_SHAPE = torch.Size()
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import (
     GroupedDataset,
     GroupSampler,
@@ -18,6 +17,7 @@ from pyro_mlvae.data import (
     ahead_if_spare,
     load_dataset,
 )
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
 from pyro_mlvae.files import memory_size
@@ -25,8 +25,8 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
-from pyro_mlvae.pairs import AUTO, check_names, make_guide, make_model, room_for
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
+from pyro_mlvae.runs.pairs import AUTO, check_names, make_guide, make_model, room_for
 from pyro_mlvae.training.acceleration import PRECISIONS
 
 SAMPLERS = ("auto", "groups", "observations")

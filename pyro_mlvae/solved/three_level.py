@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.linear_gaussian import LinearGaussian
-from pyro_mlvae.normals import sum_by_group
+from pyro_mlvae.ops.normals import sum_by_group
+from pyro_mlvae.solved.two_level import LinearGaussian
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.normals import sum_by_group
+from pyro_mlvae.ops.normals import sum_by_group
 
 if TYPE_CHECKING:
     from torch.distributions import Normal

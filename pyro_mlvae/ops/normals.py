@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pyro_mlvae.nodes import looked_into
+from pyro_mlvae.ops.nodes import looked_into
 
 
 def sum_by_group(

@@ -18,12 +18,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from pyro_mlvae.config import RunConfig
-from pyro_mlvae.custom import custom_file, is_custom
 from pyro_mlvae.errors import InputError, printable, require_positive
 from pyro_mlvae.files import find_path, is_leftover, remove_leftovers, write_atomically
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.custom import custom_file, is_custom
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"

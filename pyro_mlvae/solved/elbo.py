@@ -15,17 +15,16 @@ from typing import cast
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_mlvae.batch import GroupedBatch
-from pyro_mlvae.guides import LinearGaussianGuide
-from pyro_mlvae.models import LinearGaussianModel
-from pyro_mlvae.models.linear_gaussian import LinearDecoder
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.solved.guides import LinearGaussianGuide
+from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel
 
 
 def exact_elbo(model: LinearGaussianModel, guide: LinearGaussianGuide, batch: GroupedBatch) -> Tensor:
     """The ELBO of all groups together, in nats: a differentiable scalar, without a draw.
 
     >>> import torch
-    >>> from pyro_mlvae import LinearGaussian
+    >>> from pyro_mlvae.solved import LinearGaussian
     >>> solved = LinearGaussian.correlated()
     >>> batch = solved.sample(torch.tensor([2, 3]))
     >>> elbo = exact_elbo(LinearGaussianModel(solved), LinearGaussianGuide.exact(solved), batch)

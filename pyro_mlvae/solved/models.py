@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.likelihoods import NormalLikelihood
-from pyro_mlvae.linear_gaussian import LinearGaussian
 from pyro_mlvae.models.mlvae import MLVAE
 from pyro_mlvae.models.three_level import ThreeLevelMLVAE
-from pyro_mlvae.three_level_gaussian import ThreeLevelGaussian
+from pyro_mlvae.solved.three_level import ThreeLevelGaussian
+from pyro_mlvae.solved.two_level import LinearGaussian
 
 
 class LinearGaussianModel(MLVAE):

@@ -12,11 +12,11 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_mlvae.batch import GroupedBatch
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.evidence import Evidence
 from pyro_mlvae.guides import GroupedGuide, ProductOfNormals
+from pyro_mlvae.ops.evidence import Evidence
 
 BATCH_SIZE = 4096
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from pyro_mlvae.guides.base import GroupedGuide
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
 from pyro_mlvae.guides.three_level import ThreeLevelGuide
-from pyro_mlvae.linear_gaussian import LinearGaussian
-from pyro_mlvae.networks import LinearEncoder, LinearShift
-from pyro_mlvae.three_level_gaussian import ThreeLevelGaussian
+from pyro_mlvae.solved.networks import LinearEncoder, LinearShift
+from pyro_mlvae.solved.three_level import ThreeLevelGaussian
+from pyro_mlvae.solved.two_level import LinearGaussian
 
 
 class LinearGaussianGuide(ProductOfNormals):

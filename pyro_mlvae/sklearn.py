@@ -15,14 +15,14 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state, validation
 from torch import Tensor
 
-from pyro_mlvae.config import RunConfig
 from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
-from pyro_mlvae.inference import BATCH_SIZE, embed, encode
-from pyro_mlvae.operations import decode
+from pyro_mlvae.latents.decoding import decode
+from pyro_mlvae.latents.encoding import BATCH_SIZE, embed, encode
+from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.training import ElboTerms, EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.

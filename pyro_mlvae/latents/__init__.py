@@ -1,0 +1,18 @@
+"""What a trained pair says: encode, evidence, embed; decode, swap, interpolate, generate, traverse."""
+
+from pyro_mlvae.latents.decoding import TRAVERSED, decode, generate, interpolate, swap, traverse
+from pyro_mlvae.latents.encoding import Codes, embed, encode, gather_evidence, group_content
+
+__all__ = [
+    "TRAVERSED",
+    "Codes",
+    "decode",
+    "embed",
+    "encode",
+    "gather_evidence",
+    "generate",
+    "group_content",
+    "interpolate",
+    "swap",
+    "traverse",
+]

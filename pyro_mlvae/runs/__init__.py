@@ -1,0 +1,45 @@
+"""A run: as a value, as a folder, as a report; models and guides by name or from a file."""
+
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.folder import (
+    CHECKPOINT,
+    CONFIG,
+    FIGURES,
+    FORMAT_VERSION,
+    HISTORY,
+    METRICS,
+    REPORT,
+    VAE,
+    WEIGHTS,
+    Run,
+    load_config,
+    load_run,
+    load_vae,
+    prepare_folder,
+    prepare_run_folder,
+    save_config,
+    save_weights,
+    write_json,
+)
+
+__all__ = [
+    "CHECKPOINT",
+    "CONFIG",
+    "FIGURES",
+    "FORMAT_VERSION",
+    "HISTORY",
+    "METRICS",
+    "REPORT",
+    "VAE",
+    "WEIGHTS",
+    "Run",
+    "RunConfig",
+    "load_config",
+    "load_run",
+    "load_vae",
+    "prepare_folder",
+    "prepare_run_folder",
+    "save_config",
+    "save_weights",
+    "write_json",
+]

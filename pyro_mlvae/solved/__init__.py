@@ -1,0 +1,21 @@
+"""The solved models of two and three levels: linear and Gaussian, so that the truth is known exactly."""
+
+from pyro_mlvae.solved.elbo import exact_elbo
+from pyro_mlvae.solved.guides import LinearGaussianGuide, ThreeLevelGaussianGuide
+from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel, ThreeLevelGaussianModel
+from pyro_mlvae.solved.networks import LinearEncoder, LinearShift
+from pyro_mlvae.solved.three_level import ThreeLevelGaussian
+from pyro_mlvae.solved.two_level import LinearGaussian
+
+__all__ = [
+    "LinearDecoder",
+    "LinearEncoder",
+    "LinearGaussian",
+    "LinearGaussianGuide",
+    "LinearGaussianModel",
+    "LinearShift",
+    "ThreeLevelGaussian",
+    "ThreeLevelGaussianGuide",
+    "ThreeLevelGaussianModel",
+    "exact_elbo",
+]
