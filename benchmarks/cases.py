@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, SVI
+from pyro.optim import PyroOptim
 from timing import Action, Turn
 from torch import Tensor, nn
 
-from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals, make_estimator
+from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.likelihoods import LearnedNormalLikelihood
-from pyro_mlvae.training import fused_adam
-from pyro_mlvae.training.ranks import Share
-from pyro_mlvae.training.step import Step
+from pyro_mlvae.training import Captured, Objective, fused_adam
+from pyro_mlvae.training.gradients import Checked
 
 EVENT_SHAPE = (1, 28, 28)
+SMALL_SHAPE = (1, 8, 8)  # the embedded digits
 LEARNING_RATE = 1e-3
+RECORDED_AFTER = 0  # steps: at the first
 
 Pair = tuple[MLVAE, ProductOfNormals]
 # Of a batch, the turn of a step on it.
@@ -41,10 +46,42 @@ def paper_pair(
     return model.to(device), guide.to(device)
 
 
-def observations(count: int, device: torch.device | str = "cpu") -> Tensor:
+class PlainLikelihood(LearnedNormalLikelihood):
+    """The paper's likelihood with Pyro's own Normal."""
+
+    def forward(self, loc: Tensor, raw: Tensor) -> Any:
+        return dist.Normal(loc, (0.5 * raw.tanh()).exp())
+
+
+class PlainGuide(ProductOfNormals):
+    """The paper's guide with Pyro's own Normals."""
+
+    def content_posterior(self, features: Tensor, groups: Groups) -> Any:
+        return _plain(super().content_posterior(features, groups))
+
+    def style_posterior(self, features: Tensor, content: Tensor) -> Any:
+        return _plain(super().style_posterior(features, content))
+
+
+def _plain(posterior: Any) -> Any:
+    normal = posterior.base_dist
+    return dist.Normal(normal.loc, normal.scale).to_event(1)
+
+
+def plain_pair(*, device: torch.device | str = "cpu") -> Pair:
+    """:func:`paper_pair` without ``LogVarianceNormal``."""
+    model, guide = paper_pair()
+    plain_guide = PlainGuide(guide.encoder)
+    model.likelihood = PlainLikelihood()
+    return model.to(device), plain_guide.to(device)
+
+
+def observations(
+    count: int, device: torch.device | str = "cpu", event_shape: Sequence[int] = EVENT_SHAPE
+) -> Tensor:
     """Noise in [0, 1]: what the values are changes no time."""
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(count, *EVENT_SHAPE, generator=generator).to(device)
+    return torch.rand(count, *event_shape, generator=generator).to(device)
 
 
 def even_sizes(count: int, groups: int) -> list[int]:
@@ -62,22 +99,37 @@ def grouped(x: Tensor, sizes: Sequence[int]) -> GroupedBatch:
     return GroupedBatch(x, group.to(x.device), len(sizes))
 
 
-def our_step(pair: tuple[nn.Module, nn.Module], estimator: ELBO | None = None) -> StepOn:
-    """Steps as ``fit`` makes them, by default of "trace".
+def our_step(
+    pair: tuple[nn.Module, nn.Module],
+    objective: Objective | Captured | None = None,
+    optimizer: PyroOptim | None = None,
+) -> StepOn:
+    """Steps of SVI as ``fit`` makes them once it has looked at the first.
 
-    As there, its scope of the parameter store is gone into once, before the first of several.
+    Args:
+        pair: the model and its guide.
+        objective: by default recorded and replayed.
+        optimizer: by default that of ``fit``.
+
+    The scope of the parameter store is entered before the steps of a turn, and takes no time of theirs.
     """
     store = pyro.get_param_store()
     with store.scope() as state:
         pass
-    step = Step(*pair, estimator or make_estimator("trace"), fused_adam(LEARNING_RATE))
+    loss = Checked(captured() if objective is None else objective)
+    svi = SVI(*pair, optimizer or fused_adam(LEARNING_RATE), loss=loss)
 
     @contextmanager
     def turn(batch: GroupedBatch) -> Iterator[Action]:
-        with store.scope(state), step.unchecked():
-            yield lambda: step.take([Share(batch, batch.num_groups)])
+        with store.scope(state), pyro.validation_enabled(False):
+            yield lambda: svi.step(batch)
 
     return lambda batch: partial(turn, batch)
+
+
+def captured(estimator: ELBO | None = None, *, compile: bool = False) -> Captured:
+    """An objective that is recorded at its first step, and replayed from then on."""
+    return Captured(Objective(estimator), compile=compile, after=RECORDED_AFTER)
 
 
 def matrix_products(pair: Pair, x: Tensor) -> Callable[[], None]:

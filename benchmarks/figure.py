@@ -52,9 +52,9 @@ def draw_results(rows: Sequence[Row], path: Path, caption: str = "") -> None:
 
 def _step(axes: Axes, rows: Sequence[Row]) -> None:
     """Milliseconds as bars, in each the ratio to the hand-written step."""
-    rows = [row for row in rows if row.base != "trace"]
+    rows = [row for row in rows if row.base in ("hand-written", "eager")]
     by_hand = next(row for row in rows if row.case == "hand-written")
-    colours = {"hand-written": GREEN, "matrix products": GREY}
+    colours = {"hand-written": GREEN, "matrix products": GREY, "NumPyro": ORANGE}
     _ratio_bars(
         axes,
         [row.case for row in rows],
@@ -63,9 +63,9 @@ def _step(axes: Axes, rows: Sequence[Row]) -> None:
         [colours.get(row.case, BLUE) for row in rows],
     )
     for place, row in enumerate(rows):
-        if row.case == "ours" and row.at_most is not None:
+        if row.base == "hand-written" and row.at_most is not None:
             axes.plot([by_hand.ms * row.at_most] * 2, [place - 0.42, place + 0.42], **MARK)
-    axes.set_title(f"A step on {rows[0].at['observations']:,} observations")
+    axes.set_title(f"A step on {rows[0].part.removeprefix('step, ')}")
     axes.set_xlabel("milliseconds (in the bars: ratio to hand-written)")
 
 

@@ -1,4 +1,4 @@
-"""The table of steps on a GPU: by hand, ours, bare products, bfloat16, compiled, every estimator.
+"""The table of steps on a GPU: by hand, eager, captured, compiled, bfloat16, every estimator.
 
 Run: python benchmarks/gpu.py [--rounds N] [--no-compile]
 """

@@ -1,7 +1,7 @@
 """The paper's model, objective and optimiser in plain PyTorch: what a step would cost without the library.
 
-What it computes is what ``Step`` computes under ``Trace_ELBO``, to rounding, which a test shows; so the
-ratio of their times is the price of Pyro and of everything that the library checks.
+What it computes is what ``Objective`` computes, to rounding, which a test shows; so the ratio of their
+times is the price of Pyro and of everything that the library checks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pyro_mlvae import GroupedBatch, MLPDecoder, MLPEncoder
-from pyro_mlvae.ops.nodes import Tanh
 
 LOG_SCALE_BOUND = 7.0
 
@@ -25,7 +24,7 @@ class HandWritten(nn.Module):
         q(C_G | X_G) ∝ prod_{i in G} N(C; loc_c(x_i), scale_c(x_i))    q(S_i | x_i) = N(loc_s, scale_s)
 
     Args:
-        encoder: an ``MLPEncoder``, whose weights are shared, not copied; its tanh is PyTorch's here.
+        encoder: an ``MLPEncoder``, whose weights are shared, not copied.
         decoder: an ``MLPDecoder``, likewise.
     """
 
@@ -33,7 +32,7 @@ class HandWritten(nn.Module):
         super().__init__()
         assert isinstance(encoder, MLPEncoder)
         assert isinstance(decoder, MLPDecoder)
-        self.encoder, self.decoder = plain(encoder.layers), plain(decoder.layers)
+        self.encoder, self.decoder = encoder.layers, decoder.layers
         self.content_dim, self.style_dim = decoder.dims
 
     def forward(
@@ -71,11 +70,6 @@ class HandWritten(nn.Module):
         squares = (x - loc).square() * torch.exp(-log_variance)
         reconstruction = -0.5 * (squares.sum() + log_variance.sum() + x.numel() * math.log(2.0 * math.pi))
         return (content_kl + style_kl - reconstruction) / num_groups
-
-
-def plain(layers: nn.Sequential) -> nn.Sequential:
-    """The same linear layers, with an activation as anybody writes it between them."""
-    return nn.Sequential(*(nn.Tanh() if isinstance(layer, Tanh) else layer for layer in layers))
 
 
 def bounded(raw: Tensor) -> Tensor:

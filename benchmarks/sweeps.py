@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cases import StepOn, even_sizes, grouped, observations, our_step, paper_pair
+from cases import StepOn, captured, even_sizes, grouped, observations, our_step, paper_pair
 from results import Row, row
 from timing import Turn, interleaved
 
@@ -12,11 +12,12 @@ from pyro_mlvae import GroupedBatch, make_estimator
 
 COUNT = 1024
 INSTANCES = 3
+GROUPS = (1, 10, 32, 100, 320, 1024)
 ASKED_OF_GROUPS = 1.05
 
 
 def group_rows(
-    rounds: int, *, count: int = COUNT, groups: Sequence[int] = (1, 10, 32, 100, 320, 1024)
+    rounds: int, *, count: int = COUNT, groups: Sequence[int] = GROUPS, instances: int = INSTANCES
 ) -> list[Row]:
     """The same observations in more and more groups, and in one large group among singletons.
 
@@ -29,7 +30,7 @@ def group_rows(
     batches = {name: grouped(x, each) for name, each in sizes.items()}
     part = f"groups, {count:,} observations"
     times = interleaved(
-        _on_each(batches, [our_step(paper_pair()) for _ in range(INSTANCES)]), rounds, label=part
+        _on_each(batches, [our_step(paper_pair()) for _ in range(instances)]), rounds, label=part
     )
     rows = []
     for number in groups:
@@ -45,7 +46,7 @@ def particle_rows(rounds: int, *, count: int = COUNT, particles: Sequence[int] =
     part = f"particles, {count:,} observations"
     names = {number: f"{number} particle{'s' if number > 1 else ''}" for number in particles}
     cases: dict[str, list[Turn]] = {
-        name: [our_step(paper_pair(), make_estimator("trace", number))(batch)]
+        name: [our_step(paper_pair(), captured(make_estimator("trace", number)))(batch)]
         for number, name in names.items()
     }
     times = interleaved(cases, rounds, label=part)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 from pyro.distributions import Normal
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import (
     MLVAE,
-    GroupedBatch,
     GroupedGuide,
     GroupSampler,
     MLPDecoder,
@@ -28,9 +29,10 @@ from pyro_mlvae import (
     fit,
     load_dataset,
 )
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.evaluation import elbo_metrics, evidence_metrics, probe_metrics
 from pyro_mlvae.guides import AverageOfNormals
-from pyro_mlvae.ops import product_of_normals
+from pyro_mlvae.ops import normal_from_parameters, product_of_normals
 from pyro_mlvae.plotting import save_figure
 from pyro_mlvae.plotting.style import COLOURS, new_figure, tidy
 
@@ -38,11 +40,13 @@ from pyro_mlvae.plotting.style import COLOURS, new_figure, tidy
 class OpinionPool(GroupedGuide):
     """q(C_G | X_G) ∝ prod over i in G of N(C; loc_c(x_i), scale_c(x_i))^(1/n): each counts for 1/n."""
 
-    def aggregate(self, content: Normal, batch: GroupedBatch) -> Normal:
+    def content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
         """As sure as one observation of the group is on average, however many there are."""
-        n = batch.sizes.index_select(0, batch.group).unsqueeze(-1)
+        content = normal_from_parameters(self.split(features)[0])
+        n = groups.sizes.index_select(0, groups.group).unsqueeze(-1)
         scale = content.scale * n.sqrt()
-        return Normal(*product_of_normals(content.loc, scale, batch.group, batch.num_groups))
+        pool = product_of_normals(content.loc, scale, groups.group, groups.num_groups)
+        return Normal(*pool).to_event(1)
 
 
 GUIDES: dict[str, type[GroupedGuide]] = {

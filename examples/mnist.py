@@ -140,7 +140,7 @@ else:
         print(f"  {name:10} {found[name]['verification_auc']:.3f}")
     print(f"  {'ML-VAE':10} {found['verification_auc']:.3f}")
     contents, styles = new.sample(8).observations(), known.sample(10).observations()
-    grid = swap(model, encode(guide, contents).content.loc, encode(guide, styles).style.loc)
+    grid = swap(model, encode(guide, contents).content.mean, encode(guide, styles).style.mean)
     title = f"{options.hold_out}, a digit never seen in training"
     save_figure(swap_grid(contents, styles, grid, title=title), options.out / "unseen.png")
 print(f"{seconds:.0f} s of training, {time.perf_counter() - started:.0f} s in all; see {options.out}")

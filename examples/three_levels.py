@@ -108,8 +108,9 @@ print("  " + " ".join(f"{value:.2f}" for value in shared.sort(descending=True).v
 names = [str(name) for name in data.parent_names]
 with torch.no_grad():
     torch.manual_seed(options.seed)
-    alphabets = guide.super_content_posterior(train.batch())
-    new = alphabets.loc.unsqueeze(1) + model.within_scale * torch.randn(len(names), 12, CONTENT)
+    batch = train.batch()
+    alphabets = guide.super_content_posterior(guide.encode(batch.x), batch.groups)
+    new = alphabets.mean.unsqueeze(1) + model.within_scale * torch.randn(len(names), 12, CONTENT)
     drawn = decode(model, new, torch.zeros(STYLE))
 assert data.parent is not None
 real = torch.stack([(data.parent[data.group] == p).nonzero()[0, 0] for p in range(len(names))])

@@ -20,7 +20,7 @@ from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
 from pyro_mlvae.likelihoods import NormalLikelihood, make_likelihood
 from pyro_mlvae.models import MLVAE, VAE
 from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
-from pyro_mlvae.training import fit
+from pyro_mlvae.training import Objective, fit
 
 if TYPE_CHECKING:
     from pyro_mlvae.sklearn import MultiLevelVAE as MultiLevelVAE
@@ -40,6 +40,7 @@ __all__ = [
     "MLPDecoder",
     "MLPEncoder",
     "NormalLikelihood",
+    "Objective",
     "ObservationSampler",
     "ProductOfNormals",
     "StyleGivenContent",

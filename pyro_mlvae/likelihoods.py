@@ -3,72 +3,75 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_mlvae.errors import InputError, unknown_name
-from pyro_mlvae.ops.distributions import LogVarianceNormal
-from pyro_mlvae.ops.nodes import tanh
+from pyro_mlvae.ops import LogVarianceNormal
 
 
-class Likelihood(ABC):
-    """How the values of x are distributed, independently, given what the decoder says of them.
+class Likelihood(nn.Module):
+    """How x is distributed, given what the decoder says of it: a module, so it may have parameters.
+
+    A subclass defines ``forward(*parameters)``, from ``outputs`` tensors ``[..., *event_shape]`` to the
+    distribution of x. Dimensions of x that are not in its event shape are taken for independent, so an
+    element-wise distribution will do, and so will a joint one.
 
     Attributes:
         outputs: how many parameters per value of x the decoder gives.
         units: what log densities are measured in: "nats", or "pseudo-nats" where it is no density.
     """
 
-    outputs: ClassVar[int] = 1
-    units: ClassVar[str] = "nats"
+    outputs: int = 1
+    units: str = "nats"
 
-    @abstractmethod
-    def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
-        """The distribution of x, element by element, from ``outputs`` tensors of x's shape."""
-
-    def check(self, x: Tensor) -> None:  # noqa: B027 (any x will do, unless a subclass says more)
+    def check(self, x: Tensor) -> None:
         """Raise :class:`InputError` where this likelihood can give no value to ``x``."""
 
 
-@dataclass(frozen=True)
 class NormalLikelihood(Likelihood):
     """Normal with one fixed scale for every value of x.
+
+    Args:
+        scale: its standard deviation.
+
+    Raises:
+        InputError: the scale is not positive.
 
     >>> NormalLikelihood(scale=0.1)(torch.zeros(2, 3)).stddev.unique()
     tensor([0.1000])
     """
 
-    scale: float = 0.2
+    def __init__(self, scale: float = 0.2) -> None:
+        super().__init__()
+        if not scale > 0.0:
+            raise InputError(f"the scale of a Normal likelihood must be positive, got {scale}")
+        self.scale = scale
 
-    def __post_init__(self) -> None:
-        if not self.scale > 0.0:
-            raise InputError(f"the scale of a Normal likelihood must be positive, got {self.scale}")
-
-    def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
-        (loc,) = parameters
+    def forward(self, loc: Tensor) -> TorchDistributionMixin:
+        """N(loc, scale), element by element."""
         return LogVarianceNormal(loc, loc.new_full((), 2.0 * math.log(self.scale)))
 
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}"
 
-@dataclass(frozen=True)
+
 class LearnedNormalLikelihood(Likelihood):
     """Normal whose scale the decoder gives value by value: the paper's.
 
     The log variance goes through tanh, which keeps it in [-1, 1], and the scale in [0.61, 1.65].
     """
 
-    outputs: ClassVar[int] = 2
+    outputs = 2
 
-    def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
-        loc, raw = parameters
-        return LogVarianceNormal(loc, tanh(raw))
+    def forward(self, loc: Tensor, raw: Tensor) -> TorchDistributionMixin:
+        """N(loc, exp(tanh(raw) / 2)), element by element."""
+        return LogVarianceNormal(loc, raw.tanh())
 
 
 class GreyBernoulli(dist.Bernoulli):
@@ -77,7 +80,6 @@ class GreyBernoulli(dist.Bernoulli):
     support = constraints.unit_interval
 
 
-@dataclass(frozen=True)
 class BernoulliLikelihood(Likelihood):
     """Bernoulli; grey values in [0, 1] are taken as probabilities, in pseudo-nats.
 
@@ -85,25 +87,24 @@ class BernoulliLikelihood(Likelihood):
     is not to be compared with any density.
     """
 
-    units: ClassVar[str] = "pseudo-nats"
+    units = "pseudo-nats"
 
-    def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
-        (logits,) = parameters
+    def forward(self, logits: Tensor) -> TorchDistributionMixin:
+        """The distribution of x, element by element."""
         return GreyBernoulli(logits=logits)
 
     def check(self, x: Tensor) -> None:
         _check_unit_interval("Bernoulli", x)
 
 
-@dataclass(frozen=True)
 class ContinuousBernoulliLikelihood(Likelihood):
     """Continuous Bernoulli: the Bernoulli cross-entropy, normalised to a density on [0, 1].
 
     Reference: Loaiza-Ganem, Cunningham (2019), arXiv 1907.06845.
     """
 
-    def __call__(self, *parameters: Tensor) -> TorchDistributionMixin:
-        (logits,) = parameters
+    def forward(self, logits: Tensor) -> TorchDistributionMixin:
+        """The distribution of x, element by element."""
         return dist.ContinuousBernoulli(logits=logits)
 
     def check(self, x: Tensor) -> None:

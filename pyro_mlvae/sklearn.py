@@ -22,6 +22,7 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.latents.decoding import decode
 from pyro_mlvae.latents.encoding import BATCH_SIZE, embed, encode
+from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.training import ElboTerms, EpochRecord, elbo_terms, fit, fused_adam
 
@@ -184,7 +185,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """The locs of content, then of style, of each row by itself: ``[n, content_dim + style_dim]``."""
         data = self._data(X, None, alone=True)
         codes = encode(self.guide_, data)
-        return torch.cat([codes.content.loc, codes.style.loc], -1).cpu().numpy()
+        return torch.cat([mean_of(codes.content), mean_of(codes.style)], -1).cpu().numpy()
 
     def transform_groups(self, X: Any, groups: Any) -> np.ndarray:
         """The content locs of groups, each from all its rows, in the order of ``np.unique(groups)``."""

@@ -4,6 +4,7 @@ from itertools import cycle
 
 import pytest
 import torch
+from normals import posterior_of, said_of
 from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import Normal, kl_divergence
@@ -38,8 +39,8 @@ def problem(make, sizes=SIZES, by=0.05):
 def exact_elbo(model, guide, batch):
     """The ELBO of all groups together, in nats: a sum of squares, whose expectation is elementary."""
     decoder, noise = model.decoder, model.likelihood.scale
-    content, style = guide.encoder(batch.x)
-    posterior = guide.aggregate(content, batch)
+    _, style = said_of(guide, batch.x)
+    posterior = posterior_of(guide, batch)
     loc, variance = posterior.loc[batch.group], posterior.scale[batch.group].square()
     # Style follows content: what content adds to x comes by both of them.
     style_loc = style.loc - loc @ guide.shift.mT

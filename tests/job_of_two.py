@@ -12,6 +12,7 @@ import pyro
 import torch
 import torch.distributed as dist
 from exactly import KeepGradients
+from pyro.infer import SVI
 from pyro.poutine.messenger import Messenger
 
 from pyro_mlvae import (
@@ -31,9 +32,9 @@ from pyro_mlvae.latents import gather_evidence
 from pyro_mlvae.models import ThreeLevelMLVAE
 from pyro_mlvae.ops.evidence import Evidence
 from pyro_mlvae.penalties import WeightedKL
-from pyro_mlvae.training import Checkpoint
-from pyro_mlvae.training.ranks import Ranks, in_parts
-from pyro_mlvae.training.step import Step
+from pyro_mlvae.training import Checkpoint, Objective
+from pyro_mlvae.training.parts import InParts
+from pyro_mlvae.training.ranks import Averaged, Ranks
 
 # Ragged: 1 to 9 observations a group, 3 super-groups.
 SIZES = torch.tensor([1, 9, 2, 5, 1, 3, 4])
@@ -103,12 +104,16 @@ def gradients(ranks, three_levels, dtype, estimator, penalties=(), at_once=None)
     model, guide = pair(three_levels, dtype)
     found, optimizer = [], KeepGradients()
     with pyro.get_param_store().scope():
-        step = Step(
-            model, with_noise(guide), make_estimator(estimator), optimizer, penalties=penalties, ranks=ranks
-        )
+        guide = with_noise(guide)
+        objective = Objective(make_estimator(estimator), penalties=penalties)
+        if ranks.size > 1:
+            objective = Averaged(objective, model, guide, ranks)
+        if at_once is not None:
+            objective = InParts(objective, at_once, super_groups=three_levels)
+        svi = SVI(model, guide, optimizer, loss=objective)
         shares = ranks.shares(GroupSampler(data(dtype), 3, seed=3), 0, super_groups=three_levels)
         for share in shares:
-            step.take(in_parts(share, at_once, super_groups=three_levels))
+            svi.step(*share)
             store = pyro.get_param_store()
             named = sorted((store.param_name(p), grad) for p, grad in optimizer.kept.items())
             found.append(torch.cat([grad.flatten().double() for _, grad in named]))
@@ -193,7 +198,9 @@ def main():
     found = {"gradients": gradient_differences(two)}
     shares = list(two.shares(GroupSampler(data(torch.float32), 3, seed=0), 0))
     every = [None, None]
-    dist.all_gather_object(every, [(s.batch.x[:, 0].tolist(), s.groups, s.counts) for s in shares])
+    dist.all_gather_object(
+        every, [(batch.x[:, 0].tolist(), batch.num_groups, weight) for batch, weight in shares]
+    )
     found["shares"] = every
 
     history, weights = train(folder, world, epochs=6, groups_per_batch=3)

@@ -7,11 +7,8 @@ from torch import nn
 
 from pyro_mlvae import InputError, MLPEncoder, ProductOfNormals
 from pyro_mlvae.evaluation import activity_metrics, collapse_warnings
-from pyro_mlvae.latents import Codes, encode
-
-
-def codes_of(content, style):
-    return Codes(expert=content, content=content, style=style)
+from pyro_mlvae.latents import encode
+from pyro_mlvae.ops import unbounded
 
 
 def test_units_are_active_where_loc_varies_and_scale_does_not_count():
@@ -20,17 +17,17 @@ def test_units_are_active_where_loc_varies_and_scale_does_not_count():
     loc = torch.stack([0.15 * sign, 0.08 * sign, torch.full((100,), 3.0)], 1)
     scale = torch.stack([torch.ones(100), torch.ones(100), 1.0 + 0.9 * sign], 1)
     normal = Normal(loc, scale)
-    activity = activity_metrics(codes_of(normal, Normal(loc[:, 1:], scale[:, 1:])), normal)
+    activity = activity_metrics(normal, Normal(loc[:, 1:], scale[:, 1:]), normal)
     assert (activity["content"], activity["content_dim"]) == (1, 3)
     assert (activity["style"], activity["style_dim"]) == (0, 2)
-    lower = activity_metrics(codes_of(normal, normal), normal, threshold=0.005)
+    lower = activity_metrics(normal, normal, normal, threshold=0.005)
     assert lower["content"] == lower["style"] == 2
 
 
 def test_divergences_are_the_closed_form_of_each_dimension():
     style = Normal(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.5, 1.0], [2.0, 1.0]]))
     content = Normal(torch.tensor([[2.0], [0.0], [0.0]]), torch.tensor([[1.0], [1.0], [1.0]]))
-    activity = activity_metrics(codes_of(style, style), content)
+    activity = activity_metrics(style, style, content)
     log_two = torch.log(torch.tensor(2.0)).item()
     # (1 + 1/4 - 1) / 2 + log 2 and (9 + 4 - 1) / 2 - log 2.
     assert activity["kl_style"] == pytest.approx([((0.125 + log_two) + (6.0 - log_two)) / 2, 0.0])
@@ -40,7 +37,7 @@ def test_divergences_are_the_closed_form_of_each_dimension():
 def test_one_observation_is_refused():
     normal = Normal(torch.zeros(1, 2), torch.ones(1, 2))
     with pytest.raises(InputError, match="at least two observations, got 1"):
-        activity_metrics(codes_of(normal, normal), normal)
+        activity_metrics(normal, normal, normal)
 
 
 class Heads(nn.Module):
@@ -49,20 +46,23 @@ class Heads(nn.Module):
     def __init__(self, constant=None):
         super().__init__()
         self.encoder, self.constant = MLPEncoder((6,), content_dim=3, style_dim=2), constant
+        self.content_dim, self.style_dim = 3, 2
 
     def forward(self, x):
         # Locs of the size of the data, as a trained encoder has them.
-        codes = [Normal(10.0 * normal.loc, 0.1 + 0.0 * normal.scale) for normal in self.encoder(x)]
-        if self.constant is not None:
-            loc = codes[self.constant].loc
-            codes[self.constant] = Normal(torch.zeros_like(loc) + 0.01 * loc, torch.ones_like(loc))
-        return tuple(codes)
+        content, _, style, _ = self.encoder(x).split([3, 3, 2, 2], -1)
+        codes = []
+        for number, loc in enumerate((10.0 * content, 10.0 * style)):
+            constant = number == self.constant
+            scale = torch.ones_like(loc) if constant else torch.full_like(loc, 0.1)
+            codes += [0.001 * loc if constant else loc, unbounded(scale.log())]
+        return torch.cat(codes, -1)
 
 
 def activity_of(encoder):
     guide = ProductOfNormals(encoder)
     codes = encode(guide, torch.randn(200, 6))
-    return activity_metrics(codes, codes.content)
+    return activity_metrics(codes.content_normal, codes.style_normal, codes.content_normal)
 
 
 def test_a_healthy_guide_is_not_warned_of():
@@ -87,9 +87,7 @@ def test_constant_codes_far_from_the_prior_have_collapsed_too():
     """As a product of many experts without the prior is: narrow, whatever the observations."""
     loc = torch.randn(50, 2)
     constant = Normal(torch.ones(50, 2), torch.full((50, 2), 0.1))
-    (sentence,) = collapse_warnings(
-        activity_metrics(codes_of(constant, Normal(loc, 0.1 + 0 * loc)), constant)
-    )
+    (sentence,) = collapse_warnings(activity_metrics(constant, Normal(loc, 0.1 + 0 * loc), constant))
     assert sentence.startswith("content has collapsed")
 
 
@@ -97,7 +95,7 @@ def test_a_unit_that_is_barely_active_and_tells_next_to_nothing_has_collapsed():
     loc = 0.15 * torch.randn(500, 2)
     faint = Normal(loc, torch.ones_like(loc))
     healthy = Normal(10 * loc, 0.5 + 0 * loc)
-    activity = activity_metrics(codes_of(faint, healthy), faint)
+    activity = activity_metrics(faint, healthy, faint)
     assert activity["content"] == 2
     (sentence,) = collapse_warnings(activity)
     assert "2 of its 2 dimensions vary between observations" in sentence

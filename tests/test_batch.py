@@ -118,9 +118,15 @@ def test_singletons_are_the_same_observations_each_in_a_group_of_its_own():
     assert singletons.group.tolist() == [0, 1, 2, 3]
     assert singletons.num_groups == 4
     assert singletons.sizes.tolist() == [1, 1, 1, 1]
-    assert (singletons.parent, singletons.num_parents) == (None, 0)
+    assert (singletons.parent.tolist(), singletons.num_parents) == ([0, 1, 1, 0], 2)
     # A batch like any other: it passes the validation that it was spared.
-    GroupedBatch(singletons.x, singletons.group, singletons.num_groups)
+    GroupedBatch(
+        singletons.x,
+        singletons.group,
+        singletons.num_groups,
+        singletons.parent,
+        singletons.num_parents,
+    )
 
 
 def test_a_trusted_batch_is_checked_by_nothing():

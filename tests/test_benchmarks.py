@@ -10,12 +10,13 @@ import pyro
 import pytest
 import torch
 from exactly import FixedNoise, KeepGradients
-from pyro.infer import Trace_ELBO
+from normals import posterior_of, said_of
+from pyro.infer import SVI
 
 from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals
 from pyro_mlvae.likelihoods import LearnedNormalLikelihood
-from pyro_mlvae.training.ranks import Share
-from pyro_mlvae.training.step import Step
+from pyro_mlvae.training import Objective
+from pyro_mlvae.training.gradients import Checked
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -42,9 +43,9 @@ def test_the_handwritten_loss_and_its_gradients_are_those_of_the_step(script, dt
 
     optimizer = KeepGradients()
     noise = FixedNoise(content=content_noise, style=style_noise)
-    step = Step(model, noise(guide), Trace_ELBO(max_plate_nesting=1), optimizer)
+    svi = SVI(model, noise(guide), optimizer, loss=Checked(Objective()))
     with pyro.get_param_store().scope():
-        ours = step.take([Share(batch, batch.num_groups)])
+        ours = svi.step(batch)
 
     by_hand = script("handwritten").HandWritten(guide.encoder, model.decoder)
     by_hand.zero_grad(set_to_none=True)
@@ -57,6 +58,53 @@ def test_the_handwritten_loss_and_its_gradients_are_those_of_the_step(script, dt
         # Entries are sums of terms that cancel, so that rounding is relative to the largest.
         scale = float(parameter.grad.abs().max())
         torch.testing.assert_close(optimizer.kept[parameter], parameter.grad, rtol=0, atol=rtol * scale)
+
+
+def test_the_loss_in_numpyro_is_ours_for_the_same_weights_and_draws(script):
+    pytest.importorskip("numpyro", reason="the extra bench is not installed")
+    from numpyro.handlers import substitute
+    from numpyro.infer import Trace_ELBO
+
+    in_numpyro, cases = script("in_numpyro"), script("cases")
+    model, guide = cases.paper_pair()
+    batch = cases.grouped(cases.observations(7), [3, 1, 2, 1])
+    noise = {"content": torch.randn(4, 10), "style": torch.randn(7, 10)}
+    with torch.no_grad():
+        ours = Objective().loss(model, FixedNoise(**noise)(guide), batch)
+        posteriors = {"content": posterior_of(guide, batch), "style": said_of(guide, batch.x)[1]}
+        draws = {
+            name: in_numpyro.array(normal.loc + normal.scale * noise[name])
+            for name, normal in posteriors.items()
+        }
+    theirs, their_guide = in_numpyro.programs(guide.encoder, model.decoder, batch.num_groups)
+    data = in_numpyro.array(batch.x.flatten(1)), in_numpyro.array(batch.group)
+    key = in_numpyro.jax.random.PRNGKey(0)
+    loss = Trace_ELBO().loss(key, {}, theirs, substitute(their_guide, draws), *data)
+    assert float(loss) == pytest.approx(ours, rel=1e-4)
+
+
+def test_our_step_is_recorded_and_the_eager_one_draws_the_same(script):
+    cases = script("cases")
+    batch = cases.grouped(cases.observations(5), [4, 1])
+    objective, losses = cases.captured(), []
+    for own in (objective, Objective()):
+        torch.manual_seed(0)
+        with cases.our_step(cases.paper_pair(), own)(batch)() as step:
+            losses.append([step() for _ in range(3)])
+    assert objective.note is None
+    assert len(objective.recorded) == 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_without_our_own_normal_the_loss_is_the_same(script):
+    cases = script("cases")
+    batch = cases.grouped(cases.observations(5), [4, 1])
+    noise = FixedNoise(content=torch.randn(2, 10), style=torch.randn(5, 10))
+    losses = [
+        Objective().loss(model, noise(guide), batch)
+        for model, guide in (cases.paper_pair(), cases.plain_pair())
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_the_handwritten_step_draws_and_moves_every_weight(script):
@@ -109,11 +157,12 @@ def test_every_round_runs_every_instance_twice_in_a_row(script):
 
 def tiny(script):
     """Every part of the program, at its smallest."""
-    steps, sweeps = script("steps"), script("sweeps")
+    steps, sweeps, cases = script("steps"), script("sweeps"), script("cases")
+    sizes = ((160, cases.SMALL_SHAPE), (20, cases.EVENT_SHAPE))
     return {
-        "step": partial(steps.step_rows, 1, sizes=(20,), compiled=False),
+        "step": partial(steps.step_rows, 1, sizes=sizes, compiled=False, instances=1),
         "convolutions": partial(steps.convolution_rows, 1, count=4, groups=2),
-        "groups": partial(sweeps.group_rows, 1, count=30, groups=(1, 10, 30)),
+        "groups": partial(sweeps.group_rows, 1, count=30, groups=(1, 10, 30), instances=1),
         "particles": partial(sweeps.particle_rows, 1, count=20, particles=(1, 2)),
         "observations": partial(sweeps.observation_rows, 1, counts=(10, 20)),
         "dims": partial(sweeps.dim_rows, 1, count=20, dims=(2, 10)),
@@ -123,8 +172,10 @@ def tiny(script):
     }
 
 
-def test_the_program_runs_and_writes_a_table_json_and_a_figure(script, tmp_path, capsys):
+def test_the_program_runs_and_writes_a_table_json_and_a_figure(script, tmp_path, capsys, monkeypatch):
     benchmark, available = script("benchmark"), tiny(script)
+    # Recording takes longer than all the steps here, and has a test of its own.
+    monkeypatch.setattr(script("cases"), "RECORDED_AFTER", 100)
     assert list(available) == list(benchmark.parts(1))
     assert benchmark.run(available, list(available), 1, tmp_path) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.png"]
@@ -136,11 +187,18 @@ def test_the_program_runs_and_writes_a_table_json_and_a_figure(script, tmp_path,
     keys = {"part", "case", "ms", "base", "ratio", "at_most", "at", "more"}
     assert all(set(row) == keys for row in rows)
     assert all(row["ms"] > 0.0 and row["ratio"] > 0.0 for row in rows)
-    assert {"ours", "hand-written", "matrix products", "trace", "local"} <= {row["case"] for row in rows}
+    assert {"eager", "captured", "hand-written", "matrix products", "trace", "local"} <= {
+        row["case"] for row in rows
+    }
+    steps = script("steps")
+    assert set(steps.WITHOUT) <= {row["case"] for row in rows}
+    assert {row["base"] for row in rows if row["case"] in ("eager", "captured")} == {"hand-written"}
     # Whatever is asked of a case is asked in the table, with whether it holds.
     out = capsys.readouterr().out
     assert out.count("≤") == sum(row["at_most"] is not None for row in rows)
-    assert {row["case"] for row in rows if row["at_most"] is not None} >= {"ours", "stl", "dreg", "local"}
+    assert {row["case"] for row in rows if row["at_most"] is not None} >= {
+        *("captured", "stl", "dreg", "local")
+    }
     assert all(row["part"] in out and row["case"] in out for row in rows)
 
 

@@ -6,7 +6,7 @@ from torch.distributions import Normal
 
 from pyro_mlvae import InputError
 from pyro_mlvae.evaluation import calibration_metrics
-from pyro_mlvae.latents import encode
+from pyro_mlvae.latents import encode, experts
 from pyro_mlvae.ops.evidence import Evidence
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
 
@@ -20,7 +20,8 @@ def exact_experts(make, groups=4000):
     """What the exact guide says of each observation of many groups drawn from the model itself."""
     solved = make(noise_scale=1.5)
     batch = solved.sample(torch.full((groups,), SIZE), seed=1)
-    return encode(LinearGaussianGuide.exact(solved), batch.x).expert, batch.group
+    guide = LinearGaussianGuide.exact(solved)
+    return experts(guide, encode(guide, batch.x)), batch.group
 
 
 def z_scores(product, expert, group, parts=40):

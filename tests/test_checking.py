@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from fitting import make_pair, small_data
+from normals import posterior_of, said_of
 from pyro import poutine
 from pyro.nn import PyroModule, PyroParam
 from torch import nn
@@ -68,9 +69,9 @@ def tell(
     """The story of the Multi-Level VAE, in which something may be told wrongly."""
     plates = open_plates(**sizes)
     with plates["groups"]:
-        content = pyro.sample("content", model.content_prior())
+        content = pyro.sample("content", model.content_prior(batch.groups))
     with plates["observations"]:
-        style = pyro.sample("style", model.style_prior())
+        style = pyro.sample("style", model.style_prior(batch.groups))
         x = model.observation(own_content(content, batch), own_style(style))
         pyro.sample("x", likelihood(x), obs=obs(batch.x))
     extra(plates)
@@ -91,9 +92,9 @@ def infer(
 ):
     """The guide of the Multi-Level VAE, likewise."""
     plates = open_plates(**sizes)
-    content_normal, style_normal = guide.encoder(batch.x)
+    _, style_normal = said_of(guide, batch.x)
     with plates[content_plate]:
-        posterior = content(guide.aggregate(content_normal, batch), batch.x)
+        posterior = content(posterior_of(guide, batch), batch.x)
         pyro.sample("content", posterior.to_event(event))
     with plates[style_plate], poutine.scale(scale=scale):
         pyro.sample("style", style(style_normal, batch.x).to_event(1))
@@ -178,7 +179,8 @@ class Unregistered(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder = MLPEncoder((5,), DIM, DIM, (8,))
-        self.aggregate = ProductOfNormals(self.encoder).aggregate
+        for name in ("encode", "split", "content_posterior"):
+            setattr(self, name, getattr(ProductOfNormals(self.encoder), name))
 
     def forward(self, batch):
         infer(self, batch)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_mlvae import GroupedBatch, load_dataset, operations, plotting, runs
+from pyro_mlvae import GroupedBatch, load_dataset, plotting, runs
 from pyro_mlvae.cli.main import run
+from pyro_mlvae.latents import decoding as operations
 from pyro_mlvae.latents import encode
 from pyro_mlvae.runs.config import RunConfig
 
@@ -132,7 +133,7 @@ def test_swap_shows_the_named_with_the_contents_and_styles_of_each_alone(digits,
     assert positions(said) == [[7, 1796], [0, 5, 7]]
     opened, data, content = codes_of(digits, [7, 1796])
     _, _, style = codes_of(digits, [0, 5, 7])
-    grid = operations.swap(opened.model, content.content.loc, style.style.loc).clamp(0.0, 1.0)
+    grid = operations.swap(opened.model, content.content.mean, style.style.mean).clamp(0.0, 1.0)
     expected = torch.cat([data.x[[0, 5, 7]], data.x[7:8], grid[0], data.x[1796:], grid[1]]).squeeze(1)
     found = pictures(figure)
     assert len(found) == 3 + 2 + 6
@@ -148,8 +149,9 @@ def test_evidence_is_of_the_whole_group_where_that_is_as_large(digits, others, d
     opened, data = runs.load_run(digits), load_dataset(others)
     whole = GroupedBatch(data.x[3:], torch.zeros(3, dtype=torch.int64), 1)
     with torch.no_grad():
-        content = opened.guide.content_posterior(whole).loc
-    style = encode(opened.guide, data.x[:1]).style.loc
+        features = opened.guide.encode(whole.x)
+        content = opened.guide.content_posterior(features, whole.groups).mean
+    style = encode(opened.guide, data.x[:1]).style.mean
     expected = operations.decode(opened.model, content, style)[0, 0].clamp(0.0, 1.0)
     torch.testing.assert_close(pictures(figure)[-1], expected)
     alone = draw("swap", digits, "--data", others, "--content", "3", "--style", "0")[0]
@@ -183,9 +185,9 @@ def test_interpolation_is_between_two_observations_unless_styles_are_named(digit
     figure, said = draw("interpolate", digits, "--content", "3", "9", "--vary", "both", "--steps", "5")
     assert positions(said) == [[3, 9], [3, 9]]
     opened, _, codes = codes_of(digits, [3, 9])
-    line = operations.interpolate(opened.model, codes.content.loc, codes.style.loc, 5, vary="both").squeeze(
-        1
-    )
+    line = operations.interpolate(
+        opened.model, codes.content.mean, codes.style.mean, 5, vary="both"
+    ).squeeze(1)
     torch.testing.assert_close(pictures(figure)[-5:], line.clamp(0.0, 1.0))
     assert positions(draw("interpolate", digits, "--style", "3", "9")[1]) == [[3, 9], [3, 9]]
     _, said = draw("interpolate", digits, "--content", "3", "9", "--style", "5", "6", "--vary", "style")
@@ -201,7 +203,7 @@ def test_interpolation_of_one_group_draws_two_of_it(digits, draw, tmp_path):
 
 def test_generate_fixes_what_is_named_and_draws_the_rest(digits, draw):
     opened, _, codes = codes_of(digits, [4, 8])
-    content, style = codes.content.loc, codes.style.loc
+    content, style = codes.content.mean, codes.style.mean
     figure, said = draw("generate", digits, "--content", "4", "8", "--columns", "3", "--seed", "5")
     assert said == "content of 4 8 of digits with styles from the prior"
     expected = operations.generate(opened.model, content=content, styles=3, seed=5).flatten(0, 2)
@@ -222,7 +224,7 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
     figure, said = draw("traverse", digits, "--content", "3", "--style", "8", "--which", "style")
     assert positions(said) == [[3], [8]]
     opened, data, codes = codes_of(digits, [3, 8])
-    rows = operations.traverse(opened.model, codes.content.loc[0], codes.style.loc[1], "style")
+    rows = operations.traverse(opened.model, codes.content.mean[0], codes.style.mean[1], "style")
     found = pictures(figure)
     assert torch.equal(found[:2], data.x[[3, 8]].squeeze(1))
     for row in rows.clamp(0.0, 1.0).squeeze(2):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from normals import codes_of, said_of
 from pyro.infer import Trace_ELBO
 
 from pyro_mlvae import (
@@ -25,18 +26,17 @@ def test_an_untrained_correction_of_zero_is_no_correction(guide):
     for parameter in guide.style_given_content.parameters():
         torch.nn.init.zeros_(parameter)
     x, content = torch.randn(5, 4), torch.randn(5, 3)
-    _, alone = guide.encoder(x)
-    given = guide.style_posterior(alone, content)
-    torch.testing.assert_close(given.loc, alone.loc)
-    # Of the scale only the smooth bound of its log is applied twice.
-    torch.testing.assert_close(given.scale, (7 * (alone.scale.log() / 7).tanh()).exp())
+    _, alone = said_of(guide, x)
+    given = guide.style_posterior(guide.encode(x), content)
+    torch.testing.assert_close(given.mean, alone.loc)
+    torch.testing.assert_close(given.stddev, alone.scale)
 
 
 def test_style_depends_on_the_content_of_its_own_observation_only(guide):
     x = torch.randn(5, 4)
     content = torch.randn(5, 3, requires_grad=True)
-    style = guide.style_posterior(guide.encoder(x)[1], content)
-    (gradient,) = torch.autograd.grad(style.loc[2].sum(), content)
+    style = guide.style_posterior(guide.encode(x), content)
+    (gradient,) = torch.autograd.grad(style.mean[2].sum(), content)
     assert gradient[2].abs().sum() > 0
     assert gradient[[0, 1, 3, 4]].abs().sum() == 0
 
@@ -53,6 +53,7 @@ def test_gradients_reach_it_through_every_estimator_layout(guide, particles):
 
 def test_a_code_sees_the_content_of_its_own_observation_and_not_of_its_group(guide):
     x = torch.randn(5, 4)
-    together = guide.codes(x)[1].loc[2]
-    alone = guide.codes(x[2:3])[1].loc[0]
+    group = torch.tensor([0, 0, 0, 1, 1])
+    together = codes_of(guide, GroupedBatch(x, group, 2))[1].loc[2]
+    alone = codes_of(guide, GroupedBatch(x[2:3], torch.tensor([0]), 1))[1].loc[0]
     torch.testing.assert_close(together, alone)

@@ -6,6 +6,7 @@ from unittest import mock
 import pyro
 import pytest
 import torch
+from normals import normals
 from pyro.infer import Trace_ELBO, trace_elbo
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -40,7 +41,8 @@ def decoder(event_shape=(1, 13, 10), **changes):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @each_image
 def test_an_encoder_gives_the_normals_of_content_and_style(event_shape, activation):
-    content, style = encoder(event_shape, channels=None, activation=activation)(torch.rand(4, *event_shape))
+    net = encoder(event_shape, channels=None, activation=activation)
+    content, style = normals(net, torch.rand(4, *event_shape))
     assert (content.batch_shape, style.batch_shape) == ((4, 3), (4, 2))
     assert (content.event_shape, style.event_shape) == ((), ())
     assert content.loc.isfinite().all()
@@ -60,7 +62,7 @@ def test_a_decoder_gives_each_parameter_in_the_shape_of_x(event_shape, outputs):
 @pytest.mark.parametrize("channels", [(4,), (4, 4), (4, 4, 4)], ids=len)
 def test_every_size_comes_back_exactly(width, channels):
     event_shape = (1, 31 - width, width)
-    content, _ = encoder(event_shape, channels=channels)(torch.rand(2, *event_shape))
+    content, _ = normals(encoder(event_shape, channels=channels), torch.rand(2, *event_shape))
     (x,) = decoder(event_shape, channels=channels)(content.loc, torch.randn(2, 2))
     assert x.shape == (2, *event_shape)
 
@@ -69,7 +71,7 @@ def test_every_size_comes_back_exactly(width, channels):
 def test_every_pixel_is_read_and_every_pixel_is_made(side):
     # Kernels that do not meet the border exactly would leave the last row or column out.
     x = torch.rand(1, 1, side, side, requires_grad=True)
-    content, _ = encoder((1, side, side), channels=None, activation="silu")(x)
+    content, _ = normals(encoder((1, side, side), channels=None, activation="silu"), x)
     content.loc.sum().backward()
     assert (x.grad != 0).all()
     net = decoder((1, side, side), channels=None, activation="silu")
@@ -113,7 +115,7 @@ def test_no_activation_stands_behind_the_last_layer():
 def test_a_fresh_network_neither_shrinks_nor_swells_what_passes_through(event_shape):
     # Weights that shrink it leave latents that hardly depend on x, and training long in finding it out.
     x = torch.randn(64, *event_shape)
-    content, _ = encoder(event_shape, content_dim=20, channels=None, hidden=(256,))(x)
+    content, _ = normals(encoder(event_shape, content_dim=20, channels=None, hidden=(256,)), x)
     assert 0.5 < content.loc.std() < 2.0
     net = decoder(event_shape, content_dim=20, channels=None, hidden=(256,))
     (made,) = net(torch.randn(64, 20), torch.randn(64, 2))
@@ -122,7 +124,7 @@ def test_a_fresh_network_neither_shrinks_nor_swells_what_passes_through(event_sh
 
 def test_observations_are_encoded_one_by_one():
     net, x = encoder(), torch.rand(9, 1, 13, 10)
-    for together, alone in zip(net(x), net(x[4:5]), strict=True):
+    for together, alone in zip(normals(net, x), normals(net, x[4:5]), strict=True):
         torch.testing.assert_close(together.loc[4:5], alone.loc)
         torch.testing.assert_close(together.scale[4:5], alone.scale)
 
@@ -130,7 +132,7 @@ def test_observations_are_encoded_one_by_one():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_parameter_takes_part(activation):
     net = encoder(channels=None, activation=activation)
-    content, style = net(torch.rand(9, 1, 13, 10))
+    content, style = normals(net, torch.rand(9, 1, 13, 10))
     sum((n.loc + n.scale).square().sum() for n in (content, style)).backward()
     back = decoder(channels=None, outputs=2, activation=activation)
     sum(p.square().sum() for p in back(torch.randn(9, 3), torch.randn(9, 2))).backward()
@@ -191,7 +193,7 @@ def test_they_serve_the_model_and_the_guide_with_vectorised_particles(event_shap
 
 
 def test_float64_in_is_float64_out():
-    content, style = encoder().double()(torch.rand(4, 1, 13, 10).double())
+    content, style = normals(encoder().double(), torch.rand(4, 1, 13, 10).double())
     (x,) = decoder().double()(content.loc, style.loc)
     assert {content.loc.dtype, content.scale.dtype, style.scale.dtype, x.dtype} == {torch.float64}
 

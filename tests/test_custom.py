@@ -15,13 +15,14 @@ from pyro_mlvae.runs.custom import load_class
 GUIDE = """
 from pyro.distributions import Normal
 from pyro_mlvae import GroupedGuide
-from pyro_mlvae.ops import product_of_normals
+from pyro_mlvae.ops import normal_from_parameters, product_of_normals
 
 class Careful(GroupedGuide):
-    def aggregate(self, content, batch):
-        size = batch.sizes[batch.group].unsqueeze(-1)
+    def content_posterior(self, features, groups):
+        content = normal_from_parameters(self.split(features)[0])
+        size = groups.sizes[groups.group].unsqueeze(-1)
         return Normal(*product_of_normals(
-            content.loc, content.scale * size.sqrt(), batch.group, batch.num_groups))
+            content.loc, content.scale * size.sqrt(), groups.group, groups.num_groups)).to_event(1)
 
 class Odd:
     pass
@@ -35,8 +36,8 @@ from pyro.distributions import Normal
 from pyro_mlvae import MLVAE
 
 class WidePrior(MLVAE):
-    def style_prior(self):
-        return Normal(self._origin, self._origin + 2.0).expand([self.style_dim]).to_event(1)
+    def style_prior(self, groups):
+        return Normal(self._zero, self._zero + 2.0).expand([self.style_dim]).to_event(1)
 """
 SMALL = ["--epochs", "1", "--hidden", "12", "--device", "cpu", "--no-vae"]
 
@@ -144,11 +145,11 @@ def test_what_names_no_model_or_guide_is_refused_in_one_sentence(files, flag, na
         ("import nowhere_to_be_found", "failed with ModuleNotFoundError: No module named"),
         ("raise ValueError('of its own')", "failed with ValueError: of its own"),
         ("raise SystemExit(0)", "failed with SystemExit"),
-        (GUIDE.replace("content, batch):", "content, batch, more):"), "the guide raises TypeError"),
+        (GUIDE.replace("features, groups):", "features, groups, more):"), "the guide raises TypeError"),
         (GUIDE.replace("(GroupedGuide):", "(GroupedGuide):\n    def __init__(self): pass\n"),
          "could not be made"),
     ],
-    ids=["syntax", "import", "error", "exit", "aggregate", "init"],
+    ids=["syntax", "import", "error", "exit", "hook", "init"],
 )  # fmt: skip
 def test_a_file_that_fails_is_refused_with_what_it_said(files, source, says, capsys):
     (files / "guide.py").write_text(source)
@@ -161,7 +162,9 @@ def test_an_unsound_pair_is_refused_before_anything_is_written(files, capsys):
     source = GUIDE.replace(
         "content.loc, content.scale * size", "content.loc.detach(), content.scale * size"
     )
-    source = source.replace("batch.group, batch.num_groups))", "0 * batch.group, batch.num_groups))")
+    source = source.replace(
+        "groups.group, groups.num_groups)).to", "0 * groups.group, groups.num_groups)).to"
+    )
     (files / "guide.py").write_text(source)
     arguments = ["train", "--out", str(files / "run"), "--guide", f"{files}/guide.py:Careful"]
     assert "content" in refusal(arguments, capsys)

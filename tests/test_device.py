@@ -83,9 +83,10 @@ def test_the_elbo_is_computed_where_module_and_batch_are(estimator, likelihood, 
 def test_posteriors_and_codes_are_where_module_and_batch_are(prior_expert):
     _, guide, batch = make(prior_expert=prior_expert)
     guide, batch = move(guide, CUDA), batch.to("cuda:0")
-    normals = [guide.content_posterior(batch), guide.content_posterior(batch.singletons())]
-    for normal in [*normals, *guide.codes(batch.x)]:
-        assert {normal.loc.device, normal.scale.device} == {CUDA}
+    for groups in (batch.groups, batch.singletons().groups):
+        features = guide.encode(batch.x)
+        for found in (guide.content_posterior(features, groups), *guide.codes(features, groups)):
+            assert {found.mean.device, found.stddev.device} == {CUDA}
 
 
 @each_estimator
@@ -98,13 +99,13 @@ def test_one_tensor_left_on_the_cpu_is_noticed(estimator, left, monkeypatch):
     model, guide = move(model, CUDA), move(guide, CUDA)
     if left == "prior":
         on_cpu = dist.Normal(torch.zeros(3), torch.ones(3)).to_event(1)
-        monkeypatch.setattr(MLVAE, "content_prior", lambda self: on_cpu)
+        monkeypatch.setattr(MLVAE, "content_prior", lambda self, groups: on_cpu)
     elif left == "group":
         moved = GroupedBatch.trusted(moved.x, batch.group, 3)
     elif left == "x":
         moved = GroupedBatch.trusted(batch.x, moved.group, 3)
     elif left == "prior expert":
-        guide._buffers["_origin"] = torch.zeros(1)
+        guide._buffers["_zero"] = torch.zeros(1)
     else:
         move({"decoder": model, "encoder": guide}[left].get_submodule(left), "cpu")
     # A TypeError where Pyro, to add its shapes, rebuilds PyTorch's error without all its arguments.
@@ -147,7 +148,7 @@ def test_a_prior_in_another_dtype_is_noticed(monkeypatch):
     """The control of the test above: PyTorch would promote it without a word."""
     model, _, batch = make()
     narrow = dist.Normal(torch.zeros(3), torch.ones(3)).to_event(1)
-    monkeypatch.setattr(MLVAE, "content_prior", lambda self: narrow)
+    monkeypatch.setattr(MLVAE, "content_prior", lambda self, groups: narrow)
     pinned = poutine.condition(model.double(), {"content": torch.zeros(3, 3).double()})
     trace = poutine.trace(pinned).get_trace(batch.to(dtype=torch.float64))
     assert set(dtypes(trace)) == {torch.float32, torch.float64}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from pyro_mlvae.ops.distributions import LogVarianceNormal, StandardNormal
+from pyro_mlvae.ops import LogVarianceNormal
 
 
 def inputs(*shapes):
@@ -116,22 +116,6 @@ def test_it_is_a_normal_in_all_else():
     torch.manual_seed(1)
     torch.testing.assert_close(drawn, plain.expand((5, 3, 4)).rsample())
     assert drawn.requires_grad
-
-
-@pytest.mark.parametrize("dims", [0, 1, 2])
-def test_the_standard_normal_is_the_one_of_loc_0_and_scale_1(dims):
-    ours, plain = StandardNormal(torch.zeros(4).double()), dist.Normal(torch.zeros(4).double(), 1.0)
-    ours, plain = (normal.expand(torch.Size([3, 4])) for normal in (ours, plain))
-    assert isinstance(ours, StandardNormal)
-    ours, plain = (normal.to_event(dims) if dims else normal for normal in (ours, plain))
-    for x in (torch.randn(2, 3, 4).double(), torch.randn(4).double()):
-        torch.testing.assert_close(ours.log_prob(x), plain.log_prob(x), atol=1e-13, rtol=0)
-    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(ours.log_prob, x)
-    assert gradgradcheck(ours.log_prob, x)
-    torch.testing.assert_close(
-        torch.distributions.kl_divergence(ours, plain), torch.zeros_like(plain.log_prob(x))
-    )
 
 
 def test_validation_says_what_is_outside():

@@ -15,6 +15,7 @@ from estimating import (
     problem,
     standard_error,
 )
+from normals import posterior_of
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO
 
@@ -173,7 +174,7 @@ def test_local_draws_content_afresh_for_every_observation_from_its_groups_poster
     (content,) = seen
     assert len(content.unique()) == content.numel() == num_particles * len(batch) * 3
     if num_particles > 1:
-        posterior = guide.content_posterior(batch)
+        posterior = posterior_of(guide, batch)
         loc, scale = (v.detach().index_select(0, batch.group) for v in (posterior.loc, posterior.scale))
         assert ((content.mean(0) - loc) / scale).abs().max() < 5 / num_particles**0.5
         torch.testing.assert_close(content.std(0), scale, rtol=0.15, atol=0)

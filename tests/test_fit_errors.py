@@ -23,7 +23,7 @@ class Spoiled(nn.Module):
 
     def forward(self, content, style):
         (loc,) = self.decoder(content, style)
-        self.calls -= 1
+        self.calls -= self.training  # a look before training is no step
         if self.calls >= 0:
             return (loc,)
         # The square root at 0 has a value, but no derivative.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from normals import codes_of, posterior_of, said_of
 from pyro.distributions import Normal
 
 from pyro_mlvae import (
@@ -14,8 +15,10 @@ from pyro_mlvae import (
     StyleGivenContent,
     check,
 )
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.guides import AverageOfNormals
 from pyro_mlvae.models import MixturePriorMLVAE
+from pyro_mlvae.ops import unbounded
 from pyro_mlvae.runs.pairs import GUIDES
 from pyro_mlvae.training import elbo_terms
 
@@ -57,8 +60,8 @@ def test_every_guide_has_a_closed_form_here():
 def test_content_is_the_closed_form_of_its_group(name, style_given_content, batch):
     style = StyleGivenContent(CONTENT, STYLE, hidden=(8,)) if style_given_content else None
     guide = GUIDES[name](encoder(), style_given_content=style).double()
-    experts, _ = guide.encoder(batch.x)
-    posterior = guide.content_posterior(batch)
+    experts, _ = said_of(guide, batch.x)
+    posterior = posterior_of(guide, batch)
     for g in range(3):
         loc, scale = CLOSED_FORMS[name](experts.loc[g == GROUP], experts.scale[g == GROUP])
         torch.testing.assert_close(posterior.loc[g], loc, atol=1e-12, rtol=0)
@@ -70,22 +73,25 @@ def test_style_follows_content_only_where_it_is_given_content(name, batch):
     torch.manual_seed(1)
     for conditional in (None, StyleGivenContent(CONTENT, STYLE, hidden=(8,))):
         guide = GUIDES[name](encoder(), style_given_content=conditional).double()
-        _, style = guide.encoder(batch.x)
+        features = guide.encode(batch.x)
+        _, style = said_of(guide, batch.x)
         content = torch.randn(5, len(batch), CONTENT).double()
-        posterior = guide.style_posterior(style, content)
-        moves = not torch.equal(posterior.loc, style.loc)
+        posterior = guide.style_posterior(features, content)
+        moves = not torch.equal(posterior.mean, style.loc.expand(posterior.mean.shape))
         assert moves == (conditional is not None)
         # A single observation's style code is that of its own content, whatever its group says.
-        own, code = guide.codes(batch.x)
-        expected = guide.style_posterior(style, own.loc)
-        torch.testing.assert_close(code.loc, expected.loc, atol=0, rtol=0)
+        own, code = codes_of(guide, batch)
+        expected = guide.style_posterior(features, own.loc)
+        torch.testing.assert_close(code.loc, expected.mean, atol=0, rtol=0)
 
 
 def test_the_averages_scale_does_not_fall_with_the_number_of_observations_but_the_products_does():
-    alike = Normal(torch.zeros(100, 1).double(), torch.full((100, 1), 2.0).double())
-    batch = GroupedBatch(torch.zeros(100, 4).double(), torch.zeros(100, dtype=torch.int64), 1)
-    assert float(AverageOfNormals(encoder()).aggregate(alike, batch).scale) == pytest.approx(2.0)
-    assert float(ProductOfNormals(encoder()).aggregate(alike, batch).scale) == pytest.approx(0.2)
+    groups = Groups(torch.zeros(100, dtype=torch.int64), 1)
+    features = torch.zeros(100, 4).double()
+    features[:, 1] = float(unbounded(torch.tensor(2.0).double().log()))
+    for kind, scale in ((AverageOfNormals, 2.0), (ProductOfNormals, 0.2)):
+        guide = kind(MLPEncoder((4,), 1, 1, hidden=(8,)))
+        assert float(guide.content_posterior(features, groups).stddev) == pytest.approx(scale)
 
 
 def make_mixture(components=3):
@@ -108,7 +114,9 @@ def test_the_mixture_prior_is_the_weighted_sum_of_its_normals():
         ]
     )
     expected = (weight[:, None] * densities.exp()).sum(0).log()
-    torch.testing.assert_close(model.content_prior().log_prob(content), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        model.content_prior(Groups(torch.arange(7), 7)).log_prob(content), expected, atol=1e-12, rtol=0
+    )
 
 
 def test_a_mixture_of_one_standard_normal_is_the_model_of_two_levels(batch):

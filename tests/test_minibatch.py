@@ -9,12 +9,11 @@ import pyro
 import pytest
 import torch
 from exactly import FixedNoise, KeepGradients
-from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
 from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, NormalLikelihood, ProductOfNormals
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
-from pyro_mlvae.training.ranks import Share
-from pyro_mlvae.training.step import Step
+from pyro_mlvae.training import Objective
 
 SIZES = torch.tensor([1, 5, 2, 9, 1, 3, 12, 4])
 ESTIMATORS = [Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO]
@@ -45,12 +44,12 @@ class Problem:
         noise = FixedNoise(content=self.content_noise[groups], style=self.style_noise[observations])
         elbo = estimator(max_plate_nesting=1)
         optimizer = KeepGradients()
-        scaled = Step(self.model, noise(self.guide), elbo, optimizer)
+        svi = SVI(self.model, noise(self.guide), optimizer, loss=Objective(elbo))
         parameters = [*self.model.parameters(), *self.guide.parameters()]
         for parameter in parameters:
             parameter.grad = None
         with pyro.get_param_store().scope():
-            loss = scaled.take([Share(batch, len(groups))])
+            loss = svi.step(batch)
         return torch.cat(
             [torch.tensor([loss], dtype=torch.float64), *(optimizer.kept[p].flatten() for p in parameters)]
         )

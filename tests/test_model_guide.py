@@ -5,6 +5,7 @@ import math
 import pyro
 import pytest
 import torch
+from normals import as_normal, codes_of, posterior_of, said_of
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
@@ -21,6 +22,7 @@ from pyro_mlvae import (
     ProductOfNormals,
     make_likelihood,
 )
+from pyro_mlvae.ops import normal_from_parameters
 from pyro_mlvae.training import elbo_terms
 
 EVENT, CONTENT, STYLE = (2, 3), 4, 2
@@ -34,8 +36,10 @@ class StyleSeesContent(ProductOfNormals):
         super().__init__(encoder, **kwargs)
         self.shift = torch.nn.Linear(CONTENT, STYLE)
 
-    def style_posterior(self, style, content):
-        return dist.Normal(style.loc + self.shift(content), style.scale)
+    def style_posterior(self, features, content):
+        style = normal_from_parameters(self.split(features)[1])
+        loc = style.loc + self.shift(content)
+        return dist.Normal(loc, style.scale.expand_as(loc)).to_event(1)
 
 
 def make_model(likelihood="normal"):
@@ -125,8 +129,8 @@ def test_draws_have_exactly_the_posterior_loc_and_scale(kind, prior_expert, batc
     with torch.no_grad(), pyro.plate("particles", n, dim=-2):
         trace = poutine.trace(guide).get_trace(batch)
         content, style = trace.nodes["content"]["value"], trace.nodes["style"]["value"]
-        content_posterior = guide.content_posterior(batch)
-        style_posterior = guide.style_posterior(guide.encoder(batch.x)[1], content[:, GROUP])
+        content_posterior = posterior_of(guide, batch)
+        style_posterior = as_normal(guide.style_posterior(guide.encode(batch.x), content[:, GROUP]))
     for draws, posterior in [(content, content_posterior), (style, style_posterior)]:
         noise = (draws - posterior.loc) / posterior.scale
         # Standard errors of a mean and of a standard deviation of n standard Normals. Few dozens of
@@ -182,7 +186,9 @@ def test_a_guide_that_does_not_say_how_to_aggregate_says_so(batch):
     class Unfinished(GroupedGuide):
         pass
 
-    with pytest.raises(NotImplementedError, match=r"Unfinished must define aggregate\(content, batch\)"):
+    with pytest.raises(
+        NotImplementedError, match=r"Unfinished must define content_posterior\(features, groups\)"
+    ):
         Unfinished(MLPEncoder(EVENT, CONTENT, STYLE).double())(batch)
 
 
@@ -190,13 +196,13 @@ def test_a_guide_that_does_not_say_how_to_aggregate_says_so(batch):
 @with_and_without_prior
 def test_codes_are_the_posteriors_of_observations_taken_alone(kind, prior_expert, batch):
     guide = make_guide(kind, prior_expert)
-    content, style = guide.codes(batch.x)
+    content, style = codes_of(guide, batch)
     for i, x in enumerate(batch.x):
         alone = GroupedBatch(x[None], torch.tensor([0]), 1)
-        posterior = guide.content_posterior(alone)
+        posterior = posterior_of(guide, alone)
         torch.testing.assert_close(content.loc[i], posterior.loc[0])
         torch.testing.assert_close(content.scale[i], posterior.scale[0])
-        own_style = guide.style_posterior(guide.encoder(x[None])[1], posterior.loc)
+        own_style = as_normal(guide.style_posterior(guide.encode(x[None]), posterior.loc))
         torch.testing.assert_close(style.loc[i], own_style.loc[0])
         torch.testing.assert_close(style.scale[i], own_style.scale[0])
 
@@ -204,9 +210,9 @@ def test_codes_are_the_posteriors_of_observations_taken_alone(kind, prior_expert
 def test_the_content_of_the_whole_group_is_not_what_codes_show_style(batch):
     """The group's content would carry into style what the other observations say, its label included."""
     guide = make_guide(StyleSeesContent)
-    _, style = guide.codes(batch.x)
-    of_group = guide.content_posterior(batch).loc[GROUP]
-    leaking = guide.style_posterior(guide.encoder(batch.x)[1], of_group)
+    _, style = codes_of(guide, batch)
+    of_group = posterior_of(guide, batch).loc[GROUP]
+    leaking = as_normal(guide.style_posterior(guide.encode(batch.x), of_group))
     assert (style.loc - leaking.loc)[GROUP != 1].abs().min() > 0
     torch.testing.assert_close(style.loc[GROUP == 1], leaking.loc[GROUP == 1])
 
@@ -214,7 +220,7 @@ def test_the_content_of_the_whole_group_is_not_what_codes_show_style(batch):
 @with_and_without_prior
 def test_content_is_the_product_of_its_observations_and_of_the_prior_if_asked(prior_expert, batch):
     guide = make_guide(prior_expert=prior_expert)
-    posterior, (content, _) = guide.content_posterior(batch), guide.encoder(batch.x)
+    posterior, (content, _) = posterior_of(guide, batch), said_of(guide, batch.x)
     precision = content.scale**-2
     for g in range(3):
         members = batch.group == g
@@ -242,7 +248,7 @@ def test_elbo_terms_are_the_closed_form_divergences_and_the_expected_log_likelih
     assert terms.elbo == pytest.approx(terms.reconstruction - kl(q_content) - kl(q_style), rel=1e-9)
     assert (terms.observations, terms.groups) == (6, 3)
     assert kl(q_content) == pytest.approx(
-        kl_divergence(guide.content_posterior(batch), dist.Normal(0.0, 1.0)).sum().item(), rel=1e-6
+        kl_divergence(posterior_of(guide, batch), dist.Normal(0.0, 1.0)).sum().item(), rel=1e-6
     )
 
 

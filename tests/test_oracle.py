@@ -3,6 +3,7 @@
 import pyro
 import pytest
 import torch
+from normals import posterior_of
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
 
@@ -70,7 +71,7 @@ def test_any_other_guide_falls_short_of_the_evidence_by_its_divergence_from_the_
         # Content alone is off; what style says given content stays exact.
         other.encoder.content.bias += 0.3
         other.encoder.content_log_scale += 0.2
-    gap = kl_divergence(other.content_posterior(batch), exact.content_posterior(batch)).sum()
+    gap = kl_divergence(posterior_of(other, batch), posterior_of(exact, batch)).sum()
     values = evidence - draws(Trace_ELBO(max_plate_nesting=1), model, other, batch, 400)
     assert gap > 1.0
     assert (values.mean() - gap).abs() < 4 * values.std() / 400**0.5
@@ -101,7 +102,7 @@ def fitted(make, sizes, prior_expert):
 def content_gap(solved, guide, batch):
     """Nats per group that content alone costs, in closed form."""
     exact = LinearGaussianGuide.exact(solved)
-    return kl_divergence(guide.content_posterior(batch), exact.content_posterior(batch)).sum(-1).mean()
+    return kl_divergence(posterior_of(guide, batch), posterior_of(exact, batch)).sum(-1).mean()
 
 
 @both_models
@@ -109,8 +110,8 @@ def test_fit_takes_a_random_guide_to_the_exact_posterior(make):
     solved, model, guide, batch = fitted(make, torch.arange(100) % 20 + 1, prior_expert=True)
     elbo = draws(Trace_ELBO(max_plate_nesting=1), model, guide, batch, 50).mean()
     gap = (solved.log_evidence(batch).sum() - elbo) / len(batch)
-    exact = LinearGaussianGuide.exact(solved).content_posterior(batch)
-    error = (guide.content_posterior(batch).loc - exact.loc).abs().max()
+    exact = posterior_of(LinearGaussianGuide.exact(solved), batch)
+    error = (posterior_of(guide, batch).loc - exact.loc).abs().max()
     print(f"gap {gap:.5f} nats per observation, loc {error:.4f}")
     assert -0.001 < gap < 0.02
     assert error < 0.05

@@ -7,6 +7,7 @@ import pyro
 import pytest
 import torch
 from fitting import make_pair
+from normals import as_normal, posterior_of
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.poutine.trace_struct import Trace
@@ -46,12 +47,11 @@ def one_pass(model, guide, batch, *, step=0, particles=1):
 
 def divergence_of(guide, batch, site, latents):
     """In closed form from the guide's own methods, ``[*particles, members, dim]``."""
-    content, style = guide.encoder(batch.x)
     if site == "content":
-        posterior = guide.aggregate(content, batch)
+        posterior = posterior_of(guide, batch)
     else:
         own = latents.value("content").index_select(-2, batch.group)
-        posterior = guide.style_posterior(style, own)
+        posterior = as_normal(guide.style_posterior(guide.encode(batch.x), own))
     zero = torch.zeros_like(posterior.loc)
     return kl_divergence(Normal(posterior.loc, posterior.scale), Normal(zero, zero + 1.0))
 
@@ -124,7 +124,7 @@ def test_where_there_is_no_closed_form_it_is_the_log_ratio_of_the_draw():
     latents = one_pass(model, guide, batch, particles=5)
     found = WeightedKL("content", 3.0)(latents)
     content = latents.value("content")
-    posterior = guide.content_posterior(batch)
+    posterior = posterior_of(guide, batch)
     parts = [Normal(loc, s.exp()).log_prob(content.unsqueeze(-2)[..., 0, :]).sum(-1)
              for loc, s in zip(model.locs, model.log_scales, strict=True)]  # fmt: skip
     prior = torch.logsumexp(torch.stack(parts, -1) + model.logits.log_softmax(0), -1)
@@ -144,8 +144,8 @@ def test_the_log_ratio_is_on_average_the_divergence_from_the_mixture():
         # By brute force: an integral over a fine grid of the plane, of each group.
         axis = torch.linspace(-8, 8, 321, dtype=torch.float64)
         grid = torch.cartesian_prod(axis, axis)
-        prior = model.content_prior().log_prob(grid)
-        posterior = guide.content_posterior(batch)
+        prior = model.content_prior(batch.groups).log_prob(grid)
+        posterior = posterior_of(guide, batch)
         brute = 0.0
         for loc, scale in zip(posterior.loc, posterior.scale, strict=True):
             log_q = Normal(loc, scale).log_prob(grid).sum(-1)
@@ -237,7 +237,7 @@ def of_styles(loc, group, scale=1.0):
     """What a penalty sees of observations with these styles."""
     batch = GroupedBatch(torch.zeros(len(loc), 1), group, int(group.max()) + 1)
     style = dist.Normal(loc, torch.as_tensor(scale).to(loc).expand_as(loc))
-    return Latents(batch, 0, Trace(), None, lambda: (style, style))
+    return Latents(batch, 0, Trace(), Trace(), lambda: (style, style))
 
 
 def with_gradient(penalty, loc, group):

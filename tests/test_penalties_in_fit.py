@@ -6,6 +6,7 @@ import pyro
 import pytest
 import torch
 from fitting import fit_small, make_pair, weights
+from normals import as_normal, codes_of, posterior_of
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 
@@ -15,8 +16,7 @@ from pyro_mlvae.estimators import ESTIMATORS, make_estimator
 from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.models import MixturePriorMLVAE, ThreeLevelMLVAE
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Latents, Penalty, WeightedKL
-from pyro_mlvae.training import DivergedError, fused_adam
-from pyro_mlvae.training.step import Step
+from pyro_mlvae.training import DivergedError, Objective
 
 GROUP = torch.tensor([0, 1, 2, 0, 1, 0, 2])
 exactly = {"rtol": 1e-8, "atol": 1e-10}
@@ -70,7 +70,7 @@ def by_itself(penalty, pair):
     model, guide = pair
     drawn = poutine.trace(guide).get_trace(BATCH)
     of_model = poutine.trace(poutine.replay(model, drawn)).get_trace(BATCH)
-    return penalty(Latents(BATCH, 0, drawn, of_model, lambda: guide.codes(BATCH.x))) / 3
+    return penalty(Latents(BATCH, 0, drawn, of_model, lambda: codes_of(guide, BATCH))) / 3
 
 
 @pytest.mark.parametrize("penalties", [[], ()])
@@ -152,13 +152,13 @@ def test_where_style_depends_on_content_the_penalty_is_that_of_the_very_draws(na
     together, _ = gradient([Seen("style", 3.0)], ESTIMATORS[name](**options), pair)
     assert len(seen) == 3
     _, guide = pair
-    content_normal, style_normal = guide.encoder(BATCH.x)
-    posterior = guide.aggregate(content_normal, BATCH)
+    posterior = posterior_of(guide, BATCH)
     expected = 0.0
     for content in seen:
         noise = ((content - posterior.loc) / posterior.scale).detach()
         drawn = posterior.loc + noise * posterior.scale
-        style = guide.style_posterior(style_normal, drawn.index_select(-2, GROUP))
+        own = drawn.index_select(-2, GROUP)
+        style = as_normal(guide.style_posterior(guide.encode(BATCH.x), own))
         divergence = 0.5 * (style.loc**2 + style.variance - 1 - style.variance.log()).sum()
         expected = expected + 2.0 * divergence / 3 / 3
     torch.testing.assert_close(together - alone, own_gradient(expected, pair), **exactly)
@@ -230,7 +230,7 @@ class Narrow(Penalty):
 def test_a_penalty_of_three_lines_works():
     pair = double_pair()
     found, history = gradient([Narrow()])
-    expected = own_gradient(-pair[1].codes(BATCH.x)[1].scale.log().sum(), pair)
+    expected = own_gradient(-codes_of(pair[1], BATCH)[1].scale.log().sum(), pair)
     torch.testing.assert_close(found - gradient([])[0], expected, **exactly)
     assert math.isfinite(history.epochs[0].objective)
 
@@ -250,7 +250,7 @@ def test_the_codes_are_those_of_test_time_where_style_depends_on_content():
     pair = double_pair(conditional=True)
     found, _ = gradient([AggregateStyle(2.0)], pair=pair)
     alone, _ = gradient([], pair=double_pair(conditional=True))
-    _, style = pair[1].codes(BATCH.x)
+    _, style = codes_of(pair[1], BATCH)
     loc = torch.stack([style.loc[g == GROUP].mean(0) for g in range(3)])
     square = torch.stack([(style.variance + style.loc**2)[g == GROUP].mean(0) for g in range(3)])
     variance = square - loc**2
@@ -368,8 +368,5 @@ def test_a_latent_that_does_not_exist_is_refused():
 
 @pytest.mark.parametrize("wrong", [HSIC(1.0), [HSIC(1.0), abs]])
 def test_what_is_no_list_of_penalties_is_refused(wrong):
-    model, guide = make_pair()
     with pytest.raises(InputError, match="penalties must be a list of Penalty, got"):
-        Step.__init__.__wrapped__(
-            object.__new__(Step), model, guide, Trace_ELBO(), fused_adam(1e-3), penalties=wrong
-        )
+        Objective.__init__.__wrapped__(object.__new__(Objective), penalties=wrong)

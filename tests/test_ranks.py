@@ -15,7 +15,9 @@ from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.data.samplers import ReadAhead
 from pyro_mlvae.runs.folder import load_run
-from pyro_mlvae.training.ranks import Ranks, Share, in_parts
+from pyro_mlvae.training.parts import in_parts
+from pyro_mlvae.training.ranks import Ranks
+from pyro_mlvae.training.surroundings import on_place
 
 JOB = Path(__file__).parent / "job_of_two.py"
 TRAIN = ("-m", "pyro_mlvae", "train", "--data", "digits", "--network", "mlp", "--hidden", "16", "--no-vae")
@@ -61,13 +63,17 @@ def test_minibatches_are_shared_out_whole_and_evenly(found):
         groups = [{int(group[round(x * 25)]) for x in observations} for observations, _, _ in (own, others)]
         if own[2] and others[2]:
             assert not groups[0] & groups[1]
-            assert len(groups[0] | groups[1]) == own[1] == others[1]
             assert abs(len(groups[0]) - len(groups[1])) <= 1
+            # Averaged over two processes, the weights of the minibatch's groups are those of its mean.
+            total = len(groups[0] | groups[1])
+            for observations_groups_weight in (own, others):
+                _, count, weight = observations_groups_weight
+                assert weight == pytest.approx(2 * count / total)
         else:
             # One group for two processes: it counts once.
             assert groups[0] == groups[1]
-            assert own[1] == others[1] == 1
-        seen += own[0] * own[2] + others[0] * others[2]
+            assert sorted([own[2], others[2]]) == [0, 2]
+        seen += own[0] * bool(own[2]) + others[0] * bool(others[2])
     assert sorted(round(x * 25) for x in seen) == list(range(25))
 
 
@@ -158,30 +164,27 @@ def batch_of(sizes, parent=None):
 
 @pytest.mark.parametrize(
     ("most", "expected"),
-    [(None, [9]), (9, [9]), (5, [5, 4]), (4, [1, 4, 4]), (1, [1, 4, 1, 3])],
+    [(9, [9]), (5, [5, 4]), (4, [1, 4, 4]), (1, [1, 4, 1, 3])],
 )
 def test_parts_are_whole_groups_that_fit_unless_one_alone_does_not(most, expected):
-    share = Share(batch_of([1, 4, 1, 3]), 4)
-    parts = in_parts(share, most)
-    assert [len(part.batch) for part in parts] == expected
-    assert torch.cat([part.batch.x for part in parts]).equal(share.batch.x)
-    assert sum(part.batch.num_groups for part in parts) == 4
-    assert all(part.groups == 4 for part in parts)
+    batch = batch_of([1, 4, 1, 3])
+    parts = in_parts(batch, most)
+    assert [len(part) for part in parts] == expected
+    assert torch.cat([part.x for part in parts]).equal(batch.x)
+    assert sum(part.num_groups for part in parts) == 4
 
 
 def test_parts_keep_super_groups_together():
-    share = Share(batch_of([1, 1, 1, 1], parent=[0, 1, 0, 1]), 4)
-    parts = in_parts(share, 2, super_groups=True)
-    assert [part.batch.x.flatten().tolist() for part in parts] == [[0.0, 2.0], [1.0, 3.0]]
-    assert [part.batch.num_parents for part in parts] == [1, 1]
+    parts = in_parts(batch_of([1, 1, 1, 1], parent=[0, 1, 0, 1]), 2, super_groups=True)
+    assert [part.x.flatten().tolist() for part in parts] == [[0.0, 2.0], [1.0, 3.0]]
+    assert [part.num_parents for part in parts] == [1, 1]
 
 
 def test_alone_a_share_is_the_whole_minibatch():
     data = GroupedDataset.from_arrays(torch.rand(6, 2), [0, 0, 1, 1, 2, 2])
     sampler = GroupSampler(data, 2)
-    for share, batch in zip(Ranks().shares(ReadAhead(sampler), 0), sampler.epoch(0), strict=True):
-        assert torch.equal(share.batch.x, batch.x)
-        assert share.groups == batch.num_groups
+    for (own,), batch in zip(Ranks().shares(ReadAhead(sampler), 0), sampler.epoch(0), strict=True):
+        assert torch.equal(own.x, batch.x)
 
 
 def test_observations_at_once_must_be_positive(capsys):
@@ -193,10 +196,10 @@ def test_batches_are_pinned_on_their_way_to_a_gpu_and_left_alone_where_they_are(
     calls = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append(self) or self)
     monkeypatch.setattr(GroupedBatch, "to", lambda self, device, dtype: self)
-    share = Share(batch_of([1, 2], parent=[0, 0]), 2)
-    assert share.to(torch.device("cpu"), torch.float32) is share
+    batch = batch_of([1, 2], parent=[0, 0])
+    assert on_place(batch, torch.device("cpu"), torch.float32) is batch
     assert calls == []
-    sent = share.to(torch.device("cuda"), torch.float32).batch
-    assert len(calls) == 3
-    assert sent.x is share.batch.x
+    sent = on_place(batch, torch.device("cuda"), torch.float32)
+    assert len(calls) == 4
+    assert sent.x is batch.x
     assert sent.num_parents == 1

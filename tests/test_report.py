@@ -23,7 +23,7 @@ from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.report import Html, _join, write_report
 
 HOSTILE = """<script>alert(1)</script>"' {elbo.units} &amp; $title"""
-WORDS = tomllib.loads((resources.files("pyro_mlvae") / "report.toml").read_text("utf-8"))
+WORDS = tomllib.loads((resources.files("pyro_mlvae.runs") / "report.toml").read_text("utf-8"))
 EVENT_SHAPE = (1, 8, 8)
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from pyro.distributions import Normal
 from torch import nn
 
 from pyro_mlvae import GroupedDataset, ProductOfNormals, runs
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.evaluation import unseen_metrics
+from pyro_mlvae.ops import unbounded
 
 
 class Informed(nn.Module):
@@ -17,11 +17,12 @@ class Informed(nn.Module):
 
     def __init__(self, scale):
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor([scale]))
+        self.log_scale = nn.Parameter(unbounded(torch.tensor([scale]).log()))
+        self.content_dim = self.style_dim = 1
 
     def forward(self, x):
-        scale = self.scale.expand(len(x), 1)
-        return Normal(x[:, :1], scale), Normal(x[:, 1:2], scale)
+        log_scale = self.log_scale.expand(len(x), 1)
+        return torch.cat([x[:, :1], log_scale, x[:, 1:2], log_scale], -1)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pyro
 import pytest
 import torch
 from fitting import make_pair, small_data
+from normals import posterior_of, said_of
 from pyro.infer import Trace_ELBO
 from torch.distributions import kl_divergence
 
@@ -26,7 +27,7 @@ def test_its_elbo_is_that_of_an_ordinary_vae_written_by_hand(batch):
     torch.manual_seed(5)
     loss = Trace_ELBO(max_plate_nesting=1).loss(vae, vae_guide, batch)
     torch.manual_seed(5)
-    content, style = vae_guide.encoder(batch.x)
+    content, style = said_of(vae_guide, batch.x)
     # The same draws, in the same order: the first part of every latent, then the second.
     z = [torch.normal(torch.zeros_like(n.loc), torch.ones_like(n.loc)) for n in (content, style)]
     c, s = (n.loc + n.scale * e for n, e in zip((content, style), z, strict=True))
@@ -58,7 +59,7 @@ def test_it_is_the_mlvae_of_singletons(batch):
 
 def test_at_test_time_normals_of_a_group_multiply_as_an_mlvaes_do(batch):
     _, vae_guide, _, guide = make_vae()
-    divergence = kl_divergence(vae_guide.content_posterior(batch), guide.content_posterior(batch))
+    divergence = kl_divergence(posterior_of(vae_guide, batch), posterior_of(guide, batch))
     assert divergence.abs().max().item() == 0.0
 
 

@@ -26,8 +26,7 @@ from pyro_mlvae.checking.training import density_faults, parameter_faults
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, require_seed
 from pyro_mlvae.estimators.group_weights import GROUPS
-from pyro_mlvae.estimators.pathwise import Program
-from pyro_mlvae.training.fit import like_parameters
+from pyro_mlvae.estimators.programs import Program, place_of
 
 # What Pyro and PyTorch would raise, one thing at a time, is found here all together.
 _OFF = dict.fromkeys(("validate_infer", "validate_poutine", "module_local_params"), False)
@@ -79,7 +78,7 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
         came = type(batch).__name__
         raise InputError(f"batch must be a GroupedBatch, got {came}: GroupedBatch(x, group, num_groups)")
     require_seed(seed)
-    batch = batch.to(**like_parameters(guide, model))  # as fit does
+    batch = batch.to(**place_of(guide, model))  # as fit does
     with (
         warnings.catch_warnings(action="ignore"),
         pyro.get_param_store().scope(),

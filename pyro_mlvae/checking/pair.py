@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.estimators.pathwise import Program, pin, sample_sites
+from pyro_mlvae.estimators.pathwise import pin, sample_sites
+from pyro_mlvae.estimators.programs import Program, module_of
 
 Sites = dict[str, Any]  # the sample sites of a program, by name
 
@@ -39,10 +39,11 @@ class Pair:
     def __init__(self, model: Program, guide: Program, seed: int) -> None:
         # The guide first, as in training: of two parameters of one name, Pyro keeps the first.
         self.programs = {"guide": guide, "model": model}
-        # A handler such as poutine.scale, or a bound method, hides the module.
-        bare = {kind: inspect.unwrap(program) for kind, program in self.programs.items()}
-        bare = {kind: getattr(program, "__self__", program) for kind, program in bare.items()}
-        modules = {kind: module for kind, module in bare.items() if isinstance(module, nn.Module)}
+        modules = {
+            kind: module
+            for kind, program in self.programs.items()
+            if (module := module_of(program)) is not None
+        }
         self.parameters = {kind: dict(module.named_parameters()) for kind, module in modules.items()}
         self._parts = [part for module in modules.values() for part in module.modules()]
         self._seed = seed

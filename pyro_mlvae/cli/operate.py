@@ -17,7 +17,9 @@ from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.latents import decoding as operations
-from pyro_mlvae.latents.encoding import Codes, encode, group_content
+from pyro_mlvae.latents.encoding import encode, group_content
+from pyro_mlvae.ops import mean_of
+from pyro_mlvae.runs.custom import is_custom
 from pyro_mlvae.runs.folder import Run
 
 DRAWN, GENERATED = 10, 8
@@ -91,10 +93,10 @@ class Swap(Operation):
         else:
             styles = choice.styles(DRAWN, apart_from=contents)
         data = choice.source.data
-        expert = encode(run.guide, data.subset(together.flatten())).expert
+        codes = encode(run.guide, data.subset(together.flatten()))
         row = torch.arange(len(contents)).repeat_interleave(self.evidence)
-        content = group_content(run.guide, expert, torch.arange(len(row)), row).loc
-        grid = operations.swap(run.model, content, _codes(run, choice, styles).style.loc)
+        content = mean_of(group_content(run.guide, codes, torch.arange(len(row)), row))
+        grid = operations.swap(run.model, content, _style(run, choice, styles))
         source = "one observation" if self.evidence == 1 else f"{self.evidence} observations of its group"
         figure = plotting.swap_grid(
             data.observations(contents),
@@ -129,8 +131,8 @@ class Interpolate(Operation):
         contents, styles = choice.same(self.content, self.style, 2, "2 positions, the ends of a line")
         decoded = operations.interpolate(
             run.model,
-            _codes(run, choice, contents).content.loc,
-            _codes(run, choice, styles).style.loc,
+            _content(run, choice, contents),
+            _style(run, choice, styles),
             self.steps,
             vary=self.vary,
         )
@@ -177,13 +179,21 @@ class Generate(Operation):
             if index:
                 choice = self.choice(run)
                 named = choice.named(f"--{name}", index)
-                latents[name] = getattr(_codes(run, choice, named), name).loc
+                latents[name] = (_content if name == "content" else _style)(run, choice, named)
                 originals[f"{name}_x"] = choice.source.data.observations(named)
                 seen[name] = f"{name} of {_list(named)} of {choice.source.name}"
+        rows, columns = self.rows or GENERATED, self.columns or GENERATED
+        groups = None
+        if is_custom(run.config.model):
+            # Its priors may depend on what is known of groups: those of observations drawn by the seed.
+            data, generator = self.choice(run).source.data, torch.Generator().manual_seed(self.seed)
+            order = torch.randint(len(data), (max(rows, columns),), generator=generator)
+            groups = data.groups(order).singletons()
         generated = operations.generate(
             run.model,
-            contents=self.rows or GENERATED,
-            styles=self.columns or GENERATED,
+            contents=rows,
+            styles=columns,
+            groups=groups,
             seed=self.seed,
             **latents,
         )
@@ -207,8 +217,8 @@ class Traverse(Operation):
         contents, styles = choice.same(self.content, self.style, 1, "1 position, from which to start")
         traversed = operations.traverse(
             run.model,
-            _codes(run, choice, contents).content.loc[0],
-            _codes(run, choice, styles).style.loc[0],
+            _content(run, choice, contents)[0],
+            _style(run, choice, styles)[0],
             self.which,
         )
         data = choice.source.data
@@ -225,8 +235,12 @@ class Traverse(Operation):
         )
 
 
-def _codes(run: Run, choice: Choice, index: Tensor) -> Codes:
-    return encode(run.guide, choice.source.data.observations(index))
+def _content(run: Run, choice: Choice, index: Tensor) -> Tensor:
+    return mean_of(encode(run.guide, choice.source.data.subset(index)).content)
+
+
+def _style(run: Run, choice: Choice, index: Tensor) -> Tensor:
+    return mean_of(encode(run.guide, choice.source.data.subset(index)).style)
 
 
 def _require_count(what: str, count: int, *, least: int) -> None:

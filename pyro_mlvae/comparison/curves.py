@@ -11,15 +11,15 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.infer import SVI
 
 from pyro_mlvae.comparison.bounds import tight_bound
 from pyro_mlvae.comparison.cases import Case
 from pyro_mlvae.comparison.problem import Problem
 from pyro_mlvae.data.samplers import mixed_seed
-from pyro_mlvae.training import elbo_terms, fused_adam
-from pyro_mlvae.training.gradients import NotFiniteError
-from pyro_mlvae.training.ranks import Share
-from pyro_mlvae.training.step import Step
+from pyro_mlvae.training import Objective, elbo_terms, fused_adam
+from pyro_mlvae.training.gradients import Checked, NotFiniteError
+from pyro_mlvae.training.surroundings import on_place, validated_at_first
 
 CHECKPOINTS = 8
 IMPORTANCE_SAMPLES = 50
@@ -74,7 +74,9 @@ class _Trainee:
         self.curve |= {"seconds": [], "steps": [], "elbo": [], "group_iwae_50": []}
         model, self._guide = problem.pair()
         self._model = problem.trained_model(model)
-        self._step = Step(self._model, self._guide, case.make(), fused_adam(problem.learning_rate))
+        self._loss = Checked(Objective(case.make()))
+        optimizer = fused_adam(problem.learning_rate)
+        self._svi = SVI(self._model, self._guide, optimizer, loss=self._loss)
         self._batches = (batch for epoch in count() for batch in problem.sampler.epoch(epoch))
         self._like = next(iter(self._guide.parameters()))
         self._held_out, self._seed = problem.held_out, seed
@@ -88,17 +90,18 @@ class _Trainee:
             contextlib.suppress(NotFiniteError),
             torch.random.fork_rng(devices),
             pyro.get_param_store().scope(self._store) as self._store,
-            self._step.unchecked(),
+            validated_at_first() as trust,
         ):
             torch.manual_seed(seed)
             self.diverged = True  # until the slice has been gone through
             started = now = time.perf_counter()
             while now - started < seconds or now == started:
                 batch = next(self._batches)
-                self._step.take([Share(batch, batch.num_groups)], number=self._steps + 1)
+                self._loss.where = f"step {self._steps + 1}, before the update"
+                self._svi.step(on_place(batch, self._like.device, self._like.dtype))
+                trust()
                 self._steps += 1
                 now = time.perf_counter()
-            self._step.gradients.settle()
             self._seconds += now - started
             self.diverged = False
 

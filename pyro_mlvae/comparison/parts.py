@@ -74,11 +74,12 @@ def gradient_parts(model: nn.Module, guide: nn.Module) -> dict[str, list[Piece]]
 
 def _heads(encoder: nn.Module) -> tuple[nn.Linear, int] | None:
     """The last layer of an encoder with a shared trunk, and the row where style's begin."""
-    layers, content_dim = getattr(encoder, "layers", None), getattr(encoder, "content_dim", None)
-    if not isinstance(layers, nn.Sequential) or not isinstance(content_dim, int):
+    layers, style_dim = getattr(encoder, "layers", None), getattr(encoder, "style_dim", None)
+    if not isinstance(layers, nn.Sequential) or not isinstance(style_dim, int):
         return None
     last = layers[-1]
-    return (last, 2 * content_dim) if isinstance(last, nn.Linear) else None
+    # How many rows are content's is the guide's choice.
+    return (last, last.out_features - 2 * style_dim) if isinstance(last, nn.Linear) else None
 
 
 def _part_of(name: str) -> str | None:

@@ -11,7 +11,7 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pyro_mlvae.files import find_path, memory_size
 
 REQUIRED = ("x", "group")
 NAMES = (*REQUIRED, "label")
+FIELDS = ("of_groups.", "of_observations.")
 # Deflate packs at most this many bytes into one; a member that claims more is made up.
 _MOST_PACKED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 # What reading a damaged file raises, besides InputError.
@@ -44,7 +45,8 @@ def load_npz(path: str | Path) -> GroupedDataset:
 
     Args:
         path: the file, as :func:`numpy.savez` or :func:`numpy.savez_compressed` writes it: x
-            ``[N, *event_shape]``, group and label ``[N]`` of numbers or text.
+            ``[N, *event_shape]``, group and label ``[N]`` of numbers or text; and fields, as arrays named
+            ``of_groups.NAME`` and ``of_observations.NAME``, see :meth:`GroupedDataset.from_arrays`.
 
     Returns:
         The data set, in memory; uint8 stays uint8.
@@ -67,7 +69,7 @@ def load_npz(path: str | Path) -> GroupedDataset:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
-            found = {name: members[f"{name}.npy"] for name in NAMES if f"{name}.npy" in members}
+            found = {name: members[f"{name}.npy"] for name in _known(members)}
             _require(path, found, [name.removesuffix(".npy") for name in members])
             arrays = {}
             for name, info in found.items():
@@ -123,7 +125,7 @@ def load_npy(folder: str | Path) -> GroupedDataset:
     if not folder.is_dir():
         hint = "npz:PATH reads an npz file" if folder.is_file() else "check the path"
         raise InputError(f"there is no folder {folder} of npy files: {hint}")
-    found = {name: folder / f"{name}.npy" for name in NAMES if (folder / f"{name}.npy").is_file()}
+    found = {name: folder / f"{name}.npy" for name in _known(file.name for file in folder.glob("*.npy"))}
     _require(folder, found, [file.name for file in sorted(folder.glob("*.npy"))])
     arrays = {}
     for name, path in found.items():
@@ -145,6 +147,13 @@ def load_npy(folder: str | Path) -> GroupedDataset:
         except MemoryError:
             raise InputError(f"{path} is larger than memory: only x stays on disk") from None
     return _data_set(folder, arrays)
+
+
+def _known(files: Iterable[str]) -> list[str]:
+    """The arrays that are read: x, group, label, and the fields."""
+    names = sorted(file.removesuffix(".npy") for file in files if file.endswith(".npy"))
+    fields = [name for name in names if name.startswith(FIELDS)]
+    return [*(name for name in NAMES if name in names), *fields]
 
 
 def _require(path: Path, found: Mapping[str, object], there: list[str]) -> None:
@@ -197,7 +206,7 @@ def _damaged(where: str | Path, why: object) -> str:
 
 def _data_set(path: Path, arrays: dict[str, np.ndarray]) -> GroupedDataset:
     x = arrays["x"]
-    for name in arrays.keys() - {"x"}:
+    for name in arrays.keys() & {"group", "label"}:
         array = arrays[name]
         if array.ndim != 1:
             raise InputError(
@@ -211,7 +220,12 @@ def _data_set(path: Path, arrays: dict[str, np.ndarray]) -> GroupedDataset:
             )
     try:
         label = _text(arrays["label"]) if "label" in arrays else None
-        return GroupedDataset.from_arrays(x, _text(arrays["group"]), label)
+        fields: dict[str, Any] = {"of_groups": {}, "of_observations": {}}
+        for name in arrays:
+            kind, _, key = name.partition(".")
+            if kind in fields:
+                fields[kind][key] = arrays[name]
+        return GroupedDataset.from_arrays(x, _text(arrays["group"]), label, **fields)
     except ValueError as error:  # an InputError, or text that is none
         raise InputError(f"{path}: {error}") from None
 

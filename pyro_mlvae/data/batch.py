@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class GroupedBatch:
+@dataclass(frozen=True, eq=False, init=False)
+class GroupedBatch(Groups):
     """Observations of some groups: ragged, flat, never padded.
 
-    Attributes:
+    Args:
         x: the observations, ``[N, *event_shape]``, floating point, finite.
-        group: index of each observation's group, int64 ``[N]``, values in ``0..num_groups - 1``.
-        num_groups: the number of groups; each holds at least one observation.
-        parent: index of each group's super-group, int64 ``[num_groups]``, or None.
-        num_parents: the number of super-groups; 0 without ``parent``.
+        group: as for :class:`Groups`, and so are the rest.
+        num_groups: the number of groups.
+        parent: index of each group's super-group, or None.
+        num_parents: the number of super-groups.
+        group_id: which group of the data set each is; by default they are numbered.
+        of_groups: fields of groups, each ``[num_groups, ...]``.
+        of_observations: fields of observations, each ``[N, ...]``.
 
     It is validated once, here, where data enters; :meth:`trusted` builds one from parts that are
     already known to be good, so that the training loop never pays for (or, on a GPU, waits for)
-    the checks.
+    the checks. Every view of it carries everything: ``to``, ``members``, ``singletons``, ``pinned``.
 
     Raises:
         InputError: an argument is not as said above; the sentence says which, and what came.
@@ -33,36 +39,66 @@ class GroupedBatch:
     (3, torch.Size([8, 8]), tensor([1, 2]))
     """
 
-    x: Tensor
-    group: Tensor
-    num_groups: int
-    parent: Tensor | None = None
-    num_parents: int = 0
+    x: Tensor  # type: ignore[misc]  # __init__ below gives the order of arguments
 
-    def __post_init__(self) -> None:
-        check_observations(self.x)
-        _check_index("group", self.group, len(self.x), "x", self.num_groups, "num_groups")
-        if self.parent is not None:
-            _check_index(
-                "parent", self.parent, self.num_groups, "num_groups", self.num_parents, "num_parents"
-            )
-        elif not isinstance(self.num_parents, int) or self.num_parents:
-            came = " ".join(str(self.num_parents).split())
+    def __init__(
+        self,
+        x: Tensor,
+        group: Tensor,
+        num_groups: int,
+        parent: Tensor | None = None,
+        num_parents: int = 0,
+        *,
+        group_id: Tensor | None = None,
+        of_groups: Mapping[str, Tensor] | None = None,
+        of_observations: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._set(
+            x, group, num_groups, parent, num_parents, group_id, of_groups or {}, of_observations or {}
+        )
+        check_observations(x)
+        _check_index("group", group, len(x), "x", num_groups, "num_groups")
+        if parent is not None:
+            _check_index("parent", parent, num_groups, "num_groups", num_parents, "num_parents")
+        elif not isinstance(num_parents, int) or num_parents:
+            came = " ".join(str(num_parents).split())
             raise InputError(f"num_parents is {came} but parent is None: pass parent")
+        self.__post_init__()
+        self.check_fields()
 
     @classmethod
     def trusted(
-        cls, x: Tensor, group: Tensor, num_groups: int, parent: Tensor | None = None, num_parents: int = 0
+        cls,
+        x: Tensor,
+        group: Tensor,
+        num_groups: int,
+        parent: Tensor | None = None,
+        num_parents: int = 0,
+        *,
+        group_id: Tensor | None = None,
+        of_groups: Mapping[str, Tensor] | None = None,
+        of_observations: Mapping[str, Tensor] | None = None,
     ) -> GroupedBatch:
         """A batch from parts that are known to be good: nothing is checked or waited for."""
         batch = object.__new__(cls)
-        batch.__dict__.update(
-            x=x, group=group, num_groups=num_groups, parent=parent, num_parents=num_parents
+        batch._set(
+            x, group, num_groups, parent, num_parents, group_id, of_groups or {}, of_observations or {}
         )
+        batch.__post_init__()
         return batch
 
-    def __len__(self) -> int:
-        return len(self.x)
+    def _set(self, *values: Any) -> None:
+        names = [
+            "x",
+            "group",
+            "num_groups",
+            "parent",
+            "num_parents",
+            "group_id",
+            "of_groups",
+            "of_observations",
+        ]
+        self.__dict__.update(zip(names, values, strict=True))
 
     @property
     def event_shape(self) -> torch.Size:
@@ -70,63 +106,28 @@ class GroupedBatch:
         return self.x.shape[1:]
 
     @property
-    def sizes(self) -> Tensor:
-        """The number of observations in each group, int64 ``[num_groups]``."""
-        return torch.bincount(self.group, minlength=self.num_groups)
+    def groups(self) -> Groups:
+        """The batch without its observations."""
+        groups = object.__new__(Groups)
+        groups.__dict__.update({name: value for name, value in self.__dict__.items() if name != "x"})
+        return groups
 
-    def super_groups(self) -> Tensor:
-        """``parent``, for models that need it.
-
-        Raises:
-            InputError: the super-groups are not known.
-        """
-        if self.parent is None:
-            raise InputError(
-                "a model of three levels needs the super-group of each group (parent), got groups without: "
-                "take data that has super-groups, such as omniglot, folder:PATH with a folder for each, or "
-                "GroupedDataset.from_arrays(..., parent=...), or a model of two levels"
-            )
-        return self.parent
-
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> GroupedBatch:
-        """The same batch with every tensor on ``device`` and ``x`` in ``dtype``."""
-        return GroupedBatch.trusted(
-            self.x.to(device=device, dtype=dtype, non_blocking=True),
-            self.group.to(device=device, non_blocking=True),
-            self.num_groups,
-            None if self.parent is None else self.parent.to(device=device, non_blocking=True),
-            self.num_parents,
-        )
-
-    def members(self, index: Tensor) -> GroupedBatch:
-        """The observations at ``index``, in the groups that occur among them; super-groups as well.
-
-        >>> batch = GroupedBatch(torch.zeros(3, 1), torch.tensor([0, 1, 1]), num_groups=2)
-        >>> batch.members(torch.tensor([1, 2])).group
-        tensor([0, 0])
-        """
-        present, group = torch.unique(self.group[index], return_inverse=True)
-        if self.parent is None:
-            return GroupedBatch.trusted(self.x[index], group, len(present))
-        parents, parent = torch.unique(self.parent[present], return_inverse=True)
-        return GroupedBatch.trusted(self.x[index], group, len(present), parent, len(parents))
-
-    def pinned(self) -> GroupedBatch:
-        """The same batch in memory from which a GPU fetches without making the program wait."""
-        return GroupedBatch.trusted(
-            self.x.pin_memory(),
-            self.group.pin_memory(),
-            self.num_groups,
-            None if self.parent is None else self.parent.pin_memory(),
-            self.num_parents,
-        )
-
-    def singletons(self) -> GroupedBatch:
-        """The same observations, each as a group of its own; super-groups are dropped."""
-        n = len(self)
-        return GroupedBatch.trusted(self.x, torch.arange(n, device=self.group.device), n)
+    def check_fields(self) -> None:
+        """Raise :class:`InputError` for a field that is none of its groups or observations."""
+        for name, fields_of, length, what in (
+            ("of_groups", self.of_groups, self.num_groups, "num_groups"),
+            ("of_observations", self.of_observations, len(self), "len(x)"),
+            ("group_id", {"": self.group_id}, self.num_groups, "num_groups"),
+        ):
+            for key, value in fields_of.items():
+                label = f"{name}[{key!r}]" if key else name
+                if not isinstance(value, Tensor) or value.ndim < 1 or len(value) != length:
+                    came = (
+                        f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                    )
+                    raise InputError(
+                        f"{label} must be a tensor with one entry for each of {what} = {length}, got {came}"
+                    )
 
 
 def check_observations(x: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch, check_observations
+from pyro_mlvae.data.fields import field_of_groups, field_of_observations
 from pyro_mlvae.data.grouping import subsample_groups
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.data.labels import Labels, factorise, find_groups
 from pyro_mlvae.data.mapped import MappedRows
 from pyro_mlvae.errors import InputError
@@ -32,6 +34,8 @@ class GroupedDataset:
         parent: index of each group's super-group into ``parent_names``, int64 ``[num_groups]``.
         parent_names: what the super-groups are called; empty without any.
         held_out: which observations the data's authors hold out, bool ``[N]``, or None.
+        of_groups: fields of groups by name, each ``[num_groups, ...]``.
+        of_observations: fields of observations by name, each ``[N, ...]``.
 
     A part of a data set (:meth:`subset`) keeps all the names, so an index means the same group in
     every part, and a group may have no observation in it.
@@ -45,6 +49,8 @@ class GroupedDataset:
     parent: Tensor | None = None
     parent_names: tuple[Hashable, ...] = ()
     held_out: Tensor | None = None
+    of_groups: Mapping[str, Tensor] = field(default_factory=dict)
+    of_observations: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -55,6 +61,8 @@ class GroupedDataset:
         *,
         parent: Mapping[Any, Hashable] | None = None,
         held_out: Any = None,
+        of_groups: Mapping[str, Any] | None = None,
+        of_observations: Mapping[str, Any] | None = None,
     ) -> GroupedDataset:
         """A data set from arrays, tensors or sequences.
 
@@ -65,10 +73,13 @@ class GroupedDataset:
             label: each observation's evaluation label, N values of any hashable kind.
             parent: the super-group of each group, by name.
             held_out: which observations the data's authors hold out for tests, N booleans.
+            of_groups: covariates and the like by name, which reach model and guide in every batch: of each
+                group, a mapping from its name, or N values, equal in each group.
+            of_observations: masks and the like by name, N values each.
 
         Raises:
             InputError: lengths differ, nothing is there, x is not finite, a label is missing (None
-                or NaN), or a group has no super-group.
+                or NaN), a group has no super-group, or a field does not fit.
 
         >>> data = GroupedDataset.from_arrays([[0.0], [0.5], [1.0]], ["ann", "bob", "ann"])
         >>> data.group_names, data.group
@@ -92,7 +103,15 @@ class GroupedDataset:
                 raise InputError(
                     f"held_out must have one entry for each of x, expected {len(x)}, got {len(held_out)}"
                 )
-        return cls(x, *groups, *labels, *parents, held_out)
+        return cls(
+            x,
+            *groups,
+            *labels,
+            *parents,
+            held_out,
+            {key: field_of_groups(key, value, *groups) for key, value in (of_groups or {}).items()},
+            {k: field_of_observations(k, value, len(x)) for k, value in (of_observations or {}).items()},
+        )
 
     def __len__(self) -> int:
         return len(self.group)
@@ -137,6 +156,7 @@ class GroupedDataset:
             group=self.group[index],
             label=self.label[index],
             held_out=None if self.held_out is None else self.held_out[index],
+            of_observations={name: value[index] for name, value in self.of_observations.items()},
         )
 
     def sample(self, most: int, *, seed: int = 0) -> GroupedDataset:
@@ -156,16 +176,26 @@ class GroupedDataset:
                 in it unless another grouping mixes them.
         """
         x = self.observations(slice(None) if index is None else index)
-        own = self.group if index is None else self.group[index]
-        present, dense = torch.unique(own if group is None else group, return_inverse=True)
-        if self.parent is None:
-            return GroupedBatch.trusted(x, dense, len(present)).to(x.device)
-        of_groups = torch.empty_like(present)
-        of_groups[dense] = self.parent[own]
-        if group is not None and not torch.equal(of_groups[dense], self.parent[own]):
-            return GroupedBatch.trusted(x, dense, len(present)).to(x.device)
-        parents, parent = torch.unique(of_groups, return_inverse=True)
-        return GroupedBatch.trusted(x, dense, len(present), parent, len(parents)).to(x.device)
+        groups = self.groups(index, group).to(x.device)
+        return GroupedBatch.trusted(
+            x, **{field.name: getattr(groups, field.name) for field in fields(groups)}
+        )
+
+    def groups(self, index: Tensor | None = None, group: Tensor | None = None) -> Groups:
+        """:meth:`batch` without its observations."""
+        if index is None:
+            index = torch.arange(len(self))
+        whole = Groups(
+            self.group,
+            self.num_groups,
+            self.parent,
+            len(self.parent_names),
+            of_groups=self.of_groups,
+            of_observations=self.of_observations,
+        )
+        if group is None:
+            return whole.members(index)
+        return whole.regrouped(index, group)
 
     def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple[GroupedDataset, GroupedDataset]:
         """Split by observations: the same groups, of each about ``fraction`` of its observations held out.

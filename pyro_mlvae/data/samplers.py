@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -140,6 +141,16 @@ class ReadAhead:
 
     def epoch(self, number: int) -> Iterator[GroupedBatch]:
         return read_ahead(self.sampler.epoch(number), self.depth)
+
+
+@dataclass(frozen=True)
+class Singletons:
+    """Another sampler's minibatches, each observation of them a group of its own."""
+
+    sampler: Sampler
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        return (batch.singletons() for batch in self.sampler.epoch(number))
 
 
 def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:

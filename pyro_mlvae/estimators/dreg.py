@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyro_mlvae.estimators.group_renyi import GroupIWAE
 from pyro_mlvae.estimators.group_weights import GROUPS, SUPER_GROUPS, group_frame, membership
-from pyro_mlvae.estimators.pathwise import Program
+from pyro_mlvae.estimators.programs import Program
 
 
 class GroupDReG(GroupIWAE):

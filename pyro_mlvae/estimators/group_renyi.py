@@ -20,7 +20,8 @@ from torch import Tensor
 
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators.group_weights import group_log_weights
-from pyro_mlvae.estimators.pathwise import PathwiseELBO, Program, common_scale
+from pyro_mlvae.estimators.pathwise import PathwiseELBO, common_scale
+from pyro_mlvae.estimators.programs import Program
 
 
 class GroupRenyiELBO(PathwiseELBO):

@@ -26,19 +26,13 @@ from torch.distributions import kl_divergence
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.estimators.group_weights import GROUPS, group_frame
-from pyro_mlvae.estimators.pathwise import (
-    PathwiseELBO,
-    Program,
-    common_scale,
-    pin,
-    reparameterised,
-    sample_sites,
-)
-from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.estimators.group_weights import GROUPS, SUPER_GROUPS, group_frame
+from pyro_mlvae.estimators.pathwise import common_scale, pin, reparameterised, sample_sites
+from pyro_mlvae.estimators.programs import Program
+from pyro_mlvae.estimators.trace import PathwiseTrace
 
 
-class LocalELBO(PathwiseELBO):
+class LocalELBO(PathwiseTrace):
     """The ELBO, with a draw of content for every observation.
 
     The guide is run on the groups, for the posterior of their content; then guide and model are run on
@@ -50,51 +44,27 @@ class LocalELBO(PathwiseELBO):
 
     Raises:
         InputError: when it is used, content is no Normal, model or guide do not take groups of one, a site
-            is outside the plates "groups" and "observations", or is not reparameterised.
+            is outside the plates "super-groups", "groups" and "observations", is not reparameterised, or
+            has a scale of its own.
     """
-
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        self._divergences: list[dict[str, Tensor]] = []
-        passes = list(self._get_traces(model, guide, args, kwargs))
-        reconstruction: Any = 0.0
-        kl: dict[str, Any] = {}
-        for (model_trace, guide_trace), divergences in zip(passes, self._divergences, strict=True):
-            for name, site in sample_sites(model_trace):
-                if name in divergences:
-                    term = divergences[name].sum()
-                elif site["is_observed"]:
-                    reconstruction = reconstruction + _log_prob(site)
-                    continue
-                else:
-                    term = -_log_prob(site)
-                    if name in guide_trace.nodes:
-                        term = term + _log_prob(guide_trace.nodes[name])
-                kl[name] = kl.get(name, 0.0) + term / self.num_particles
-        reconstruction = reconstruction / self.num_particles
-        batch = args[0]
-        scale = common_scale(*(trace for pair in passes for trace in pair))
-        detached = {name: value.detach() for name, value in kl.items()}
-        self.terms = ElboTerms(reconstruction.detach(), detached, len(batch), batch.num_groups)
-        loss: Tensor = scale * (sum(kl.values()) - reconstruction)
-        return loss
 
     def _get_trace(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
-        """Both run on groups of one, with contents pinned to draws from their groups' posteriors."""
+        """Both run on groups of one, but for content, whose sites hold its divergence by group."""
         batch: GroupedBatch = args[0]
         of_groups = poutine.trace(guide).get_trace(*args, **kwargs)
-        reparameterised(type(self).__name__, of_groups)
-        posteriors = {
-            name: site
-            for name, site in sample_sites(of_groups)
-            if group_frame(name, site, batch).name == GROUPS
+        drawn = reparameterised(type(self).__name__, of_groups)
+        plates = {name: group_frame(name, site, batch).name for name, site in sample_sites(of_groups)}
+        contents: dict[str, Any] = {
+            name: of_groups.nodes[name] for name, plate in plates.items() if plate == GROUPS
         }
-        contents = {name: _of(name, site, batch.group).rsample() for name, site in posteriors.items()}
+        draws = {name: _of(name, site, batch.group).rsample() for name, site in contents.items()}
+        draws |= {name: drawn[name] for name, plate in plates.items() if plate == SUPER_GROUPS}
         alone = batch.singletons()
         try:
-            guide_trace = poutine.trace(pin(guide, contents)).get_trace(alone, *args[1:], **kwargs)
-            draws = {name: site["value"] for name, site in sample_sites(guide_trace)}
+            guide_trace = poutine.trace(pin(guide, draws)).get_trace(alone, *args[1:], **kwargs)
+            draws |= {name: site["value"] for name, site in sample_sites(guide_trace)}
             model_trace = poutine.trace(pin(model, draws)).get_trace(alone, *args[1:], **kwargs)
         except InputError:
             raise
@@ -108,21 +78,33 @@ class LocalELBO(PathwiseELBO):
         for trace in (model_trace, guide_trace):
             for name, site in sample_sites(trace):
                 group_frame(name, site, alone)
+        common_scale(model_trace, guide_trace)  # a divergence has but one
         # Of each group, one observation, where the model says what the prior of its content is.
-        first = torch.empty(batch.num_groups, dtype=torch.int64, device=batch.group.device)
-        first[batch.group] = torch.arange(len(batch), device=batch.group.device)
+        index = torch.arange(len(batch), device=batch.group.device)
+        first = index.new_full((batch.num_groups,), len(batch))
+        first = first.scatter_reduce(0, batch.group, index, "amin")
         everything = torch.arange(batch.num_groups, device=batch.group.device)
-        self._divergences.append(
-            {
-                name: scale_and_mask(
-                    kl_divergence(_of(name, site, everything), _of(name, model_trace.nodes[name], first)),
-                    1.0,
-                    site["mask"],
-                )
-                for name, site in posteriors.items()
-            }
-        )
+        nodes: Any = (guide_trace.nodes, model_trace.nodes)
+        for name, site in contents.items():
+            posterior = _of(name, site, everything)
+            prior = _of(name, model_trace.nodes[name], first)
+            divergence = kl_divergence(posterior, prior)
+            of_group = {**site, "fn": posterior}
+            nodes[0][name] = {**of_group, **_density(site, divergence)}
+            nodes[1][name] = {**of_group, "fn": prior, **_density(site, 0.0 * divergence)}
+        for name, plate in plates.items():
+            if plate == SUPER_GROUPS:
+                # What super-groups are drawn from is what the groups say, not single observations.
+                guide_trace.nodes[name] = of_groups.nodes[name]
+        for trace in (model_trace, guide_trace):
+            trace.compute_log_prob()
         return model_trace, guide_trace
+
+
+def _density(site: Any, log_prob: Tensor) -> dict[str, Any]:
+    """What a trace holds of a site whose log probability is known."""
+    scaled = scale_and_mask(log_prob, site["scale"], site["mask"])
+    return {"unscaled_log_prob": log_prob, "log_prob": scaled, "log_prob_sum": scaled.sum()}
 
 
 def _of(name: str, site: Any, index: Tensor) -> Any:
@@ -138,7 +120,3 @@ def _of(name: str, site: Any, index: Tensor) -> Any:
     dim = frame.dim - fn.event_dim
     loc, scale = (value.index_select(dim, index) for value in (base.loc, base.scale))
     return dist.Normal(loc, scale).to_event(fn.event_dim)
-
-
-def _log_prob(site: Any) -> Tensor:
-    return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"]).sum()

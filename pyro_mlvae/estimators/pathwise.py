@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -19,8 +19,7 @@ from pyro.util import check_model_guide_match, warn_if_nan
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError
-
-Program = Callable[..., Any]
+from pyro_mlvae.estimators.programs import Program
 
 
 class PathwiseELBO(ELBO):
@@ -76,6 +75,8 @@ class PathwiseELBO(ELBO):
             check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
         model_trace.compute_log_prob()
         guide_trace.compute_log_prob()
+        # Where parameters are held constant, the path to them is in the first run.
+        guide_trace.drawn = drawn  # type: ignore[attr-defined]
         return model_trace, guide_trace
 
     def _inputs(self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any) -> dict[str, Tensor]:

@@ -11,14 +11,10 @@ Reference: Roeder, Wu, Duvenaud (2017), arXiv 1703.09194.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
-from pyro_mlvae.estimators.pathwise import PathwiseELBO, Program
+from pyro_mlvae.estimators.trace import PathwiseTrace
 
 
-class StickingTheLanding(PathwiseELBO):
+class StickingTheLanding(PathwiseTrace):
     """The ELBO, with the path derivative as its gradient for the guide.
 
     Args:
@@ -31,9 +27,3 @@ class StickingTheLanding(PathwiseELBO):
     """
 
     _freezes_guide = True
-
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        loss: Any = 0.0
-        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-            loss = loss + guide_trace.log_prob_sum() - model_trace.log_prob_sum()
-        return loss / self.num_particles

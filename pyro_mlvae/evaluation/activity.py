@@ -17,19 +17,20 @@ from pyro.distributions import Normal
 from torch.distributions import kl_divergence
 
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.latents.encoding import Codes
 
 # A code that tells less cannot tell two things apart: that takes log 2, about 0.7 nats.
 LEAST_NATS = 0.1
 
 
-def activity_metrics(codes: Codes, content: Normal, *, threshold: float = 0.01) -> dict[str, Any]:
+def activity_metrics(
+    content: Normal, style: Normal, of_groups: Normal, *, threshold: float = 0.01
+) -> dict[str, Any]:
     """The ``active_units`` part of metrics.json: active units, and the divergence of each dimension.
 
     Args:
-        codes: held-out observations, as :func:`pyro_mlvae.latents.encode` gives
-            them.
-        content: the content posterior of whole groups, batch shape ``[groups, content]``, for the
+        content: the content posterior of single held-out observations, batch shape ``[N, content]``.
+        style: their style posterior, batch shape ``[N, style]``.
+        of_groups: the content posterior of whole groups, batch shape ``[groups, content]``, for the
             divergence of content.
         threshold: the variance of loc over observations above which a unit is active.
 
@@ -43,22 +44,22 @@ def activity_metrics(codes: Codes, content: Normal, *, threshold: float = 0.01) 
 
     >>> loc = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     >>> normal = Normal(loc, torch.ones_like(loc))
-    >>> activity = activity_metrics(Codes(expert=normal, content=normal, style=normal), normal)
+    >>> activity = activity_metrics(normal, normal, normal)
     >>> activity["content"], activity["kl_content"]
     (1, [0.5, 0.0])
     """
-    if len(codes.content.loc) < 2:
+    if len(content.loc) < 2:
         raise InputError(
-            f"codes must be those of at least two observations, got {len(codes.content.loc)}: encode "
-            f"more of the data"
+            f"content must be that of at least two observations, got {len(content.loc)}: encode more of "
+            f"the data"
         )
     return {
-        "content": _active(codes.content, threshold),
-        "style": _active(codes.style, threshold),
-        "content_dim": codes.content.loc.shape[1],
-        "style_dim": codes.style.loc.shape[1],
-        "kl_content": _divergence(content),
-        "kl_style": _divergence(codes.style),
+        "content": _active(content, threshold),
+        "style": _active(style, threshold),
+        "content_dim": content.loc.shape[1],
+        "style_dim": style.loc.shape[1],
+        "kl_content": _divergence(of_groups),
+        "kl_style": _divergence(style),
     }
 
 

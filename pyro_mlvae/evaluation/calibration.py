@@ -46,7 +46,7 @@ def calibration_metrics(
 
     Args:
         expert: each observation's factor of its group's content, batch shape ``[N, content]``, as
-            :func:`pyro_mlvae.latents.encoding.encode` gives it.
+            :func:`pyro_mlvae.latents.encoding.experts` gives it.
         group: the group of each observation, ``[N]``, any integers.
         ks: numbers of observations in a piece.
         levels: what central intervals promise, between 0 and 1.

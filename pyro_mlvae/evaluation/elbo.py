@@ -24,6 +24,7 @@ from pyro_mlvae.estimators.group_weights import (
     sum_upwards,
 )
 from pyro_mlvae.estimators.pathwise import pin, sample_sites
+from pyro_mlvae.estimators.programs import in_mode
 from pyro_mlvae.models import VAE, ThreeLevelMLVAE
 from pyro_mlvae.training import ElboTerms, elbo_terms
 
@@ -108,7 +109,8 @@ def group_iwae(
     .. math:: \log \frac{1}{K} \sum_k \frac{p(X_G, C_G^k, S_G^k)}{q(C_G^k, S_G^k \mid X_G)}
 
     Its expectation is the ELBO for K = 1, and rises towards the evidence. The draws are fixed by
-    ``seed``, and the caller's random state and parameter store are left as they were.
+    ``seed``, and the caller's random state and parameter store are left as they were; model and guide
+    run in evaluation mode.
 
     Where groups share latents of their super-group, these are drawn 10 times, and given each draw the rest
     K times: a bound on the log evidence of each super-group.
@@ -130,6 +132,7 @@ def group_iwae(
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         pyro.get_param_store().scope(),
+        in_mode(model, guide, training=False),
     ):
         of_guide = poutine.trace(guide).get_trace(batch)
         shared = [

@@ -75,7 +75,7 @@ def few_shot_accuracy(
 
     Args:
         expert: each observation's factor of its group's content, batch shape ``[N, content]``, as
-            :func:`pyro_mlvae.latents.encoding.encode` gives it.
+            :func:`pyro_mlvae.latents.encoding.experts` gives it.
         group: the group of each observation, ``[N]``, any integers.
         ways: groups in an episode.
         shots: observations of each group that are given.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pyro.distributions import Normal
 
 from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
@@ -16,8 +17,9 @@ from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics, vae_pro
 from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, ThreeLevelGuide
-from pyro_mlvae.latents.encoding import Codes, encode, group_content
+from pyro_mlvae.latents.encoding import Codes, encode, experts, group_content
 from pyro_mlvae.models import MLVAE
+from pyro_mlvae.ops import moments
 
 FORMAT_VERSION = 1
 KS = (1, 2, 5, 10, 50)
@@ -82,7 +84,9 @@ def evaluate(
         else None,
         "swap": _swaps(model, guide, vae, train, test, codes, seed) if readable else None,
         # Of guides whose experts multiply; an average of them promises something else.
-        "calibration": calibration_metrics(codes.expert, test.group.to(codes.expert.loc.device), seed=seed)
+        "calibration": calibration_metrics(
+            experts(guide, codes), test.group.to(codes.features.device), seed=seed
+        )
         if isinstance(guide, ProductOfNormals | ThreeLevelGuide)
         else None,
         "active_units": activity,
@@ -134,4 +138,5 @@ def _activity(
     """Active units, and the divergence by dimension in the groups of the ELBO."""
     generator = torch.Generator().manual_seed(seed)
     index, group = regroup(test.group, observations_per_group, generator)
-    return activity_metrics(codes, group_content(guide, codes.expert, index, group))
+    of_groups = Normal(*moments(group_content(guide, codes, index, group)))
+    return activity_metrics(codes.content_normal, codes.style_normal, of_groups)

@@ -9,7 +9,7 @@ Grouping by the very label that is read leaks it, so that content from k > 1 obs
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ from torch import Tensor
 from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.latents.encoding import Codes, encode, group_content
+from pyro_mlvae.latents.encoding import Codes, encode, experts, group_content
+from pyro_mlvae.ops import mean_of, moments, product_of_normals
 
 Scores = dict[str, float]
 
@@ -123,13 +124,13 @@ def _content_and_style(
     regroupings: int,
     seed: int,
 ) -> dict[str, Any]:
-    style = Probe.train(train_codes.style.loc, train.label, seed=seed)
-    content = Probe.train(train_codes.content.loc, train.label, seed=seed)
+    style = Probe.train(mean_of(train_codes.style), train.label, seed=seed)
+    content = Probe.train(mean_of(train_codes.content), train.label, seed=seed)
     return {
-        "style": style.scores(test_codes.style.loc, test.label),
+        "style": style.scores(mean_of(test_codes.style), test.label),
         "content": {
-            "1": content.scores(test_codes.content.loc, test.label),
-            **_from_several(guide, content, test_codes.expert, test, ks, regroupings, seed),
+            "1": content.scores(mean_of(test_codes.content), test.label),
+            **_from_several(guide, content, test_codes, test, ks, regroupings, seed),
         },
     }
 
@@ -148,13 +149,13 @@ def vae_probe_metrics(
     From k observations of a group, the product of their Normals is read, as of an ML-VAE's content.
     """
     codes = encode(guide, train), encode(guide, test)
-    train_latent, test_latent = map(_whole_latent, codes)
+    train_latent, test_latent = (_whole_latent(guide, each) for each in codes)
     latent = Probe.train(train_latent.loc, train.label, seed=seed)
     return {
         **_content_and_style(guide, train, test, *codes, ks, regroupings, seed),
         "latent": {
             "1": latent.scores(test_latent.loc, test.label),
-            **_from_several(guide, latent, test_latent, test, ks, regroupings, seed),
+            **_latents_of_several(latent, test_latent, test, ks, regroupings, seed),
         },
     }
 
@@ -174,8 +175,8 @@ def evidence_metrics(
         generator = torch.Generator().manual_seed(seed)
         index, group = regroup(test.group, k, generator, drop_smaller=True)
         if len(index):
-            posterior = group_content(guide, codes.expert, index, group)
-            scales.append(float(posterior.scale.mean()))
+            _, scale = moments(group_content(guide, codes, index, group))
+            scales.append(float(scale.mean()))
         else:
             scales.append(None)
     return {"k": list(ks), "content_scale": scales}
@@ -184,13 +185,46 @@ def evidence_metrics(
 def _from_several(
     guide: GroupedGuide,
     probe: Probe,
-    expert: Normal,
+    codes: Codes,
     test: GroupedDataset,
     ks: Sequence[int],
     regroupings: int,
     seed: int,
 ) -> dict[str, Scores | None]:
     """The probe's scores on what k > 1 observations of a group say together."""
+
+    def content(index: Tensor, group: Tensor) -> Tensor:
+        return mean_of(group_content(guide, codes, index, group))
+
+    return _scores_of_several(probe, content, test, ks, regroupings, seed)
+
+
+def _latents_of_several(
+    probe: Probe,
+    latent: Normal,
+    test: GroupedDataset,
+    ks: Sequence[int],
+    regroupings: int,
+    seed: int,
+) -> dict[str, Scores | None]:
+    """The same of a VAE's whole latent: the product of the observations' Normals."""
+
+    def product(index: Tensor, group: Tensor) -> Tensor:
+        index, group = index.to(latent.loc.device), group.to(latent.loc.device)
+        loc, scale = latent.loc[index], latent.scale[index]
+        return product_of_normals(loc, scale, group, int(group.max()) + 1)[0]
+
+    return _scores_of_several(probe, product, test, ks, regroupings, seed)
+
+
+def _scores_of_several(
+    probe: Probe,
+    point: Callable[[Tensor, Tensor], Tensor],
+    test: GroupedDataset,
+    ks: Sequence[int],
+    regroupings: int,
+    seed: int,
+) -> dict[str, Scores | None]:
     result: dict[str, Scores | None] = {}
     for k in ks:
         if k == 1:
@@ -206,11 +240,10 @@ def _from_several(
         group = torch.cat([group + number * count for number, (_, group) in enumerate(rounds)])
         label = torch.empty(count * regroupings, dtype=torch.int64)
         label[group] = test.label[index]
-        posterior = group_content(guide, expert, index, group)
-        result[str(k)] = probe.scores(posterior.loc, label)
+        result[str(k)] = probe.scores(point(index, group), label)
     return result
 
 
-def _whole_latent(codes: Codes) -> Normal:
-    parts = (codes.expert, codes.style)
+def _whole_latent(guide: GroupedGuide, codes: Codes) -> Normal:
+    parts = (experts(guide, codes), codes.style_normal)
     return Normal(torch.cat([n.loc for n in parts], -1), torch.cat([n.scale for n in parts], -1))

@@ -20,6 +20,7 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.decoding import decode
 from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
+from pyro_mlvae.ops import mean_of
 
 # So many values are read in training, over all observations; of larger data, fewer observations.
 _MOST_VALUES = 5 * 10**7
@@ -93,20 +94,21 @@ def swap_metrics(
     if len(test.label.unique()) < 2:
         return None
     codes = codes or encode(guide, test)
+    styles = mean_of(codes.style)
     result: dict[str, Any] = {"consistency": {}, "style_donor": {}}
     for k in ks:
         generator = torch.Generator().manual_seed(seed)
         index, group = regroup(test.group, k, generator, drop_smaller=True)
         shows: dict[str, float | None] = {"consistency": None, "style_donor": None}
         if len(index):
-            content = group_content(guide, codes.expert, index, group).loc
+            content = mean_of(group_content(guide, codes, index, group))
             first = torch.empty(len(content), dtype=torch.int64)
             first[group] = index
             row, donor = _donors(test.label[first], test.label, swaps, generator)
             device = content.device
             read = torch.cat(
                 [
-                    reader.read(decode(model, content[r.to(device)], codes.style.loc[d.to(device)]))
+                    reader.read(decode(model, content[r.to(device)], styles[d.to(device)]))
                     for r, d in zip(row.split(1000), donor.split(1000), strict=True)
                 ]
             )

@@ -5,6 +5,7 @@ Beside every number stand those that come for nothing: an untrained encoder's, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.latents.encoding import encode
+from pyro_mlvae.latents.encoding import encode, experts
 
 
 def unseen_metrics(
@@ -50,7 +51,7 @@ def unseen_metrics(
     sizes = test.sizes[test.sizes > 0]
     ways = min(ways, len(sizes))
     guides = {"trained": guide, "untrained": untrained} | ({} if vae is None else {"vae": vae})
-    x, group, first = test.observations(), test.group, None
+    parts, group, first = [test], test.group, None
     if ways < 2:
         if seen is None or int(sizes.max()) < 2:
             return None
@@ -58,13 +59,14 @@ def unseen_metrics(
         first = torch.arange(len(test) + len(seen)) < len(test)
         # Numbered apart from the unseen, of whatever data set they are.
         group = torch.cat([test.group, test.num_groups + seen.group])
-        x = torch.cat([x, seen.observations()])
-    experts = {name: encode(each, x).expert for name, each in guides.items()}
+        parts.append(seen)
+    factors = {name: _factors(each, parts) for name, each in guides.items()}
+    x = torch.cat([part.observations() for part in parts])
     scores = {
-        name: _few_shot(expert, group, ways, shots, episodes, seed) for name, expert in experts.items()
+        name: _few_shot(expert, group, ways, shots, episodes, seed) for name, expert in factors.items()
     }
     scores["pixels"] = _few_shot(x, group, ways, shots, episodes, seed)
-    auc = {name: verification_auc(e, group, first=first, seed=seed) for name, e in experts.items()}
+    auc = {name: verification_auc(e, group, first=first, seed=seed) for name, e in factors.items()}
     auc["pixels"] = nearest_neighbour_auc(x, group, first=first, seed=seed)
     controls = {
         name: {**scores[name], "verification_auc": auc[name]} for name in scores if name != "trained"
@@ -78,6 +80,12 @@ def unseen_metrics(
         "vae": None,
         **controls,
     }
+
+
+def _factors(guide: GroupedGuide, parts: Sequence[GroupedDataset]) -> Normal:
+    """What each observation alone says of content, one part after the other, with the fields of each."""
+    said = [experts(guide, encode(guide, part)) for part in parts]
+    return Normal(torch.cat([n.loc for n in said]), torch.cat([n.scale for n in said]))
 
 
 def _few_shot(

@@ -1,103 +1,181 @@
-"""The base of every guide: sites and plates, once; a guide fills in how a group is aggregated."""
+"""The base of every guide: sites and plates, once; a guide fills in the posterior of content."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
-import torch
 from jaxtyping import Float
-from pyro import distributions as dist
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.data.groups import Groups
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.ops import Evidence, mean_of, normal_from_parameters
 
 
 class GroupedGuide(PyroModule):
-    """The variational family of the Multi-Level VAE, but for how a group's content is aggregated::
+    """The variational family of the Multi-Level VAE, but for the posterior of content::
 
-        q(C_G | X_G) = aggregate over i in G of N(C; loc_c(x_i), scale_c(x_i))     site "content"
-        q(S_i | x_i) = N(S; loc_s(x_i), scale_s(x_i))                              site "style"
+        features_i = encoder(x_i)                               one vector per observation
+        q(C_G | X_G) = content_posterior(features, groups)      site "content", one per group
+        q(S_i | x_i, C_G) = style_posterior(features, content)  site "style", one per observation
 
     Args:
-        encoder: from ``x [N, *event_shape]`` to ``(content, style)``, the Normals that single
-            observations give, of batch shapes ``[N, content]`` and ``[N, style]``.
-        style_given_content: makes it q(S_i | x_i, C_G), such as :class:`StyleGivenContent`: from the
-            encoder's Normal and ``content [..., N, content]`` to the Normal of style.
+        encoder: any module from ``x [N, *event_shape]`` to features ``[N, width]``. The first features
+            are content's, the last ``2 * style_dim`` loc and log scale of style.
+        style_given_content: makes style depend on content, such as :class:`StyleGivenContent`: from the
+            features of style ``[N, 2 * style_dim]`` and ``content [..., N, content]`` to those of style
+            given content.
+        content_dim: size of content; by default the encoder's attribute of that name.
+        style_dim: size of style, likewise.
 
-    A subclass defines :meth:`aggregate`; one with more latents than these overrides
-    :meth:`draw_content` as well.
+    A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other features than
+    a loc and a log scale of content. Training, codes, evidence and evaluation all go through these methods.
+
+    Raises:
+        InputError: the sizes are neither given nor the encoder's; and, when it is run, features or a
+            posterior are of the wrong shape.
     """
 
-    def __init__(self, encoder: nn.Module, *, style_given_content: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        style_given_content: nn.Module | None = None,
+        content_dim: int | None = None,
+        style_dim: int | None = None,
+    ) -> None:
         # The name keeps the guide's parameters apart from the model's in Pyro's parameter store.
         super().__init__(name="guide")
         self.encoder = encoder
         self.style_given_content = style_given_content
+        self.content_dim = _size("content_dim", content_dim, encoder)
+        self.style_dim = _size("style_dim", style_dim, encoder)
 
-    def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        """From the Normals of single observations to one Normal a group.
+    @classmethod
+    def content_width(cls, content_dim: int) -> int:
+        """How many features of content the guide asks of its encoder, for each observation."""
+        return 2 * content_dim
+
+    @classmethod
+    def width(cls, content_dim: int, style_dim: int) -> int:
+        """How many features the guide asks of its encoder: those of content, then those of style."""
+        return cls.content_width(content_dim) + 2 * style_dim
+
+    def encode(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
+        """All that is said of single observations; what the features mean is the guide's business."""
+        features: Tensor = self.encoder(x)
+        return features
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The features of content and those of style."""
+        content = features.shape[-1] - 2 * self.style_dim
+        return features[..., :content], features[..., content:]
+
+    def content_posterior(
+        self, features: Float[Tensor, "observations width"], groups: Groups
+    ) -> TorchDistributionMixin:
+        """q(C_G | X_G) of every group: batch shape ``[num_groups]``, event shape ``[content]``.
 
         Args:
-            content: one Normal an observation, batch shape ``[N, content]``.
-            batch: for its ``group``, ``num_groups`` and ``sizes``; at test time, when observations are
-                encoded already, its ``x`` are their codes.
-
-        Returns:
-            One Normal a group, batch shape ``[num_groups, content]``.
+            features: of each observation, as :meth:`encode` gives them.
+            groups: which observation is in which group, and the user's fields of both.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define aggregate(content, batch)")
+        raise NotImplementedError(f"{type(self).__name__} must define content_posterior(features, groups)")
 
     def style_posterior(
-        self, style: dist.Normal, content: Float[Tensor, "*particles observations content"]
-    ) -> dist.Normal:
-        """q(S_i | x_i, C_G), batch shape ``[..., N, style]``; without a network for it, q(S_i | x_i).
+        self,
+        features: Float[Tensor, "observations width"],
+        content: Float[Tensor, "*particles observations content"],
+    ) -> TorchDistributionMixin:
+        """q(S_i | x_i, C_G): batch shape ``[..., N]``, event shape ``[style]``; by default q(S_i | x_i).
 
         Args:
-            style: what the encoder says of each observation's style.
+            features: of each observation.
             content: the content of each observation's group.
         """
-        return style if self.style_given_content is None else self.style_given_content(style, content)
+        _, style = self.split(features)
+        if self.style_given_content is not None:
+            style = self.style_given_content(style, content)
+        return normal_from_parameters(style).to_event(1)
 
-    def content_posterior(self, batch: GroupedBatch) -> dist.Normal:
-        """q(C_G | X_G), batch shape ``[num_groups, content]``."""
-        content, _ = self.encoder(batch.x)
-        return self.aggregate(content, batch)
+    def codes(
+        self, features: Float[Tensor, "observations width"], groups: Groups
+    ) -> tuple[TorchDistributionMixin, TorchDistributionMixin]:
+        """Posteriors of content and style of single observations, each taken by itself.
 
-    def codes(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
-        """``(content, style)`` of single observations, each taken as a group of its own.
-
-        Where style depends on content, content is the loc of q(C | x_i): that of the observation's
-        group would carry into style what the other observations say.
+        Where style depends on content, content is the mean of q(C | x_i): that of the observation's group
+        would carry into style what the other observations say.
         """
-        return self.codes_from(x, *self.encoder(x))
+        content = self.checked_content(features, groups.alone())
+        return content, self.style_posterior(features, mean_of(content))
 
-    def codes_from(
-        self, x: Float[Tensor, "observations ..."], content: dist.Normal, style: dist.Normal
-    ) -> tuple[dist.Normal, dist.Normal]:
-        """:meth:`codes`, from what the encoder has already said of ``x``."""
-        n = len(x)
-        alone = GroupedBatch.trusted(x, torch.arange(n, device=x.device), n)
-        content = self.aggregate(content, alone)
-        return content, self.style_posterior(style, content.loc)
+    def evidence(self, features: Float[Tensor, "observations width"], groups: Groups) -> Evidence:
+        """What the observations say of their groups' content, as a value that adds; of products only.
+
+        Raises:
+            InputError: the posterior of this guide is no product, so that nothing adds.
+        """
+        raise InputError(
+            f"evidence adds only where the posterior of content is a product, which that of "
+            f"{type(self).__name__} is not: use ProductOfNormals, or content_posterior of all observations"
+        )
+
+    def checked_content(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
+        """:meth:`content_posterior`, between checks of what goes in and what comes out.
+
+        Raises:
+            InputError: the features, or the posterior, are not of the shapes that are promised.
+        """
+        if features.ndim != 2 or len(features) != len(groups):
+            raise InputError(
+                f"features must be [N, width] with one row for each of the {len(groups)} observations, got "
+                f"shape {list(features.shape)}: let encode(x) return one vector an observation"
+            )
+        posterior = self.content_posterior(features, groups)
+        shapes = (tuple(posterior.batch_shape), tuple(posterior.event_shape))
+        if shapes != ((groups.num_groups,), (self.content_dim,)):
+            raise InputError(
+                f"content_posterior must return one distribution a group, of batch shape "
+                f"[{groups.num_groups}] and event shape [{self.content_dim}], got batch shape "
+                f"{list(shapes[0])} and event shape {list(shapes[1])}: end it with .to_event(1), and use "
+                f"groups.group and groups.num_groups"
+            )
+        return posterior
 
     def draw_content(
-        self, content: dist.Normal, batch: GroupedBatch
+        self, features: Tensor, groups: Groups
     ) -> Float[Tensor, "*particles groups content"]:
-        """Draw the content of every group of ``batch``, in Pyro.
+        """Draw the content of every group, in Pyro; a guide with more latents overrides it."""
+        with pyro.plate("groups", groups.num_groups, dim=-1):
+            content: Tensor = pyro.sample("content", self.checked_content(features, groups))
+        return content
 
-        Args:
-            content: what the encoder says of content, one Normal an observation.
-            batch: the groups.
+    def forward(self, batch: GroupedBatch) -> Tensor:
+        """Draw content and style of ``batch`` from the posterior, in Pyro.
+
+        Returns:
+            The features, from which penalties form codes without encoding again.
         """
-        with pyro.plate("groups", batch.num_groups, dim=-1):
-            drawn: Tensor = pyro.sample("content", self.aggregate(content, batch).to_event(1))
-        return drawn
-
-    def forward(self, batch: GroupedBatch) -> None:
-        """Draw content and style of ``batch`` from the posterior, in Pyro."""
-        content_normal, style_normal = self.encoder(batch.x)
-        content = self.draw_content(content_normal, batch)
+        features = self.encode(batch.x)
+        content = self.draw_content(features, batch.groups)
         with pyro.plate("observations", len(batch), dim=-1):
+            # index_select, not content[..., group, :], whose backward is not deterministic.
             own_content = content.index_select(-2, batch.group)
-            style = self.style_posterior(style_normal, own_content)
-            pyro.sample("style", style.to_event(1))
+            pyro.sample("style", self.style_posterior(features, own_content))
+        return features
+
+
+def _size(name: str, given: int | None, encoder: Any) -> int:
+    size = getattr(encoder, name, None) if given is None else given
+    if not isinstance(size, int):
+        raise InputError(
+            f"the guide must know {name}, which its encoder {type(encoder).__name__} does not say: pass "
+            f"{name}=..., or give the encoder an attribute of that name"
+        )
+    return size
+
+

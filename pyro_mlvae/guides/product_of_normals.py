@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.ops.distributions import StandardNormal, product
-from pyro_mlvae.ops.evidence import Evidence
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.guides.base import GroupedGuide
+from pyro_mlvae.ops import (
+    Evidence,
+    LogVarianceNormal,
+    loc_and_log_variance,
+    normal_from_parameters,
+    product_by_log_variance,
+)
 
 
 class ProductOfNormals(GroupedGuide):
@@ -19,21 +25,24 @@ class ProductOfNormals(GroupedGuide):
         q(S_i | x_i) = N(S; loc_s(x_i), scale_s(x_i))
 
     Args:
-        encoder: from x to the Normals of content and of style, one of each an observation.
+        encoder: from x to loc and log scale of content and of style.
         prior_expert: whether the prior N(0, I) takes part in every product, as one more expert. The
             paper's product has none; the exact posterior of a group has one.
         style_given_content: makes style depend on content, see :class:`GroupedGuide`.
+        content_dim: size of content; by default the encoder's.
+        style_dim: size of style; by default the encoder's.
 
     Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 
-    >>> from pyro_mlvae import MLPEncoder
+    >>> from pyro_mlvae import GroupedBatch, MLPEncoder
     >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
     >>> batch = GroupedBatch(torch.zeros(3, 4), torch.tensor([0, 0, 1]), num_groups=2)
-    >>> guide.content_posterior(batch).batch_shape
-    torch.Size([2, 2])
+    >>> posterior = guide.content_posterior(guide.encode(batch.x), batch.groups)
+    >>> posterior.batch_shape, posterior.event_shape
+    (torch.Size([2]), torch.Size([2]))
     """
 
-    _origin: Tensor
+    _zero: Tensor
 
     def __init__(
         self,
@@ -41,30 +50,46 @@ class ProductOfNormals(GroupedGuide):
         *,
         prior_expert: bool = False,
         style_given_content: nn.Module | None = None,
+        content_dim: int | None = None,
+        style_dim: int | None = None,
     ) -> None:
-        super().__init__(encoder, style_given_content=style_given_content)
+        super().__init__(
+            encoder, style_given_content=style_given_content, content_dim=content_dim, style_dim=style_dim
+        )
         self.prior_expert = prior_expert
-        self.register_buffer("_origin", torch.zeros(()), persistent=False)
+        # A buffer, so that the prior is wherever, and in whatever dtype, the module is.
+        self.register_buffer("_zero", torch.zeros(()), persistent=False)
 
-    def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        """The product over the observations of each group; see :func:`~pyro_mlvae.product_of_normals`."""
-        prior = None
-        if self.prior_expert:
-            prior = StandardNormal(self._origin.expand(content.loc.shape[-1]))
-        return product(content, batch.group, batch.num_groups, prior=prior)
+    def content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
+        """The product over the observations of each group; see :func:`~pyro_mlvae.ops.product_of_normals`."""
+        experts = loc_and_log_variance(self.split(features)[0])
+        zero = self._zero.to(experts[0].dtype).expand(self.content_dim)
+        prior = (zero, zero) if self.prior_expert else None
+        product = product_by_log_variance(*experts, groups.group, groups.num_groups, prior=prior)
+        return LogVarianceNormal(*product).to_event(1)
 
-    def content_from(self, evidence: Evidence) -> dist.Normal:
+    def evidence(self, features: Tensor, groups: Groups) -> Evidence:
+        """What the observations say of their groups' content, in float64; the prior takes no part.
+
+        Args:
+            features: of each observation, as :meth:`encode` gives them.
+            groups: the group of each.
+        """
+        experts = normal_from_parameters(self.split(features)[0])
+        return Evidence.from_normals(experts, groups.group, groups.num_groups)
+
+    def content_from(self, evidence: Evidence) -> TorchDistributionMixin:
         """q(C_G | X_G) of groups whose observations are known only by their accumulated evidence.
 
         Args:
-            evidence: what :func:`pyro_mlvae.latents.encoding.gather_evidence` has found, in one go or many.
+            evidence: what :meth:`evidence` has found, in one go or many.
 
         Returns:
-            One Normal a group, batch shape ``[groups, content]``, in float64.
+            One Normal a group, batch shape ``[groups]``, event shape ``[content]``, in float64.
 
         Raises:
             InputError: a group has no evidence, and the guide has no prior expert to fall back on.
         """
-        zero = self._origin.double().expand(evidence.precision.shape[-1])
+        zero = self._zero.double().expand(evidence.precision.shape[-1])
         posterior = evidence.posterior(dist.Normal(zero, zero + 1.0) if self.prior_expert else None)
-        return dist.Normal(posterior.loc, posterior.scale)
+        return dist.Normal(posterior.loc, posterior.scale).to_event(1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyro
 import torch
 from jaxtyping import Float
 from pyro import distributions as dist
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.ops.distributions import StandardNormal, product
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.guides.base import GroupedGuide
+from pyro_mlvae.ops import loc_and_log_variance, product_by_log_variance
 
 
 class ThreeLevelGuide(GroupedGuide):
@@ -26,37 +29,44 @@ class ThreeLevelGuide(GroupedGuide):
     the model's tau and the right encoder this is the exact posterior of a linear-Gaussian model.
 
     Args:
-        encoder: from x to the Normals of content and of style, one of each an observation, with the
-            attribute ``content_dim``.
+        encoder: from x to loc and log scale of content and of style.
         style_given_content: makes style depend on content, see :class:`GroupedGuide`.
+        content_dim: size of content; by default the encoder's.
+        style_dim: size of style; by default the encoder's.
 
-    The guide has a tau of its own, which is learned. A group whose super-group is not known has
-    :meth:`aggregate`, the product with the prior N(0, I) of a single content.
+    The guide has a tau of its own, which is learned. Groups whose super-groups are not known are taken
+    for one super-group each, which is the product with the prior N(0, I) of a single content.
 
-    >>> from pyro_mlvae import MLPEncoder
+    >>> from pyro_mlvae import GroupedBatch, MLPEncoder
     >>> guide = ThreeLevelGuide(MLPEncoder((4,), content_dim=2, style_dim=1))
     >>> parent = torch.tensor([0, 0, 1])
     >>> batch = GroupedBatch(torch.zeros(3, 4), torch.arange(3), 3, parent=parent, num_parents=2)
-    >>> guide.super_content_posterior(batch).batch_shape, guide.content_posterior(batch).batch_shape
-    (torch.Size([2, 2]), torch.Size([3, 2]))
+    >>> features = guide.encode(batch.x)
+    >>> guide.super_content_posterior(features, batch.groups).batch_shape
+    torch.Size([2])
+    >>> guide.content_posterior(features, batch.groups).batch_shape
+    torch.Size([3])
     """
 
     within_logit: Tensor
 
-    def __init__(self, encoder: nn.Module, *, style_given_content: nn.Module | None = None) -> None:
-        super().__init__(encoder, style_given_content=style_given_content)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        style_given_content: nn.Module | None = None,
+        content_dim: int | None = None,
+        style_dim: int | None = None,
+    ) -> None:
+        super().__init__(
+            encoder, style_given_content=style_given_content, content_dim=content_dim, style_dim=style_dim
+        )
         # Of tau^2, which starts where the model's does.
-        start = torch.full((int(encoder.content_dim),), 0.9)  # type: ignore[arg-type]
-        self.within_logit = nn.Parameter(start.logit())
+        self.within_logit = nn.Parameter(torch.full((self.content_dim,), 0.9).logit())
 
-    def aggregate(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        """The product over the observations of each group, with the prior as one more expert."""
-        prior = StandardNormal(torch.zeros_like(self.within_logit))
-        return product(content, batch.group, batch.num_groups, prior=prior)
-
-    def super_content_posterior(self, batch: GroupedBatch) -> dist.Normal:
-        """q(A_P | X_P), batch shape ``[num_parents, content]``."""
-        return self._upwards(self._product(self.encoder(batch.x)[0], batch), batch)
+    def super_content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
+        """q(A_P | X_P): batch shape ``[num_parents]``, event shape ``[content]``."""
+        return self._upwards(self._product(features, groups), groups).to_event(1)
 
     def content_given(
         self, group: dist.Normal, super_content: Float[Tensor, "*particles groups content"]
@@ -70,41 +80,47 @@ class ThreeLevelGuide(GroupedGuide):
         share = self._share(group)
         return dist.Normal(super_content + share * (group.loc - super_content), share.sqrt() * group.scale)
 
-    def content_posterior(self, batch: GroupedBatch) -> dist.Normal:
-        """q(C_G | X_P), from all the observations of the super-group: ``[num_groups, content]``."""
-        content, _ = self.encoder(batch.x)
-        if batch.parent is None:
-            return self.aggregate(content, batch)
-        group = self._product(content, batch)
-        above = self._upwards(group, batch)
-        given = self.content_given(group, above.loc.index_select(-2, batch.parent))
+    def content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
+        """q(C_G | X_P), from all the observations of the super-group."""
+        if groups.parent is None:
+            alone = torch.arange(groups.num_groups, device=groups.group.device)
+            groups = replace(groups, parent=alone, num_parents=groups.num_groups)
+        group, parent = self._product(features, groups), groups.super_groups()
+        above = self._upwards(group, groups)
+        given = self.content_given(group, above.loc.index_select(0, parent))
         # What is not known of the super-group widens what is known of its groups.
-        passed_on = (1.0 - self._share(group)) * above.scale.index_select(-2, batch.parent)
-        return dist.Normal(given.loc, torch.hypot(given.scale, passed_on))
+        passed_on = (1.0 - self._share(group)) * above.scale.index_select(0, parent)
+        return dist.Normal(given.loc, torch.hypot(given.scale, passed_on)).to_event(1)
 
     def draw_content(
-        self, content: dist.Normal, batch: GroupedBatch
+        self, features: Tensor, groups: Groups
     ) -> Float[Tensor, "*particles groups content"]:
-        parent = batch.super_groups()
-        group = self._product(content, batch)
-        with pyro.plate("super-groups", batch.num_parents, dim=-1):
-            super_content = pyro.sample("super_content", self._upwards(group, batch).to_event(1))
-        with pyro.plate("groups", batch.num_groups, dim=-1):
+        parent = groups.super_groups()
+        group = self._product(features, groups)
+        with pyro.plate("super-groups", groups.num_parents, dim=-1):
+            super_content = pyro.sample("super_content", self._upwards(group, groups).to_event(1))
+        with pyro.plate("groups", groups.num_groups, dim=-1):
             own = super_content.index_select(-2, parent)
             drawn: Tensor = pyro.sample("content", self.content_given(group, own).to_event(1))
         return drawn
 
-    def _product(self, content: dist.Normal, batch: GroupedBatch) -> dist.Normal:
-        return product(content, batch.group, batch.num_groups)
+    def _product(self, features: Tensor, groups: Groups) -> dist.Normal:
+        experts = loc_and_log_variance(self.split(features)[0])
+        return _normal(*product_by_log_variance(*experts, groups.group, groups.num_groups))
 
-    def _upwards(self, group: dist.Normal, batch: GroupedBatch) -> dist.Normal:
+    def _upwards(self, group: dist.Normal, groups: Groups) -> dist.Normal:
         """q(A_P | X_P), from what the observations of each group say of its content."""
-        within, between = self.within_logit.sigmoid().sqrt(), (-self.within_logit).sigmoid().sqrt()
-        message = dist.Normal(group.loc, torch.hypot(group.scale, within))
-        prior = dist.Normal(torch.zeros_like(between), between)
-        return product(message, batch.super_groups(), batch.num_parents, prior=prior)
+        within, between = self.within_logit.sigmoid(), (-self.within_logit).sigmoid()
+        message = (group.variance + within).log()
+        prior = (torch.zeros_like(between), between.log())
+        parent, num_parents = groups.super_groups(), groups.num_parents
+        return _normal(*product_by_log_variance(group.loc, message, parent, num_parents, prior=prior))
 
     def _share(self, group: dist.Normal) -> Tensor:
         """How much of a group's content its own observations decide; its super-group decides the rest."""
         within = self.within_logit.sigmoid()
         return within / (within + group.variance)
+
+
+def _normal(loc: Tensor, log_variance: Tensor) -> dist.Normal:
+    return dist.Normal(loc, (0.5 * log_variance).exp())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
 
@@ -13,18 +15,18 @@ class VAEGuide(ProductOfNormals):
         q(S_i | x_i) = N(S; loc_s(x_i), scale_s(x_i))      site "style"
 
     At test time the Normals of observations that are known to share a group can be multiplied like
-    an ML-VAE's, with :meth:`content_posterior`: the control for evidence accumulation.
+    an ML-VAE's, by the same :meth:`content_posterior`: the control for evidence accumulation.
 
     Args:
-        encoder: from x to the two Normals, one of each an observation.
+        encoder: from x to loc and log scale of content and of style.
 
     >>> import torch
     >>> from pyro_mlvae import MLPEncoder
     >>> guide = VAEGuide(MLPEncoder((4,), content_dim=2, style_dim=1))
-    >>> guide.codes(torch.zeros(3, 4))[0].batch_shape
-    torch.Size([3, 2])
+    >>> guide.encode(torch.zeros(3, 4)).shape
+    torch.Size([3, 6])
     """
 
-    def forward(self, batch: GroupedBatch) -> None:
+    def forward(self, batch: GroupedBatch) -> Tensor:
         """Draw both parts of every observation's latent from its own posterior, in Pyro."""
-        super().forward(batch.singletons())
+        return super().forward(batch.singletons())

@@ -1,7 +1,7 @@
 """What a trained pair says: encode, evidence, embed; decode, swap, interpolate, generate, traverse."""
 
 from pyro_mlvae.latents.decoding import TRAVERSED, decode, generate, interpolate, swap, traverse
-from pyro_mlvae.latents.encoding import Codes, embed, encode, gather_evidence, group_content
+from pyro_mlvae.latents.encoding import Codes, embed, encode, experts, gather_evidence, group_content
 
 __all__ = [
     "TRAVERSED",
@@ -9,6 +9,7 @@ __all__ = [
     "decode",
     "embed",
     "encode",
+    "experts",
     "gather_evidence",
     "generate",
     "group_content",

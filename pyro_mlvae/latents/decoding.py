@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
+from pyro_mlvae.estimators.programs import in_mode
 from pyro_mlvae.models import MLVAE
 
 VARY = ("grid", "content", "style", "both")
@@ -24,7 +26,7 @@ def decode(
     """The mean of x given content and style; leading dimensions broadcast.
 
     Raises:
-        InputError: the last dimension of one of them is not the model's.
+        InputError: the last dimension of one of them is not the model's, or x has no mean.
 
     >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
     >>> model = MLVAE(MLPDecoder((4,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
@@ -37,7 +39,19 @@ def decode(
                 f"{name} must have a last dimension of {dim}, the model's {name}_dim, got shape "
                 f"{list(value.shape)}: take it from the guide that was trained with this model"
             )
-    return model.observation(content, style).mean
+    with in_mode(model, training=False):
+        observation = model.observation(content, style)
+    try:
+        mean: Tensor = observation.mean
+    except NotImplementedError:
+        mean = torch.full((), torch.nan)
+    if mean.isnan().all():
+        base = getattr(observation, "base_dist", observation)
+        raise InputError(
+            f"a {type(base).__name__} has no mean that could be shown: take a likelihood that has one, or "
+            f"draw from model.observation(content, style)"
+        )
+    return mean
 
 
 def swap(
@@ -110,16 +124,19 @@ def generate(
     style: Float[Tensor, "*columns style"] | None = None,
     contents: int = 8,
     styles: int = 8,
+    groups: Groups | None = None,
     seed: int = 0,
 ) -> Tensor:
     """Decode every content with every style, those given and otherwise draws from the prior.
 
     Args:
         model: the trained model.
-        content: contents, ``[rows, content]``; by default draws of ``model.content_prior()``.
-        style: styles, ``[columns, style]``; by default draws of ``model.style_prior()``.
+        content: contents, ``[rows, content]``; by default draws of ``model.content_prior(groups)``.
+        style: styles, ``[columns, style]``; by default draws of ``model.style_prior(groups)``.
         contents: how many contents are drawn, where none are given.
         styles: how many styles are drawn, where none are given.
+        groups: groups of one observation each, at least as many as are drawn, for models whose priors
+            depend on fields; by default groups of which nothing is known.
         seed: of the draws; contents and styles are drawn apart, so that the draws of the one are
             the same whatever is said of the other. The caller's random state stays as it is.
 
@@ -137,15 +154,21 @@ def generate(
     require_positive(contents=contents, styles=styles)
     require_seed(seed)
     given: list[Tensor] = []
+    like = next((p for p in model.parameters()), torch.zeros(()))
     for name, value, prior, count, dim in (
-        ("content", content, model.content_prior(), contents, model.content_dim),
-        ("style", style, model.style_prior(), styles, model.style_dim),
+        ("content", content, model.content_prior, contents, model.content_dim),
+        ("style", style, model.style_prior, styles, model.style_dim),
     ):
         if value is None:
-            device = prior.mean.device
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            index = torch.arange(count, device=like.device)
+            own = (
+                Groups(index, count)
+                if groups is None
+                else groups.to(like.device, like.dtype).members(index)
+            )
+            with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
                 torch.manual_seed(mixed_seed(seed, len(given)))
-                value = prior.sample(torch.Size([count]))
+                value = prior(own).expand([count]).sample()
         elif value.ndim != 2 or not len(value):
             raise InputError(
                 f"{name} must be of shape [n, {dim}] with n of at least 1, got {list(value.shape)}: leave "

@@ -1,4 +1,4 @@
-"""Inference with a trained guide: what observations, alone or together, say of content and style."""
+"""What a trained guide says of observations, alone or together: content, style, evidence."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import functools
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from pyro.distributions import Normal
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
-from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.guides import GroupedGuide, ProductOfNormals
-from pyro_mlvae.ops.evidence import Evidence
+from pyro_mlvae.estimators.programs import in_mode
+from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, ThreeLevelGuide
+from pyro_mlvae.ops import Evidence, moments, normal_from_parameters
 
 BATCH_SIZE = 4096
 
@@ -26,19 +29,48 @@ class Codes:
     """What the guide says of single observations.
 
     Attributes:
-        expert: each observation's factor of its group's content, ``[N, content]``.
-        content: the content posterior from each observation alone, ``[N, content]``: strategy 1.
-        style: the style posterior of each observation, ``[N, style]``.
+        features: all that the encoder says of each, ``[N, width]``.
+        groups: the groups that they are in.
+        content: the content posterior from each observation alone, batch shape ``[N]``: strategy 1.
+        style: the style posterior of each observation, batch shape ``[N]``.
     """
 
-    expert: Normal
-    content: Normal
-    style: Normal
+    features: Tensor
+    groups: Groups
+    content: TorchDistributionMixin
+    style: TorchDistributionMixin
+
+    @cached_property
+    def content_normal(self) -> Normal:
+        """A Normal, dimension by dimension, with the moments of ``content``."""
+        return Normal(*moments(self.content))
+
+    @cached_property
+    def style_normal(self) -> Normal:
+        """A Normal, dimension by dimension, with the moments of ``style``."""
+        return Normal(*moments(self.style))
+
+
+def experts(guide: GroupedGuide, codes: Codes) -> Normal:
+    """What each observation alone says of its group's content, as a Normal: its factor of the product.
+
+    A guide that multiplies no Normals has no such factors, and gives its content posterior of each
+    observation instead.
+
+    >>> from pyro_mlvae import MLPEncoder, ProductOfNormals
+    >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
+    >>> experts(guide, encode(guide, torch.zeros(5, 4))).loc.shape
+    torch.Size([5, 2])
+    """
+    if isinstance(guide, ProductOfNormals | ThreeLevelGuide):
+        factor = normal_from_parameters(guide.split(codes.features)[0])
+        return Normal(factor.loc, factor.scale)
+    return codes.content_normal
 
 
 @torch.no_grad()
 def encode(guide: GroupedGuide, x: GroupedDataset | Tensor, *, batch_size: int = BATCH_SIZE) -> Codes:
-    """Encode observations one by one, ``batch_size`` at a time.
+    """Encode observations one by one, ``batch_size`` at a time, in evaluation mode.
 
     Args:
         guide: a trained guide.
@@ -46,49 +78,57 @@ def encode(guide: GroupedGuide, x: GroupedDataset | Tensor, *, batch_size: int =
         batch_size: how many are on the guide's device at once.
 
     Returns:
-        Normals on the guide's device.
+        Posteriors on the guide's device. ``moments(codes.content)`` are their means and scales.
 
     >>> from pyro_mlvae import MLPEncoder, ProductOfNormals
     >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
-    >>> encode(guide, torch.zeros(5, 4)).content.batch_shape
+    >>> encode(guide, torch.zeros(5, 4)).content.mean.shape
     torch.Size([5, 2])
     """
-    parts: list[tuple[Normal, Normal, Normal]] = []
-    for _, chunk in _chunks(guide, x, batch_size):
-        expert, style = guide.encoder(chunk)
-        parts.append((expert, *guide.codes_from(chunk, expert, style)))
-    return Codes(*(_concatenate(normals) for normals in zip(*parts, strict=True)))
+    with in_mode(guide, training=False):
+        features = torch.cat([guide.encode(chunk) for _, chunk in _chunks(guide, x, batch_size)])
+        groups = _groups_of(guide, x)
+        return Codes(features, groups, *guide.codes(features, groups))
 
 
 @torch.no_grad()
-def group_content(guide: GroupedGuide, expert: Normal, index: Tensor, group: Tensor) -> Normal:
+def group_content(
+    guide: GroupedGuide, codes: Codes, index: Tensor | None = None, group: Tensor | None = None
+) -> TorchDistributionMixin:
     """The content posterior of groups formed from observations already encoded: strategy 2.
 
     Args:
         guide: the guide that encoded them.
-        expert: the factors of observations, as :func:`encode` gives them.
-        index: which of them take part, ``[M]``.
-        group: the group of each of those, ``[M]``, any whole numbers.
+        codes: what :func:`encode` gave.
+        index: which of them take part, ``[M]``; all by default.
+        group: the group of each of those, ``[M]``, any whole numbers; by default their own.
 
     Returns:
-        One Normal a group, in the order of their numbers, batch shape ``[groups, content]``.
+        One distribution a group, in the order of their numbers, batch shape ``[groups]``.
 
     >>> from pyro_mlvae import MLPEncoder, ProductOfNormals
     >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
-    >>> expert = encode(guide, torch.zeros(5, 4)).expert
-    >>> group_content(guide, expert, torch.arange(3), torch.tensor([0, 1, 1])).batch_shape
+    >>> codes = encode(guide, torch.zeros(5, 4))
+    >>> group_content(guide, codes, torch.arange(3), torch.tensor([0, 1, 1])).mean.shape
     torch.Size([2, 2])
     """
-    device = expert.loc.device
-    present, dense = torch.unique(group.to(device), return_inverse=True)
+    features, groups = _regrouped(codes, index, group)
+    with in_mode(guide, training=False):
+        return guide.checked_content(features, groups)
+
+
+def _regrouped(codes: Codes, index: Tensor | None, group: Tensor | None) -> tuple[Tensor, Groups]:
+    device = codes.features.device
+    if index is None:
+        index = torch.arange(len(codes.features), device=device)
     index = index.to(device)
-    chosen = Normal(expert.loc[index], expert.scale[index])
-    return guide.aggregate(chosen, GroupedBatch.trusted(chosen.loc, dense, len(present)))
+    group = codes.groups.group[index] if group is None else group.to(device)
+    return codes.features[index], codes.groups.regrouped(index, group)
 
 
 @torch.no_grad()
 def gather_evidence(
-    guide: ProductOfNormals,
+    guide: GroupedGuide,
     x: GroupedDataset | Tensor,
     group: Tensor | None = None,
     num_groups: int | None = None,
@@ -113,14 +153,14 @@ def gather_evidence(
         The evidence on the guide's device, in float64.
 
     Raises:
-        InputError: there are no observations, or ``group`` is not of their number, or outside
-            0..num_groups - 1.
+        InputError: there are no observations, ``group`` is not of their number, or outside
+            0..num_groups - 1, or the guide's posterior is no product.
 
     >>> from pyro_mlvae import MLPEncoder
     >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
     >>> x = torch.rand(5, 4)
     >>> apart = gather_evidence(guide, x[:2]) + gather_evidence(guide, x[2:])
-    >>> torch.allclose(guide.content_from(apart).loc, guide.content_from(gather_evidence(guide, x)).loc)
+    >>> torch.allclose(guide.content_from(apart).mean, guide.content_from(gather_evidence(guide, x)).mean)
     True
     """
     if group is None:
@@ -135,13 +175,15 @@ def gather_evidence(
             f"{len(x)} observations, got {len(group)} from {group.min() if len(group) else '-'} to "
             f"{group.max() if len(group) else '-'}"
         )
-    found = (
-        Evidence.from_normals(guide.encoder(chunk)[0], group[place].to(chunk.device), num_groups)
-        for place, chunk in _chunks(guide, x, batch_size)
-    )
-    return functools.reduce(operator.add, found)
+    with in_mode(guide, training=False):
+        found = (
+            guide.evidence(guide.encode(chunk), Groups(group[place].to(chunk.device), num_groups))
+            for place, chunk in _chunks(guide, x, batch_size)
+        )
+        return functools.reduce(operator.add, found)
 
 
+@torch.no_grad()
 def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
     """Content and style of every observation, and content of every group, as arrays.
 
@@ -149,7 +191,8 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
         ``content_loc`` and ``content_scale`` of single observations ``[N, content]``, ``style_loc``
         and ``style_scale`` ``[N, style]``, ``group [N]``, an index into ``group_names [groups]``,
         ``group_content_loc`` and ``group_content_scale [groups, content]``, from all the observations
-        of each group, and ``label [N]``, by name. Only groups that occur are among the names.
+        of each group, and ``label [N]``, by name. Only groups that occur are among the names. Loc and
+        scale are the mean and the standard deviation of whatever the posterior is.
 
     >>> from pyro_mlvae import MLPEncoder, load_dataset
     >>> guide = ProductOfNormals(MLPEncoder((1, 8, 8), content_dim=2, style_dim=1))
@@ -159,14 +202,16 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
     """
     codes = encode(guide, data)
     present, group = torch.unique(data.group, return_inverse=True)
-    # In float64, as evidence is: a group may have thousands of observations.
-    expert = Normal(codes.expert.loc.double(), codes.expert.scale.double())
-    of_groups = group_content(guide, expert, torch.arange(len(data)), group)
-    normals = {"content": codes.content, "style": codes.style, "group_content": of_groups}
+    if isinstance(guide, ProductOfNormals):
+        # In float64: a group may have thousands of observations.
+        of_groups = guide.content_from(guide.evidence(codes.features, codes.groups))
+    else:
+        of_groups = group_content(guide, codes)
+    posteriors = {"content": codes.content, "style": codes.style, "group_content": of_groups}
     arrays = {
-        f"{name}_{part}": getattr(normal, part).to(codes.content.loc.dtype).cpu().numpy()
-        for name, normal in normals.items()
-        for part in ("loc", "scale")
+        f"{name}_{part}": value.to(codes.features.dtype).cpu().numpy()
+        for name, posterior in posteriors.items()
+        for part, value in zip(("loc", "scale"), moments(posterior), strict=True)
     }
     return arrays | {
         "group": group.numpy(),
@@ -178,6 +223,13 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
 def device_of(module: torch.nn.Module) -> torch.device:
     """The device of a module's parameters."""
     return next(module.parameters()).device
+
+
+def _groups_of(guide: GroupedGuide, x: GroupedDataset | Tensor) -> Groups:
+    like = next(guide.parameters())
+    if isinstance(x, GroupedDataset):
+        return x.groups().to(like.device, like.dtype)
+    return Groups(torch.arange(len(x), device=like.device), len(x))
 
 
 def _chunks(
@@ -192,10 +244,6 @@ def _chunks(
     for start in range(0, len(x), batch_size):
         place = slice(start, start + batch_size)
         yield place, read(place).to(like)
-
-
-def _concatenate(normals: tuple[Normal, ...]) -> Normal:
-    return Normal(torch.cat([n.loc for n in normals]), torch.cat([n.scale for n in normals]))
 
 
 def _names(names: list) -> np.ndarray:

@@ -7,6 +7,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.models.mlvae import MLVAE
@@ -33,8 +34,9 @@ class MixturePriorMLVAE(MLVAE):
     Reference: Tomczak, Welling (2018), arXiv 1705.07120, compares such priors.
 
     >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
+    >>> groups = Groups(torch.arange(5), num_groups=5)
     >>> model = MixturePriorMLVAE(MLPDecoder((4,), 2, 1), NormalLikelihood(), 2, 1, components=3)
-    >>> model.content_prior().sample(torch.Size([5])).shape
+    >>> model.content_prior(groups).sample(torch.Size([5])).shape
     torch.Size([5, 2])
     """
 
@@ -57,7 +59,7 @@ class MixturePriorMLVAE(MLVAE):
         self.log_scales = nn.Parameter(torch.zeros(components, content_dim))
         self.logits = nn.Parameter(torch.zeros(components))
 
-    def content_prior(self) -> TorchDistributionMixin:
+    def content_prior(self, groups: Groups) -> TorchDistributionMixin:
         """The mixture, event shape ``[content]``."""
         components = dist.Normal(self.locs, self.log_scales.exp()).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pyro
+import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -12,7 +11,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.ops.distributions import StandardNormal
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.likelihoods import Likelihood
 
@@ -43,9 +42,7 @@ class MLVAE(PyroModule):
     (torch.Size([2, 2]), torch.Size([3, 1]))
     """
 
-    # Whether the groups of a super-group share a latent, so that they are not independent.
-    super_groups: ClassVar[bool] = False
-    _origin: Tensor
+    _zero: Tensor
 
     def __init__(
         self, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
@@ -58,35 +55,39 @@ class MLVAE(PyroModule):
         self.content_dim = content_dim
         self.style_dim = style_dim
         # A buffer, so that the priors are wherever, and in whatever dtype, the module is.
-        self.register_buffer("_origin", torch.zeros(()), persistent=False)
+        self.register_buffer("_zero", torch.zeros(()), persistent=False)
 
-    def content_prior(self) -> TorchDistributionMixin:
-        """p(C), event shape ``[content]``."""
-        return self._standard_normal(self.content_dim)
+    def content_prior(self, groups: Groups) -> TorchDistributionMixin:
+        """p(C): event shape ``[content]``, batch shape ``[]`` or ``[num_groups]``.
 
-    def style_prior(self) -> TorchDistributionMixin:
-        """p(S), event shape ``[style]``."""
-        return self._standard_normal(self.style_dim)
+        Args:
+            groups: the batch, or its groups alone, for models whose prior depends on a field of theirs.
+        """
+        return dist.Normal(self._zero, 1.0).expand([self.content_dim]).to_event(1)
+
+    def style_prior(self, groups: Groups) -> TorchDistributionMixin:
+        """p(S): event shape ``[style]``, batch shape ``[]`` or ``[N]``."""
+        return dist.Normal(self._zero, 1.0).expand([self.style_dim]).to_event(1)
 
     def observation(
         self, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
     ) -> TorchDistributionMixin:
         """p(x | C, S), event shape that of one observation; leading dimensions broadcast."""
-        parameters = self.decoder(content, style)
+        observation = self.likelihood(*self.decoder(content, style))
         batch_ndim = max(content.ndim, style.ndim) - 1
-        return self.likelihood(*parameters).to_event(parameters[0].ndim - batch_ndim)
+        return observation.to_event(len(observation.batch_shape) - batch_ndim)
 
     def draw_content(self, batch: GroupedBatch) -> Float[Tensor, "*particles groups content"]:
         """The story of ``batch`` as far as the content of its groups, in Pyro."""
         with pyro.plate("groups", batch.num_groups, dim=-1):
-            content: Tensor = pyro.sample("content", self.content_prior())
+            content: Tensor = pyro.sample("content", self.content_prior(batch.groups))
         return content
 
     def forward(self, batch: GroupedBatch) -> None:
         """The story of ``batch``, in Pyro."""
         content = self.draw_content(batch)
         with pyro.plate("observations", len(batch), dim=-1):
-            style = pyro.sample("style", self.style_prior())
+            style = pyro.sample("style", self.style_prior(batch.groups))
             # index_select, not content[..., group, :], whose backward is not deterministic.
             own_content = content.index_select(-2, batch.group)
             observation = self.observation(own_content, style)
@@ -96,6 +97,3 @@ class MLVAE(PyroModule):
                     f"decoder makes, got {list(batch.event_shape)}"
                 )
             pyro.sample("x", observation, obs=batch.x)
-
-    def _standard_normal(self, dim: int) -> TorchDistributionMixin:
-        return StandardNormal(self._origin.expand(dim)).to_event(1)

@@ -44,7 +44,6 @@ class ThreeLevelMLVAE(MLVAE):
     [2, 3, 3]
     """
 
-    super_groups = True
     within_logit: Tensor
 
     def __init__(
@@ -61,7 +60,7 @@ class ThreeLevelMLVAE(MLVAE):
 
     def super_content_prior(self) -> TorchDistributionMixin:
         """p(A), event shape ``[content]``."""
-        return dist.Normal(self._origin, (-self.within_logit).sigmoid().sqrt()).to_event(1)
+        return dist.Normal(self._zero, (-self.within_logit).sigmoid().sqrt()).to_event(1)
 
     def content_given(self, super_content: Float[Tensor, "*batch content"]) -> TorchDistributionMixin:
         """p(C | A), event shape ``[content]``; :meth:`content_prior` is p(C), by itself."""

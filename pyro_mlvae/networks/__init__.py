@@ -1,4 +1,4 @@
-"""Networks: encoders return the Normals of content and style, decoders the parameters of x."""
+"""Networks: encoders from x to features, decoders from latents to the parameters of x."""
 
 from pyro_mlvae.networks.conditional import StyleGivenContent
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder

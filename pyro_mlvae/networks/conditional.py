@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import require_positive
-from pyro_mlvae.networks.mlp import dense_layers, normals_from_parameters
+from pyro_mlvae.networks.mlp import dense_layers
 
 
 class StyleGivenContent(nn.Module):
-    """Moves an observation's style Normal by what its group's content already explains.
+    """Moves the features of an observation's style by what its group's content already explains.
 
     Args:
         content_dim: size of content.
@@ -27,8 +26,8 @@ class StyleGivenContent(nn.Module):
     ...     MLPEncoder((8, 8), content_dim=4, style_dim=2),
     ...     style_given_content=StyleGivenContent(content_dim=4, style_dim=2),
     ... )
-    >>> guide.codes(torch.rand(5, 8, 8))[1].batch_shape
-    torch.Size([5, 2])
+    >>> guide.style_posterior(guide.encode(torch.rand(5, 8, 8)), torch.zeros(5, 4)).event_shape
+    torch.Size([2])
     """
 
     def __init__(
@@ -43,15 +42,16 @@ class StyleGivenContent(nn.Module):
         self.layers = dense_layers([2 * style_dim + content_dim, *hidden, 2 * style_dim], activation)
 
     def forward(
-        self, style: dist.Normal, content: Float[Tensor, "*particles observations content"]
-    ) -> dist.Normal:
-        """q(S | x, C), batch shape ``[*particles, N, style]``.
+        self,
+        style: Float[Tensor, "observations features"],
+        content: Float[Tensor, "*particles observations content"],
+    ) -> Float[Tensor, "*particles observations features"]:
+        """Loc and log scale of q(S | x, C), side by side.
 
         Args:
-            style: what the encoder says of each observation's style, batch shape ``[N, style]``.
+            style: the same of q(S | x), ``[N, 2 * style]``.
             content: the content of each observation's group.
         """
-        alone = torch.cat([style.loc, style.scale.log()], -1).expand(*content.shape[:-1], -1)
-        parameters = alone + self.layers(torch.cat([alone, content], -1))
-        (given,) = normals_from_parameters(parameters, [style.loc.shape[-1]])
+        alone = style.expand(*content.shape[:-1], -1)
+        given: Tensor = alone + self.layers(torch.cat([alone, content], -1))
         return given

@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.networks.mlp import ACTIVATIONS, dense_layers, normals_from_parameters
+from pyro_mlvae.networks.mlp import ACTIVATIONS, dense_layers
 from pyro_mlvae.networks.shapes import join_latents, require_event_shape
 
 # A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and its
@@ -37,7 +36,7 @@ def default_channels(event_shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class ConvEncoder(nn.Module):
-    """Image to the Normals of its content and of its style, from one shared convolutional trunk.
+    """Image to features, by strided convolutions: by default loc and log scale of content, then of style.
 
     Args:
         event_shape: ``(channels, height, width)`` of one image.
@@ -47,12 +46,12 @@ class ConvEncoder(nn.Module):
             many as the image's size asks for, see :func:`default_channels`.
         hidden: widths of the hidden layers between the convolutions and the latents.
         activation: "relu", "silu" or "tanh".
+        width: how many features; what a guide asks for, ``Guide.width(content_dim, style_dim)``.
 
     Nothing is normalised over the batch, so that no observation's code depends on another's.
 
-    >>> content, style = ConvEncoder((1, 28, 28), content_dim=4, style_dim=2)(torch.rand(5, 1, 28, 28))
-    >>> content.batch_shape, style.batch_shape
-    (torch.Size([5, 4]), torch.Size([5, 2]))
+    >>> ConvEncoder((1, 28, 28), content_dim=4, style_dim=2)(torch.rand(5, 1, 28, 28)).shape
+    torch.Size([5, 12])
     """
 
     def __init__(
@@ -63,25 +62,26 @@ class ConvEncoder(nn.Module):
         channels: Sequence[int] | None = None,
         hidden: Sequence[int] = (256,),
         activation: str = "relu",
+        width: int | None = None,
     ) -> None:
         super().__init__()
         require_positive(content_dim=content_dim, style_dim=style_dim)
         self.event_shape = torch.Size(event_shape)
-        self.content_dim = content_dim
-        self.dims = (content_dim, style_dim)
+        self.content_dim, self.style_dim = content_dim, style_dim
+        self.width = 2 * (content_dim + style_dim) if width is None else width
         widths, sizes = _stages(self.event_shape, channels)
-        features = widths[-1] * sizes[-1].numel()
-        dense = dense_layers([features, *hidden, 2 * sum(self.dims)], activation)
+        flat = widths[-1] * sizes[-1].numel()
+        dense = dense_layers([flat, *hidden, self.width], activation)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1), ACTIVATIONS[activation]()]
         self.layers = _initialise(nn.Sequential(*layers, nn.Flatten(), *dense))
 
-    def forward(self, x: Float[Tensor, "observations ..."]) -> tuple[dist.Normal, dist.Normal]:
-        """``(content, style)``: Normals of batch shapes ``[N, content]`` and ``[N, style]``."""
+    def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
+        """The features of each observation."""
         require_event_shape(x, self.event_shape)
-        content, style = normals_from_parameters(self.layers(x), self.dims)
-        return content, style
+        features: Tensor = self.layers(x)
+        return features
 
 
 class ConvDecoder(nn.Module):

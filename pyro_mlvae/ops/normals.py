@@ -9,13 +9,9 @@ cost is linear in the number of members whatever the sizes of the groups.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-
-from pyro_mlvae.ops.nodes import looked_into
 
 
 def sum_by_group(
@@ -94,37 +90,13 @@ def product_by_log_variance(
         loc = torch.cat([loc, prior[0].expand(shape)], -2)
         log_variance = torch.cat([log_variance, prior[1].expand(shape)], -2)
         group = torch.cat([group, torch.arange(num_groups, device=group.device)])
-    if looked_into():
-        smallest, centre = _references(loc.detach(), log_variance.detach(), group, num_groups)
-        *_, total, offset = _relative(loc, log_variance, smallest, centre, group)
-        return centre + offset, smallest - total.log()
-    product: tuple[Tensor, Tensor] = _Product.apply(loc, log_variance, group, num_groups)
-    return product
-
-
-class _Product(torch.autograd.Function):
-    """The product as one node, whose gradient is shorter than those of its parts together."""
-
-    @staticmethod
-    def forward(ctx: Any, loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int) -> Any:
-        smallest, centre = _references(loc, log_variance, group, num_groups)
-        weight, away, total, offset = _relative(loc, log_variance, smallest, centre, group)
-        ctx.save_for_backward(loc, log_variance, smallest, centre, group, weight, away, total, offset)
-        return centre + offset, smallest - total.log()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, weight, away, total, offset = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            # The gradient is to be differentiated in its turn.
-            weight, away, total, offset = _relative(*inputs)
-        of_loc, of_log_variance = grads
-        of_moment = of_loc / total
-        of_weight = of_log_variance / total + of_moment * offset
-        of_members = torch.cat([of_moment, of_weight], -1).index_select(-2, inputs[-1])
-        of_moment, of_weight = of_members.chunk(2, -1)
-        by_loc = weight * of_moment
-        return by_loc, weight * of_weight - by_loc * away, None, None
+    smallest, centre = _references(loc.detach(), log_variance.detach(), group, num_groups)
+    # Relative to the most precise member: so no precision is ever exponentiated by itself.
+    weight = (smallest.index_select(-2, group) - log_variance).exp()
+    away = loc - centre.index_select(-2, group)
+    sums = sum_by_group(torch.cat([weight, weight * away], -1), group, num_groups)
+    total, moment = sums.chunk(2, -1)
+    return centre + moment / total, smallest - total.log()
 
 
 def _references(loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
@@ -138,17 +110,3 @@ def _references(loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: in
     smallest = none.scatter_reduce(-2, members, log_variance, "amin")
     candidates = loc.masked_fill(log_variance != smallest.index_select(-2, group), -torch.inf)
     return smallest, (-none).scatter_reduce(-2, members, candidates, "amax")
-
-
-def _relative(
-    loc: Tensor, log_variance: Tensor, smallest: Tensor, centre: Tensor, group: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Precision and distance of each member; of each group the sum of precisions, and its loc's distance.
-
-    Relative to ``smallest`` and ``centre``, which cancel: so no precision is ever exponentiated by itself.
-    """
-    weight = (smallest.index_select(-2, group) - log_variance).exp()
-    away = loc - centre.index_select(-2, group)
-    sums = sum_by_group(torch.cat([weight, weight * away], -1), group, centre.shape[-2])
-    total, moment = sums.chunk(2, -1)
-    return weight, away, total, moment / total

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_mlvae.ops.normals import sum_by_group
+from pyro_mlvae.ops import moments, sum_by_group
 from pyro_mlvae.penalties.base import Latents, Penalty, require_weight
 
 
@@ -46,14 +46,15 @@ class AggregateStyle(Penalty):
     def __call__(self, latents: Latents) -> Tensor:
         _, style = latents.codes
         batch = latents.batch
-        sizes = batch.sizes.unsqueeze(-1).to(style.loc)
+        style_loc, style_scale = moments(style)
+        sizes = batch.sizes.unsqueeze(-1).to(style_loc)
 
         def mean(values: Tensor) -> Tensor:
             return sum_by_group(values, batch.group, batch.num_groups) / sizes
 
-        loc = mean(style.loc)
-        spread = style.loc - loc.index_select(0, batch.group)
-        variance = mean(style.variance + spread.square())
+        loc = mean(style_loc)
+        spread = style_loc - loc.index_select(0, batch.group)
+        variance = mean(style_scale.square() + spread.square())
         one = torch.ones_like(loc)
         divergence = kl_divergence(Normal(loc, variance.sqrt()), Normal(0.0 * one, one))
         return self.weight * (divergence * sizes * (sizes > 1)).sum()

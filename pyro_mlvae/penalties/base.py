@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pyro import distributions as dist
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
@@ -24,7 +24,7 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.group_weights import PARTICLES
 from pyro_mlvae.estimators.pathwise import sample_sites
 
-Codes = tuple[dist.Normal, dist.Normal]
+Codes = tuple[TorchDistributionMixin, TorchDistributionMixin]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +33,17 @@ class Latents:
 
     Attributes:
         batch: the minibatch.
-        step: how many steps of training came before, from 0.
+        step: how many steps of training came before, from 0; in a recorded step a scalar tensor.
         guide: the guide's trace.
-        model: the model's, or None if the estimator does not run it on the minibatch itself.
+        model: the model's.
         encode: gives content and style of the minibatch's single observations, or None for a guide
             that has no ``codes``.
     """
 
     batch: GroupedBatch
-    step: int
+    step: Any
     guide: Trace
-    model: Trace | None = None
+    model: Trace
     encode: Callable[[], Codes] | None = None
 
     def posterior(self, site: str) -> Any:
@@ -52,11 +52,6 @@ class Latents:
 
     def prior(self, site: str) -> Any:
         """The model's distribution of the latent at ``site``."""
-        if self.model is None:
-            raise InputError(
-                "a penalty on a divergence needs the model's latents of the minibatch itself, on which "
-                "this estimator does not run it: use another, such as 'trace'"
-            )
         return _node("model", self.model, site)["fn"]
 
     def value(self, site: str) -> Tensor:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.ops import mean_of
 from pyro_mlvae.penalties.base import Latents, Penalty, require_weight
 
 
@@ -81,7 +82,7 @@ class HSIC(Penalty):
 
     def __call__(self, latents: Latents) -> Tensor:
         _, style = latents.codes
-        batch, loc = latents.batch, style.loc
+        batch, loc = latents.batch, mean_of(style)
         n = len(batch)
         if n < 4 or not 1 < batch.num_groups < n:
             return 0.0 * loc.sum()

@@ -66,9 +66,9 @@ class WeightedKL(Penalty):
 
     def __call__(self, latents: Latents) -> Tensor:
         posterior, prior = latents.posterior(self.site), latents.prior(self.site)
-        weight = self.beta
-        if latents.step < self.warmup_steps:
-            weight *= latents.step / self.warmup_steps
+        weight: Any = self.beta
+        if self.warmup_steps:
+            weight = self.beta * torch.as_tensor(latents.step / self.warmup_steps).clamp(max=1.0)
         if self.free_bits:
             divergence = _by_dimension(self.site, posterior, prior)
             members = latents.total(self.site, torch.ones_like(divergence[0]))

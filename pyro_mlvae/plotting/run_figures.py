@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.decoding import decode, generate, interpolate, swap, traverse
 from pyro_mlvae.latents.encoding import Codes, device_of, encode, group_content
 from pyro_mlvae.models import MLVAE
+from pyro_mlvae.ops import mean_of
 from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import first_of_each_group, reconstructions, swap_grid
 from pyro_mlvae.plotting.maps import latent_map
@@ -58,8 +60,8 @@ def draw_run(
         "swap-evidence": swap_figure(model, guide, test, accumulate=True),
         "reconstructions": reconstruction_figure(model, guide, test),
         "evidence": evidence_figure(metrics["probe"], metrics["evidence"]),
-        "latents": latent_map(codes.content.loc, codes.style.loc, test.label, test.label_names),
-        "generation": generation_figure(generate(model)),
+        "latents": latent_map(mean_of(codes.content), mean_of(codes.style), test.label, test.label_names),
+        "generation": generation_figure(generate(model, groups=_single_groups(test, 8))),
         **_walks(model, codes, test),
     }
     if vae is not None:
@@ -79,13 +81,20 @@ def draw_run(
     return paths
 
 
+def _single_groups(data: GroupedDataset, count: int) -> Groups:
+    """Groups of one observation each, with the fields of ``data``'s, for priors that depend on them."""
+    first = first_of_each_group(data.group, count)
+    number = torch.arange(count)
+    return data.groups(first[number % len(first)], number)
+
+
 def _walks(model: MLVAE, codes: Codes, test: GroupedDataset) -> dict[str, Figure]:
     """From one held-out observation to one of another group, and along each dimension of the first."""
     ends = first_of_each_group(test.group, 2)
     if len(ends) < 2:
         return {}
-    x, place = test.observations(ends), ends.to(codes.content.loc.device)
-    content, style = codes.content.loc[place], codes.style.loc[place]
+    x, place = test.observations(ends), ends.to(codes.features.device)
+    content, style = mean_of(codes.content)[place], mean_of(codes.style)[place]
     values = torch.linspace(-3.0, 3.0, 9)
     figures = {"interpolation": interpolation_figure(x, x, interpolate(model, content, style))}
     for which in ("content", "style"):
@@ -121,7 +130,7 @@ def swap_figure(
     generator = torch.Generator().manual_seed(seed)
     columns = others[torch.randperm(len(others), generator=generator)[: len(rows)]]
     own, of_group = content_locs(guide, data, rows)
-    style = encode(guide, data.observations(columns)).style.loc
+    style = mean_of(encode(guide, data.subset(columns)).style)
     grid = swap(model, of_group if accumulate else own, style)
     source = "all held-out observations of a group" if accumulate else "one observation"
     return swap_grid(
@@ -136,7 +145,7 @@ def reconstruction_figure(model: MLVAE, guide: GroupedGuide, data: GroupedDatase
     """One observation of each of up to ten groups, from its own content and from its group's."""
     chosen = first_of_each_group(data.group)
     x = data.observations(chosen)
-    style = encode(guide, x).style.loc
+    style = mean_of(encode(guide, data.subset(chosen)).style)
     own, of_group = content_locs(guide, data, chosen)
     return reconstructions(x, decode(model, own, style), decode(model, of_group, style))
 
@@ -145,7 +154,6 @@ def content_locs(guide: GroupedGuide, data: GroupedDataset, index: Tensor) -> tu
     """Locs of content of the observations at ``index``: each from itself, and from all of its group."""
     codes = encode(guide, data)
     _, group = torch.unique(data.group, return_inverse=True)
-    everything = torch.arange(len(data))
-    of_groups = group_content(guide, codes.expert, everything, group)
+    of_groups = mean_of(group_content(guide, codes))
     device = device_of(guide)
-    return codes.content.loc[index.to(device)], of_groups.loc[group[index].to(device)]
+    return mean_of(codes.content)[index.to(device)], of_groups[group[index].to(device)]

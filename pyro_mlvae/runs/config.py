@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from pyro_mlvae.data import (
     GroupedDataset,
@@ -17,25 +16,28 @@ from pyro_mlvae.data import (
     ahead_if_spare,
     load_dataset,
 )
-from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.data.samplers import Singletons
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
 from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
+from pyro_mlvae.networks import StyleGivenContent
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
-from pyro_mlvae.runs.pairs import AUTO, check_names, make_guide, make_model, room_for
+from pyro_mlvae.runs.pairs import (
+    AUTO,
+    NETWORKS,
+    check_names,
+    choose_networks,
+    guide_class,
+    make_guide,
+    make_model,
+    room_for,
+)
 from pyro_mlvae.training.acceleration import PRECISIONS
 
 SAMPLERS = ("auto", "groups", "observations")
-# Encoder, decoder, and the widths of their hidden layers unless others are named.
-NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]] = {
-    "mlp": (MLPEncoder, MLPDecoder, (500,)),
-    "conv": (ConvEncoder, ConvDecoder, (256,)),
-}
-SMALLEST_CONVOLVED = 16
 MOST_LAYERS = 100
 # scikit-learn, which probes, takes seeds of 32 bits.
 MOST_SEED = 2**32 - 1
@@ -214,16 +216,16 @@ class RunConfig:
         """
         likelihood = make_likelihood(self.likelihood)
         dims = (self.content_dim, self.style_dim)
-        image = len(event_shape) == 3 and min(event_shape[1:]) >= SMALLEST_CONVOLVED
-        name = self.network if self.network != "auto" else "conv" if image else "mlp"
-        make_encoder, make_decoder, hidden = NETWORKS[name]
+        make_encoder, make_decoder, hidden = choose_networks(self.network, event_shape)
         hidden = self.hidden or hidden
         if most_parameters is None:
             most_parameters = memory_size() // _BYTES
-        with room_for(most_parameters), torch.random.fork_rng([]):
+        # Parameters made in inference mode could never be trained.
+        with room_for(most_parameters), torch.random.fork_rng([]), torch.inference_mode(False):
             torch.manual_seed(self.seed)
             decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
-            encoder = make_encoder(event_shape, *dims, hidden=hidden)
+            width = guide_class(self.guide, self.model).width(*dims)
+            encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
             style_given_content = StyleGivenContent(*dims) if self.style_given_content else None
             model = make_model(self.model, decoder, likelihood, *dims)
             return model, make_guide(self.guide, self.model, encoder, style_given_content)
@@ -259,15 +261,5 @@ class RunConfig:
         else:
             sampler = GroupSampler(data, self.groups_per_batch, self.observations_per_group, seed=self.seed)
         if self.model == "vae" and self.elbo in _OF_GROUPS:
-            sampler = _Singletons(sampler)
+            sampler = Singletons(sampler)
         return ahead_if_spare(sampler) if data.on_disk else sampler
-
-
-@dataclass(frozen=True)
-class _Singletons:
-    """Another sampler's minibatches, each observation of them a group of its own."""
-
-    sampler: Sampler
-
-    def epoch(self, number: int) -> Iterator[GroupedBatch]:
-        return (batch.singletons() for batch in self.sampler.epoch(number))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,10 +15,17 @@ from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.guides import AverageOfNormals, GroupedGuide, ProductOfNormals, ThreeLevelGuide, VAEGuide
 from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
+from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from pyro_mlvae.runs.custom import custom_file, is_custom, load_class
 
 AUTO = "auto"
 _TWO_LEVEL = ("product-of-normals", "product-with-prior", "average-of-normals")
+# Encoder, decoder, and the widths of their hidden layers unless others are named.
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]] = {
+    "mlp": (MLPEncoder, MLPDecoder, (500,)),
+    "conv": (ConvEncoder, ConvDecoder, (256,)),
+}
+SMALLEST_CONVOLVED = 16
 # Every model with the guides that go with it, the one that "auto" means first.
 MODELS: dict[str, tuple[type[MLVAE], tuple[str, ...]]] = {
     "mlvae": (MLVAE, _TWO_LEVEL),
@@ -33,6 +40,18 @@ GUIDES: dict[str, Callable[..., GroupedGuide]] = {
     "three-level": ThreeLevelGuide,
     "vae": VAEGuide,
 }
+
+
+def choose_networks(
+    name: str, event_shape: Sequence[int]
+) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]:
+    """Encoder, decoder and hidden widths of that name; "auto" is conv for images of 16x16 and more.
+
+    >>> choose_networks("auto", (1, 8, 8))[2]
+    (500,)
+    """
+    image = len(event_shape) == 3 and min(event_shape[1:]) >= SMALLEST_CONVOLVED
+    return NETWORKS[("conv" if image else "mlp") if name == AUTO else name]
 
 
 def check_names(model: str, guide: str) -> None:
@@ -69,12 +88,23 @@ def make_guide(
     A class in a file is called with the encoder and, if style is to depend on content, with
     ``style_given_content``, as :class:`GroupedGuide` is.
     """
+    make = _maker(name, model)
+    options = {} if style_given_content is None else {"style_given_content": style_given_content}
+    return _call(name, make, encoder, **options)
+
+
+def guide_class(name: str, model: str) -> type[GroupedGuide]:
+    """The class of the guide of that name, or of the one that goes with the model."""
+    make = _maker(name, model)
+    guide: Any = make.func if isinstance(make, partial) else make
+    return cast(type[GroupedGuide], guide)
+
+
+def _maker(name: str, model: str) -> Any:
     if name == AUTO:
         ancestry = _model_class(model).__mro__
         name = next(guides[0] for base in ancestry for kind, guides in MODELS.values() if kind is base)
-    make = load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
-    options = {} if style_given_content is None else {"style_given_content": style_given_content}
-    return _call(name, make, encoder, **options)
+    return load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
 
 
 class room_for(TorchFunctionMode):

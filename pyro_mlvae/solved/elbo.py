@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.likelihoods import NormalLikelihood
+from pyro_mlvae.ops import normal_from_parameters
 from pyro_mlvae.solved.guides import LinearGaussianGuide
 from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel
 
@@ -32,10 +34,11 @@ def exact_elbo(model: LinearGaussianModel, guide: LinearGaussianGuide, batch: Gr
     True
     """
     decoder, shift = cast(LinearDecoder, model.decoder), guide.shift
-    noise_scale: float = model.likelihood.scale  # type: ignore[attr-defined]
-    _, style = guide.encoder(batch.x)
-    content = guide.content_posterior(batch)
-    loc = content.loc.index_select(0, batch.group)
+    noise_scale = cast(NormalLikelihood, model.likelihood).scale
+    features = guide.encode(batch.x)
+    style = normal_from_parameters(guide.split(features)[1])
+    content = guide.content_posterior(features, batch.groups)
+    loc = content.mean.index_select(0, batch.group)
     variance = content.variance.index_select(0, batch.group)
 
     style_loading = decoder.style_loading
@@ -52,5 +55,5 @@ def exact_elbo(model: LinearGaussianModel, guide: LinearGaussianGuide, batch: Gr
     style_loc = style.loc - loc @ shift.mT
     second_moment = style_loc.square() + variance @ shift.square().mT + style.variance
     kl_style = 0.5 * (second_moment - 1.0 - style.variance.log()).sum()
-    prior = model.content_prior().base_dist
+    prior = model.content_prior(batch.groups)
     return reconstruction - kl_style - kl_divergence(content, prior).sum()

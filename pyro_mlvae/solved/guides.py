@@ -8,6 +8,7 @@ from torch import Tensor
 from pyro_mlvae.guides.base import GroupedGuide
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
 from pyro_mlvae.guides.three_level import ThreeLevelGuide
+from pyro_mlvae.ops import unbounded
 from pyro_mlvae.solved.networks import LinearEncoder, LinearShift
 from pyro_mlvae.solved.three_level import ThreeLevelGaussian
 from pyro_mlvae.solved.two_level import LinearGaussian
@@ -63,8 +64,8 @@ class ThreeLevelGaussianGuide(ThreeLevelGuide):
 
     >>> guide = ThreeLevelGaussianGuide.exact(ThreeLevelGaussian.correlated())
     >>> batch = ThreeLevelGaussian.correlated().sample(torch.tensor([2, 1, 3]), torch.tensor([0, 0, 1]))
-    >>> guide.super_content_posterior(batch).batch_shape
-    torch.Size([2, 3])
+    >>> guide.super_content_posterior(guide.encode(batch.x), batch.groups).batch_shape
+    torch.Size([2])
     """
 
     def __init__(self, dim: int, content_dim: int, style_dim: int) -> None:
@@ -97,8 +98,8 @@ def _set_exact(guide: GroupedGuide, solved: LinearGaussian) -> None:
     style_weight, style_bias, style_shift, style_scale = solved.style_given_content()
     encoder.content.weight.copy_(content_weight)
     encoder.content.bias.copy_(content_bias)
-    encoder.content_log_scale.copy_(content_scale.log())
+    encoder.content_log_scale.copy_(unbounded(content_scale.log()))
     encoder.style.weight.copy_(style_weight)
     encoder.style.bias.copy_(style_bias)
-    encoder.style_log_scale.copy_(style_scale.log())
+    encoder.style_log_scale.copy_(unbounded(style_scale.log()))
     shift.weight.copy_(style_shift)

@@ -1,4 +1,4 @@
-"""Networks that compute in bfloat16, or compiled, while a pair is trained."""
+"""Networks that compute in bfloat16 while a pair is trained, and what else a device must be able to do."""
 
 from __future__ import annotations
 
@@ -7,43 +7,37 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pyro import distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.likelihoods import Likelihood
 
 PRECISIONS = ("float32", "bf16")
 
 
 @contextmanager
-def accelerated(*modules: Any, device: torch.device, precision: str, compile: bool) -> Iterator[None]:
-    """The networks of a model and a guide, which are their children, in another way for a while.
+def in_precision(*programs: Program, device: torch.device, precision: str) -> Iterator[None]:
+    """The networks of a model and a guide, which are their children, in another precision for a while.
 
     What lies between networks stays in float32: draws, products of Normals, densities, sums. So do the
-    weights, their gradients and the optimiser. The names in state dicts stay as they were.
+    weights, their gradients and the optimiser.
 
     Args:
-        modules: the model and the guide.
+        programs: the model and the guide.
         device: where they are.
         precision: "float32", or "bf16": matrix products and convolutions in bfloat16.
-        compile: whether networks go through ``torch.compile``.
-
-    Raises:
-        InputError: the device has no bfloat16, or nothing can be compiled here.
     """
-    require_possible(device, precision, compile=compile)
-    children = [child for module in modules if isinstance(module, nn.Module) for child in module.children()]
-    if precision == "float32" and not compile:
+    modules = [module for program in programs if (module := module_of(program)) is not None]
+    children = [child for module in modules for child in module.children()]
+    if precision == "float32":
         children = []
     # Each once, with a forward of its own that somebody has given to it, or None.
-    networks = {child: vars(child).get("forward") for child in children}
+    networks = {
+        child: vars(child).get("forward") for child in children if not isinstance(child, Likelihood)
+    }
     for network in networks:
-        forward: Callable[..., Any] = network.forward
-        if precision == "bf16":
-            forward = _in_bfloat16(forward, device.type)
-        if compile:
-            forward = torch.compile(forward)
-        network.forward = forward
+        network.forward = _in_bfloat16(network.forward, device.type)
     try:
         yield
     finally:
@@ -93,11 +87,9 @@ def _in_bfloat16(forward: Callable[..., Any], device_type: str) -> Callable[...,
 
 
 def _in_float32(outputs: Any) -> Any:
-    """What a network gives, for densities and sums: tensors, or Normals made of them."""
+    """What a network gives, for densities and sums."""
     if isinstance(outputs, tuple | list):
         return tuple(_in_float32(output) for output in outputs)
-    if isinstance(outputs, Tensor):
-        return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
-    if isinstance(outputs, dist.Normal) and outputs.loc.dtype == torch.bfloat16:
-        return dist.Normal(outputs.loc.float(), outputs.scale.float())
+    if isinstance(outputs, Tensor) and outputs.dtype == torch.bfloat16:
+        return outputs.float()
     return outputs

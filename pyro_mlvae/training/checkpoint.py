@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, printable
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.files import write_atomically
@@ -42,6 +43,7 @@ class Progress:
         terms: the terms of the ELBO of that epoch so far.
         seconds: how long that epoch has taken so far.
         history: the epochs that have ended.
+        shapes: the shapes of minibatches of which steps were recorded, in order.
     """
 
     epoch: int = 1
@@ -51,6 +53,15 @@ class Progress:
     terms: ElboTerms = field(default_factory=ElboTerms)
     seconds: float = 0.0
     history: History = field(default_factory=History)
+    shapes: list[Any] = field(default_factory=list)
+
+    def add(self, loss: float, batch: GroupedBatch, terms: ElboTerms, weight: float = 1.0) -> None:
+        """Count a step on a batch that has this weight in its minibatch, see :meth:`Ranks.shares`."""
+        if weight:
+            self.objective -= loss * batch.num_groups / weight
+        self.terms = self.terms + terms
+        self.minibatches += 1
+        self.steps += 1
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Go on to the next epoch."""
@@ -232,4 +243,5 @@ def _as_progress(value: dict[str, Any]) -> Progress:
         terms=ElboTerms(**value["terms"]),
         seconds=float(value["seconds"]),
         history=History(records),
+        shapes=value.get("shapes", []),
     )

@@ -6,37 +6,37 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
-import pyro
 import torch
 import torch.distributed as dist
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, SVI
 from pyro.optim import PyroOptim
-from torch import nn
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
-from pyro_mlvae.errors import InputError, require_positive, require_seed
+from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
+from pyro_mlvae.estimators.programs import Program, in_mode, module_of, place_of
 from pyro_mlvae.penalties import Penalty
-from pyro_mlvae.training.acceleration import accelerated
+from pyro_mlvae.training.acceleration import in_precision, require_possible
+from pyro_mlvae.training.capture import Captured
 from pyro_mlvae.training.checkpoint import Checkpoint, Progress
-from pyro_mlvae.training.gradients import NotFiniteError
+from pyro_mlvae.training.gradients import Checked, DivergedError, NotFiniteError
 from pyro_mlvae.training.history import EpochRecord, History
+from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.optimizer import fused_adam
-from pyro_mlvae.training.ranks import Ranks, in_parts
-from pyro_mlvae.training.step import Program, Step, like_parameters
+from pyro_mlvae.training.parts import InParts
+from pyro_mlvae.training.ranks import Averaged, Ranks
+from pyro_mlvae.training.surroundings import (
+    check_support,
+    look_at,
+    measured_terms,
+    on_place,
+    own_parameters,
+    validated_at_first,
+)
 
-
-class DivergedError(InputError):
-    """Raised when training meets a NaN or an infinity, before it reaches the weights.
-
-    Attributes:
-        history: the epochs that were completed.
-    """
-
-    def __init__(self, message: str, history: History) -> None:
-        super().__init__(message)
-        self.history = history
+CAPTURE = ("auto", "off")
 
 
 def fit(
@@ -54,6 +54,7 @@ def fit(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     precision: str = "float32",
+    capture: str = "auto",
     compile: bool = False,
     observations_at_once: int | None = None,
     process_group: dist.ProcessGroup | None = None,
@@ -61,20 +62,25 @@ def fit(
     callback: Callable[[EpochRecord], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> History:
-    r"""Maximise the mean over the groups of each minibatch of the group's ELBO.
+    r"""Maximise the mean over the groups of each minibatch of the group's ELBO, epoch by epoch.
 
     .. math:: \frac{1}{|\text{groups}|} \sum_G \Big( \sum_{i \in G} E_q \log p(x_i \mid C_G, S_i)
         - \sum_{i \in G} KL(q(S_i) \,\|\, p(S)) - KL(q(C_G) \,\|\, p(C)) \Big)
 
-    The scale, one over the minibatch's number of groups, is put on model and guide alike, here and
-    nowhere else: a model never reads it.
+    It is this loop, with validation, a history, checkpoints and checks around it::
+
+        svi = SVI(model, guide, optimizer, loss=Objective(estimator, penalties=penalties))
+        for epoch in range(epochs):
+            for batch in sampler.epoch(epoch):
+                svi.step(batch)
 
     Args:
-        model: a Pyro model that takes a :class:`~pyro_mlvae.GroupedBatch`.
+        model: a Pyro model that takes a :class:`~pyro_mlvae.GroupedBatch`: a module, a function, or a
+            handler such as ``poutine.mask`` around either.
         guide: its guide, which takes the same.
         sampler: yields the minibatches of an epoch, such as :class:`~pyro_mlvae.GroupSampler`.
         epochs: how many epochs.
-        estimator: any ELBO of Pyro's; ``Trace_ELBO()`` by default.
+        estimator: an ELBO of Pyro's or ours, see :class:`Objective`; ``Trace_ELBO()`` by default.
         optimizer: any PyroOptim; :func:`~pyro_mlvae.training.fused_adam` with learning rate 1e-3 by
             default. :class:`~pyro_mlvae.training.JointOptim` makes one of any optimiser of PyTorch's.
         penalties: what is taken off the objective, under the same scale, such as
@@ -88,7 +94,11 @@ def fit(
         dtype: floating-point type to train in. By default, the modules'.
         precision: "float32", or "bf16": the networks, which are the children of model and guide, compute
             in bfloat16. Weights, draws, products of Normals, densities and sums stay as they are.
-        compile: send the networks through ``torch.compile``, which pays in long runs.
+        capture: "auto" records a step of each shape of minibatch as one graph of tensor operations, checks
+            that a replay equals the eager step, and replays it from then on; where that fails, steps stay
+            eager and the history says why. "off": all steps are eager.
+        compile: send the recorded graphs through ``torch.compile``, which takes about ten seconds for each
+            shape and pays in long runs.
         observations_at_once: compute a minibatch in parts of whole groups, whose gradients add, with at
             most so many observations unless a single group has more: for minibatches larger than memory.
             Penalties that compare observations see a part.
@@ -106,15 +116,15 @@ def fit(
         The history. Ctrl-C ends training and returns the history so far, with ``interrupted`` set.
 
     Raises:
-        InputError: an argument is out of range; x is outside the likelihood's support; or a
-            parameter takes part in the loss but would never be trained, because model and guide
-            give it the same name; the device has no bfloat16; a minibatch has fewer groups than there
-            are processes.
+        InputError: an argument is out of range; x is outside the likelihood's support; no parameter would
+            be trained, or one takes part in the loss but never would be, because model and guide give it
+            the same name; the device has no bfloat16; a minibatch has fewer groups than there are
+            processes.
         DivergedError: the loss or its gradient is NaN or infinite.
 
-    Pyro's parameter store is global: ``fit`` works in a scope of its own and leaves the caller's
-    store alone. So what is to outlive it must be a parameter of a module, not a ``pyro.param`` in a
-    function; and two threads must not fit at the same time.
+    Modules are in training mode, and gradients are on, whatever the caller has set. Pyro's parameter store
+    is global: ``fit`` works in a scope of its own, and leaves in the caller's store only what a function
+    has made with ``pyro.param``. So two threads must not fit at the same time.
 
     >>> from pyro_mlvae import (
     ...     GroupSampler,
@@ -135,44 +145,52 @@ def fit(
     """
     require_positive(epochs=epochs, validate_every=validate_every)
     require_seed(seed)
-    if observations_at_once is not None:
-        require_positive(observations_at_once=observations_at_once)
-    if clip_norm is not None and not clip_norm > 0.0:
-        raise InputError(f"clip_norm must be positive, or None for no clipping, got {clip_norm}")
-    for module in (model, guide):
-        if isinstance(module, nn.Module):
+    if capture not in CAPTURE:
+        raise unknown_name("capture", capture, CAPTURE)
+    objective: Any = Objective(estimator, penalties=penalties)
+    for program in (model, guide):
+        module = module_of(program)
+        if module is not None:
+            if any(parameter.is_inference() for parameter in module.parameters()):
+                raise InputError(
+                    "a parameter was made inside torch.inference_mode(), where nothing can be trained: "
+                    "build model and guide outside of it"
+                )
             module.to(device=device, dtype=dtype)
             module.zero_grad()  # what the caller left there is no part of the first step
-    place = like_parameters(guide, model)
-    if validation is not None:
-        validation = validation.to(**place)
+    place = place_of(guide, model)
+    require_possible(place["device"], precision, compile=compile)
+    validation = None if validation is None else validation.to(**place)
     ranks = Ranks(process_group)
     modules = {
         kind: module
-        for kind, module in (("model", model), ("guide", guide))
-        if isinstance(module, nn.Module)
+        for kind, program in (("model", model), ("guide", guide))
+        if (module := module_of(program)) is not None
     }
-    super_groups = getattr(model, "super_groups", False)
-    progress = Progress()
+    progress, written = Progress(), -1
     with (
-        accelerated(*modules.values(), device=place["device"], precision=precision, compile=compile),
+        in_precision(model, guide, device=place["device"], precision=precision),
+        in_mode(model, guide, training=True),
         torch.random.fork_rng([place["device"]] if place["device"].type == "cuda" else []),
-        pyro.get_param_store().scope(),
+        torch.inference_mode(False),
+        own_parameters(model, guide),
     ):
         optimizer = optimizer or fused_adam(1e-3)
-        step = Step(
-            model,
-            guide,
-            estimator or Trace_ELBO(),
-            optimizer,
-            clip_norm=clip_norm,
-            penalties=penalties,
-            ranks=ranks,
-        )
+        super_groups = look_at(model, guide, sampler, place)
+        if ranks.size > 1:
+            objective = Averaged(objective, model, guide, ranks)
+        if observations_at_once is not None:
+            objective = InParts(objective, observations_at_once, super_groups=super_groups)
+        if isinstance(objective, Objective) and (compile or capture == "auto"):
+            objective = Captured(objective, compile=compile)
+        checked = Checked(objective, clip_norm)
+        svi = SVI(model, guide, optimizer, loss=checked)
         try:
             if checkpoint is not None:
                 progress = checkpoint.restore(modules, optimizer, ranks) or progress
-                step.steps = resumed_at = progress.steps
+                objective.steps = written = progress.steps
+                if isinstance(objective, Captured):
+                    objective.grant(progress.shapes)
                 if callback is not None:
                     for record in progress.history.epochs:
                         callback(record)
@@ -183,43 +201,43 @@ def fit(
                     torch.manual_seed(mixed_seed(seed, epoch))
                 started = time.perf_counter() - progress.seconds
                 shares = ranks.shares(sampler, epoch - 1, super_groups=super_groups)
-                with step.unchecked():
-                    for share in islice(shares, progress.minibatches, None):
+                with validated_at_first() as trust:
+                    for batch, *weight in islice(shares, progress.minibatches, None):
                         if ranks.rank:
                             # Draws of its own, of which the checkpoint, the first one's, need know nothing.
                             torch.manual_seed(mixed_seed(seed, epoch, progress.minibatches, ranks.rank))
-                        parts = in_parts(share, observations_at_once, super_groups=super_groups)
-                        loss = step.take(parts, epoch=epoch, number=progress.minibatches + 1)
-                        progress.objective -= loss * share.groups / ranks.size
-                        progress.terms = progress.terms + step.terms
-                        progress.minibatches += 1
-                        progress.steps += 1
+                        checked.where = f"epoch {epoch}, step {progress.minibatches + 1}, before the update"
+                        check_support(model, batch)
+                        loss = svi.step(on_place(batch, **place), *weight)
+                        trust()
+                        progress.add(loss, batch, objective.terms, *weight)
                         if checkpoint is not None and ranks.agree(checkpoint.due(), progress.steps):
                             progress.seconds = time.perf_counter() - started
-                            step.gradients.settle()
+                            progress.shapes = getattr(objective, "recorded", [])
                             checkpoint.save(modules, optimizer, progress, ranks)
-                step.gradients.settle()
-                objective, terms = ranks.total(progress.objective, progress.terms)
+                total, terms = ranks.total(progress.objective, progress.terms)
                 if not terms.groups:
                     raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
                 measured = None
                 if validation is not None and (epoch % validate_every == 0 or epoch == epochs):
-                    measured = step.measure(epoch, validation)
+                    measured = measured_terms(model, guide, validation, epoch)
                 seconds = time.perf_counter() - started
-                record = EpochRecord(epoch, seconds, objective / terms.groups, terms, measured)
+                record = EpochRecord(epoch, seconds, total / terms.groups, terms, measured)
                 progress.end_epoch(record)
                 if callback is not None:
                     callback(record)
-            if checkpoint is not None and progress.steps > resumed_at:
+            if checkpoint is not None and progress.steps > written:
+                progress.shapes = getattr(objective, "recorded", [])
                 checkpoint.save(modules, optimizer, progress, ranks)
         except NotFiniteError as error:
             raise DivergedError(str(error), progress.history) from None
         except KeyboardInterrupt:
             progress.history.interrupted = True
         finally:
+            progress.history.eager = getattr(objective, "note", None)
             if ranks.size > 1:
                 # What holds on to the process group stands in a cycle, and must be gone before that is:
                 # otherwise the process aborts now and then as it ends.
-                del step
+                del svi, checked, objective
                 gc.collect()
     return progress.history

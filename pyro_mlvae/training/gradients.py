@@ -3,92 +3,111 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from pyro.optim import PyroOptim
+import pyro
 from torch import Tensor, nn
 
-from pyro_mlvae.training.optimizer import JointOptim
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.training.history import History
+from pyro_mlvae.training.wrapped import Wrapped
 
 
 class NotFiniteError(Exception):
     """A NaN or an infinity in the loss or its gradient; says where, which term, and what to try."""
 
 
-class GradientCheck:
-    """Looks at the gradients of every step.
+class DivergedError(InputError):
+    """Raised when training meets a NaN or an infinity, before it reaches the weights.
 
-    On a GPU the answer would have to be waited for. So an optimiser that can leave a step out by itself is
-    given the answer on the device, and here it is read a step late.
-
-    Args:
-        optimizer: whose steps they are.
-        clip_norm: the largest norm of all the gradients together, or None.
+    Attributes:
+        history: the epochs that were completed.
     """
 
-    def __init__(self, optimizer: PyroOptim, clip_norm: float | None) -> None:
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class Checked(Wrapped):
+    """An objective whose gradients are checked, and clipped, before SVI makes its step.
+
+    Args:
+        objective: an :class:`~pyro_mlvae.training.Objective`, or what is wrapped around one.
+        clip_norm: the largest norm of all gradients together, or None.
+
+    Attributes:
+        where: for messages, the step.
+    """
+
+    def __init__(self, objective: Any, clip_norm: float | None = None) -> None:
+        if clip_norm is not None and not clip_norm > 0.0:
+            raise InputError(f"clip_norm must be positive, or None for no clipping, got {clip_norm}")
+        super().__init__(objective)
         self._clip_norm = clip_norm
-        self._skips = optimizer if isinstance(optimizer, JointOptim) and optimizer.fused else None
-        self._unread: _Unread | None = None
+        self.where = ""
+        self._verified = False
 
-    def check(self, parameters: Sequence[Tensor], loss: float, problem: Callable[[], str]) -> None:
-        """Check the gradients of ``parameters``, and clip them.
-
-        Args:
-            parameters: those that have a gradient.
-            loss: the step's loss.
-            problem: what to say if it, or the gradient, is not finite.
+    def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch, *args: Any) -> float:
+        """The objective; leaves gradients on the parameters that are finite, and clipped.
 
         Raises:
-            NotFiniteError: it is not, or that of the last step was not.
+            NotFiniteError: the loss or its gradient is NaN or infinite.
+            InputError: no parameter is trained, or one would never be.
         """
-        self.settle()
+        loss: float = self.objective.loss_and_grads(model, guide, batch, *args)
+        if not self._verified:
+            require_trained(model, guide)
+            self._verified = True
         if not math.isfinite(loss):
-            raise NotFiniteError(problem())
-        if not parameters:
-            return
-        gradients: list[Any] = [parameter.grad for parameter in parameters]
-        if self._clip_norm is None:
-            # As finite as the sum of them all, for a third of the time that a norm takes.
-            size = torch.stack([gradient.sum() for gradient in gradients]).sum()
-        else:
+            raise self._error(loss)
+        parameters = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
+        gradients: list[Tensor] = [p.grad for p in parameters]  # type: ignore[misc]
+        size = self.objective.norm
+        if size is None:
             size = nn.utils.get_total_norm(gradients)
-        # What is not finite is the only thing that differs from itself by other than zero.
-        found_inf = (size - size != 0.0).float()
-        self._unread = _Unread(found_inf, problem)
-        if self._skips is None:
-            self.settle()
-        else:
-            self._skips.found_inf = found_inf
         if self._clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, size)
+        if not math.isfinite(size):
+            raise self._error(loss)
+        return loss
 
-    def settle(self) -> None:
-        """Read the answer about the last step; if its gradient was not finite, it has changed nothing.
-
-        Raises:
-            NotFiniteError: it was not.
-        """
-        unread, self._unread = self._unread, None
-        if unread is not None and unread.answer():
-            raise NotFiniteError(unread.problem())
+    def _error(self, loss: float) -> NotFiniteError:
+        return NotFiniteError(not_finite(self.objective.terms, loss, self.where, self.objective.penalised))
 
 
-class _Unread:
-    """An answer that a device is still working out."""
+def not_finite(terms: ElboTerms, loss: float, where: str, penalised: dict[str, Any] | None = None) -> str:
+    """What to say of a loss, or a gradient, that is not finite."""
+    values = terms.per_observation() | (penalised or {})
+    bad = [name for name, value in values.items() if not math.isfinite(float(value))]
+    named = [name for name in bad if name != "elbo"] or ["the gradient"]
+    return (
+        f"training stopped at {where}: {' and '.join(named)} is not "
+        f"finite (loss {loss:.4g}); try a smaller learning rate, clip_norm=10, or rescale x"
+    )
 
-    def __init__(self, answer: Tensor, problem: Callable[[], str]) -> None:
-        self.problem = problem
-        self._answer = answer.to("cpu", non_blocking=True)
-        self._ready = None
-        if answer.device.type == "cuda":
-            self._ready = torch.cuda.Event()
-            self._ready.record()
 
-    def answer(self) -> bool:
-        """The answer, as soon as it is there."""
-        if self._ready is not None:
-            self._ready.synchronize()
-        return bool(self._answer)
+def require_trained(model: Program, guide: Program) -> None:
+    """Raise :class:`InputError` where nothing is trained, or a parameter that takes part never would be.
+
+    Every parameter that has a gradient must be in the store as itself, or it never moves.
+    """
+    stored = {id(p): p for _, p in pyro.get_param_store().named_parameters()}
+    if not any(parameter.grad is not None for parameter in stored.values()):
+        raise InputError(
+            "no parameter of model or guide has a gradient, so nothing would be trained: call "
+            "requires_grad_(True) on what should be, and build it outside torch.inference_mode()"
+        )
+    for kind, program in (("model", model), ("guide", guide)):
+        module = module_of(program)
+        for name, parameter in [] if module is None else module.named_parameters():
+            if parameter.grad is not None and id(parameter) not in stored:
+                raise InputError(
+                    f"the {kind}'s parameter {name!r} would never be trained: model and guide "
+                    f"register different parameters under that name; rename the attribute "
+                    f"{name.split('.')[0]!r} in one of them, or name the module with "
+                    f"PyroModule.__init__(name={kind!r})"
+                )

@@ -53,6 +53,7 @@ class History:
     Attributes:
         epochs: one record an epoch, in order.
         interrupted: whether Ctrl-C ended the run before its last epoch.
+        eager: why steps were not recorded and replayed, if that was tried and failed.
 
     >>> history = History([EpochRecord(1, 0.5, -9.0, ElboTerms(-10.0, {"style": 2.0}, 4, 2))])
     >>> history.rows()[0]["elbo_per_observation"]
@@ -61,6 +62,7 @@ class History:
 
     epochs: list[EpochRecord] = field(default_factory=list)
     interrupted: bool = False
+    eager: str | None = None
 
     def rows(self) -> Sequence[dict[str, float | int | None]]:
         """One flat row an epoch."""

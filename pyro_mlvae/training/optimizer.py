@@ -26,10 +26,6 @@ class JointOptim(PyroOptim):
 
     Its state is kept parameter by parameter, as any PyroOptim's is.
 
-    Attributes:
-        found_inf: where an optimiser with ``fused=True`` reads, on the device, whether to leave a step out:
-            1.0 if so. Nothing has to wait for the answer, as it would for a number in Python.
-
     >>> optimizer = JointOptim(torch.optim.AdamW, {"lr": 1e-3, "weight_decay": 0.01})
     """
 
@@ -37,8 +33,6 @@ class JointOptim(PyroOptim):
         super().__init__(optim_constructor, optim_args)
         self._optimizer: torch.optim.Optimizer | None = None
         self._names: dict[Tensor, str] = {}  # in the order in which the optimiser counts them
-        self.fused = isinstance(optim_args, Mapping) and bool(optim_args.get("fused"))
-        self.found_inf: Tensor | None = None
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Make a step on ``params``, which are those of the model and the guide."""
@@ -46,9 +40,7 @@ class JointOptim(PyroOptim):
         if not all(parameter in self._names for parameter in params):
             self._add([parameter for parameter in params if parameter not in self._names])
         assert self._optimizer is not None
-        self._optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
         self._optimizer.step(*args, **kwargs)
-        self.found_inf = None
         for parameter in params:
             parameter.grad = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,35 +14,15 @@ from torch import Tensor, nn
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import ReadAhead, Sampler, read_ahead
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.estimators.programs import Program, module_of
 from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.training.objective import Objective
+from pyro_mlvae.training.parts import units_of
+from pyro_mlvae.training.wrapped import Wrapped
 
+Share = tuple[GroupedBatch] | tuple[GroupedBatch, float]
 # Between two of them, the processes of a job need not wait for the word of the first.
 _STEPS_TO_AGREE = 50
-
-
-@dataclass(frozen=True)
-class Share:
-    """The groups of a minibatch that one process computes on, at once.
-
-    Attributes:
-        batch: those groups, whole.
-        groups: how many groups the whole minibatch has.
-        counts: False where a process without a group of its own computes on one of another's, so that
-            all of them take part in every step; it then adds nothing.
-    """
-
-    batch: GroupedBatch
-    groups: int
-    counts: bool = True
-
-    def to(self, device: torch.device, dtype: torch.dtype | None) -> Share:
-        """The same share with its batch on ``device`` and x in ``dtype``."""
-        batch = self.batch
-        if batch.x.device == device and dtype in (None, batch.x.dtype) and batch.group.device == device:
-            return self
-        if device.type == "cuda" and batch.x.device.type == "cpu":
-            batch = batch.pinned()
-        return replace(self, batch=batch.to(device, dtype))
 
 
 class Ranks:
@@ -52,30 +32,20 @@ class Ranks:
         process_group: theirs, as ``torch.distributed`` has it; None where this one trains alone.
 
     Attributes:
+        group: the process group.
         rank: the number of this process.
         size: how many there are.
     """
 
     def __init__(self, process_group: dist.ProcessGroup | None = None) -> None:
-        self._group = process_group
+        self.group = process_group
         alone = process_group is None
         self.rank = 0 if alone else dist.get_rank(process_group)
         self.size = 1 if alone else dist.get_world_size(process_group)
         self._started = False
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """``module``, whose gradients are averaged over the processes, where there are several."""
-        if self.size == 1:
-            return module
-        # Buffers hold constants: nothing is sent for them. The option was renamed in PyTorch 2.14.
-        parallel = nn.parallel.DistributedDataParallel
-        known = inspect.signature(parallel).parameters
-        option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        options: dict[str, Any] = {option: False}
-        return parallel(module, process_group=self._group, **options)
-
     def shares(self, sampler: Sampler, epoch: int, *, super_groups: bool = False) -> Iterator[Share]:
-        """This process's share of every minibatch of an epoch: as many for each of them.
+        """What of every minibatch of an epoch this process computes on: as many for each of them.
 
         All of them go through the same minibatches, which follow from the sampler's seed; of a sampler
         with ``indices`` each reads its own observations only.
@@ -84,9 +54,15 @@ class Ranks:
             sampler: of the minibatches.
             epoch: the epoch's number, from 0.
             super_groups: whether groups of one super-group have to stay together.
+
+        Returns:
+            What ``svi.step`` takes: a batch, and with several processes the weight of its groups in the
+            minibatch's mean, times the number of processes, over which gradients are averaged. The weight
+            is 0 where a process without a group of its own computes on one of another's, so that all of
+            them take part in every step.
         """
         if self.size == 1:
-            return (Share(batch, batch.num_groups) for batch in sampler.epoch(epoch))
+            return ((batch,) for batch in sampler.epoch(epoch))
         if isinstance(sampler, ReadAhead):
             return read_ahead(self.shares(sampler.sampler, epoch, super_groups=super_groups), sampler.depth)
         return self._own(sampler, epoch, super_groups)
@@ -96,12 +72,15 @@ class Ranks:
             data = sampler.data
             for index in sampler.indices(epoch):
                 group = data.group[index]
-                own, counts = self._mine(_units(group, data.parent if super_groups else None))
-                yield Share(data.batch(index[own]), len(group.unique()), counts)
+                own, counts = self._mine(units_of(group, data.parent if super_groups else None))
+                yield self._weighed(data.batch(index[own]), len(group.unique()), counts)
         else:
             for batch in sampler.epoch(epoch):
-                own, counts = self._mine(_units(batch.group, batch.parent if super_groups else None))
-                yield Share(batch.members(own), batch.num_groups, counts)
+                own, counts = self._mine(units_of(batch.group, batch.parent if super_groups else None))
+                yield self._weighed(batch.members(own), batch.num_groups, counts)
+
+    def _weighed(self, batch: GroupedBatch, groups: int, counts: bool) -> Share:
+        return batch, counts * batch.num_groups * self.size / groups
 
     def _mine(self, unit: Tensor) -> tuple[Tensor, bool]:
         """Which observations this process computes on, and whether they are its own."""
@@ -131,7 +110,7 @@ class Ranks:
         if self.size == 1:
             return objective, terms
         every: list[Any] = [None] * self.size
-        dist.all_gather_object(every, (objective, terms), group=self._group)
+        dist.all_gather_object(every, (objective, terms), group=self.group)
         return sum(own for own, _ in every), sum((own for _, own in every), ElboTerms())
 
     def agree(self, answer: bool, step: int) -> bool:
@@ -141,29 +120,65 @@ class Ranks:
         if step % _STEPS_TO_AGREE:
             return False
         said = [answer]
-        dist.broadcast_object_list(said, group=self._group, group_src=0)
+        dist.broadcast_object_list(said, group=self.group, group_src=0)
         return said[0]
 
 
-def _units(group: Tensor, parent: Tensor | None) -> Tensor:
-    """What of each observation must stay together: its group, or its super-group."""
-    return group if parent is None else parent[group]
+class Averaged(Wrapped):
+    """An objective whose gradients are averaged over processes.
+
+    Args:
+        objective: this process's.
+        model: the model.
+        guide: its guide.
+        ranks: the processes.
+    """
+
+    def __init__(self, objective: Objective, model: Program, guide: Program, ranks: Ranks) -> None:
+        if not hasattr(objective.estimator, "differentiable_loss"):
+            raise InputError(
+                f"several processes need an estimator with a differentiable_loss, which "
+                f"{type(objective.estimator).__name__} has not: use another, such as 'trace'"
+            )
+        super().__init__(objective)
+        # Buffers hold constants: nothing is sent for them. The option was renamed in PyTorch 2.14.
+        parallel = nn.parallel.DistributedDataParallel
+        known = inspect.signature(parallel).parameters
+        option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {option: False}
+        self._parallel = parallel(_Loss(objective, model, guide), process_group=ranks.group, **options)
+
+    def loss_and_grads(
+        self,
+        model: Program,
+        guide: Program,
+        batch: GroupedBatch,
+        weight: float = 1.0,
+        *,
+        synchronise: bool = True,
+    ) -> float:
+        """This process's part of the objective; leaves the gradient of all of it."""
+        with torch.enable_grad(), nullcontext() if synchronise else self._parallel.no_sync():
+            loss = self._parallel(model, guide, batch, weight)
+            loss.backward()
+        self.steps += 1
+        self._take_terms()
+        if not weight:
+            self.terms = ElboTerms()  # they are another process's
+        return float(loss.detach())
 
 
-def in_parts(share: Share, most_observations: int | None, *, super_groups: bool = False) -> list[Share]:
-    """A share in parts of whole groups, of at most so many observations each unless one group has more."""
-    batch = share.batch
-    if most_observations is None or len(batch) <= most_observations:
-        return [share]
-    _, unit, sizes = torch.unique(
-        _units(batch.group, batch.parent if super_groups else None), return_inverse=True, return_counts=True
-    )
-    part, room, part_of_unit = 0, most_observations, []
-    for number, size in enumerate(sizes.tolist()):
-        if size > room and number:
-            part, room = part + 1, most_observations
-        part_of_unit.append(part)
-        room -= size
-    part_of = torch.tensor(part_of_unit, device=unit.device)[unit]
-    chosen = ((part_of == number).nonzero().flatten() for number in range(part + 1))
-    return [Share(batch.members(index), share.groups, share.counts) for index in chosen]
+class _Loss(nn.Module):
+    """The loss as a module, which is what ``DistributedDataParallel`` averages gradients of."""
+
+    def __init__(self, objective: Objective, *programs: Program) -> None:
+        super().__init__()
+        self._objective = objective
+        for number, program in enumerate(programs):
+            module = module_of(program)
+            if module is not None:
+                self.add_module(str(number), module)
+
+    def forward(self, model: Program, guide: Program, batch: GroupedBatch, weight: float) -> Tensor:
+        """The loss of one batch."""
+        return self._objective.differentiable_loss(model, guide, batch, weight)

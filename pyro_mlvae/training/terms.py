@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from itertools import repeat
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.enum import get_importance_trace
-from pyro.poutine.block_messenger import BlockMessenger
-from pyro.poutine.runtime import _PYRO_STACK
-from pyro.poutine.trace_messenger import TraceMessenger
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -22,8 +18,8 @@ from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators.group_weights import PARTICLES
 from pyro_mlvae.estimators.pathwise import sample_sites
+from pyro_mlvae.estimators.programs import in_mode
 from pyro_mlvae.estimators.terms import ElboTerms
-from pyro_mlvae.penalties import Latents
 
 
 @torch.no_grad()
@@ -56,6 +52,7 @@ def elbo_terms(
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         pyro.get_param_store().scope(),
+        in_mode(model, guide, training=False),
     ):
         torch.manual_seed(seed)
         # One at a time: a trace of a large batch is large.
@@ -65,70 +62,12 @@ def elbo_terms(
         return _mean_terms(pairs, num_particles, batch, _divergence).floats()
 
 
-class TermRecorder:
-    """Reads the terms of a step off the very traces that its estimator makes.
+def drawn_terms(pairs: Sequence[tuple[Trace, Trace]], batch: GroupedBatch) -> ElboTerms:
+    """The terms of pairs of a model's and a guide's trace, whose divergences are those of the draws.
 
-    Whatever the estimator, it runs guide and model under Pyro's tracing, and leaves in the traces'
-    sites the log probabilities that it has computed. :meth:`watch` wraps a program so that the
-    trace under which it runs is remembered, and :meth:`collect` reads the sites: no second pass, no
-    log probability computed twice. The divergences are those of the draws that were made.
+    An estimator has left the log probabilities in the sites: none is computed twice.
     """
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def watch(self, kind: str, program: Callable[..., Any]) -> Callable[..., Any]:
-        """``program``, remembering the traces it runs under; ``kind`` is "model" or "guide"."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            result = program(*args, **kwargs)
-            trace = None
-            for handler in reversed(_PYRO_STACK):
-                if isinstance(handler, BlockMessenger):
-                    # A trial run, by which Pyro counts plates.
-                    return result
-                if isinstance(handler, TraceMessenger):
-                    if handler.param_only:
-                        # SVI's own, outside of which is nothing of this run.
-                        break
-                    trace = handler.trace if trace is None else trace
-            if trace is not None:
-                self._runs[kind].append((trace, args[0] if args else None))
-            return result
-
-        return run
-
-    def collect(self, batch: GroupedBatch) -> ElboTerms:
-        """The terms of the passes since the last call, averaged over them."""
-        models, guides = ([trace for trace, _ in self._runs[kind]] for kind in ("model", "guide"))
-        if len(guides) > len(models):
-            # An estimator that runs the guide once to draw, and once more for its densities, reads those
-            # of the second run.
-            guides = [trace for trace in guides if _has_densities(trace)]
-        pairs = list(zip(models, guides, strict=True))
-        self.forget()
-        with torch.no_grad():
-            return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
-
-    def latents(self, batch: GroupedBatch, step: int, encode: Callable[[], Any] | None) -> list[Latents]:
-        """What penalties see of each pass on ``batch`` itself since the last call."""
-        models, guides = (
-            [trace for trace, x in self._runs[kind] if x is batch] for kind in ("model", "guide")
-        )
-        # An estimator that runs the guide again, for its densities, holds its parameters constant then:
-        # the path to them is that of the first run.
-        drawn = [trace for trace in guides if not _has_densities(trace)] or guides
-        pairs = zip(drawn, models or repeat(None, len(drawn)), strict=True)
-        return [Latents(batch, step, guide, model, encode) for guide, model in pairs]
-
-    def forget(self) -> None:
-        """Drop what is remembered of the passes since the last call."""
-        # With each trace, the batch on which it was run.
-        self._runs: dict[str, list[tuple[Trace, Any]]] = {"model": [], "guide": []}
-
-
-def _has_densities(trace: Trace) -> bool:
-    return any("log_prob" in site for _, site in sample_sites(trace))
+    return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
 
 
 def _mean_terms(
@@ -138,21 +77,34 @@ def _mean_terms(
     divergence: Callable[[Any, Any], Tensor],
 ) -> ElboTerms:
     """The terms of ``count`` pairs of a model's and a guide's trace, averaged over the pairs."""
-    reconstruction: Any = 0.0
-    kl: dict[str, Any] = {}
+    found: dict[str | None, Any] = {}
     for model_trace, guide_trace in pairs:
         for name, site in sample_sites(model_trace):
-            if site["is_observed"]:
-                reconstruction = reconstruction + _log_prob(site)
+            key = None if site["is_observed"] else name
+            if key is None:
+                term = _log_prob(site)
             elif name in guide_trace.nodes:
-                kl[name] = kl.get(name, 0.0) + divergence(guide_trace.nodes[name], site)
+                term = divergence(guide_trace.nodes[name], site)
+            else:
+                continue
+            found[key] = found[key] + term if key in found else term
     if count > 1:
-        reconstruction, kl = reconstruction / count, {name: value / count for name, value in kl.items()}
+        found = {key: term / count for key, term in found.items()}
+    reconstruction = found.pop(None, 0.0)
+    kl = {name: term for name, term in found.items() if name is not None}
     return ElboTerms(reconstruction, kl, len(batch), batch.num_groups)
 
 
 def _log_prob(site: Any) -> Tensor:
     """The log probability of a site, as the estimator left it there, masked but not scaled."""
+    if (
+        "log_prob_sum" in site
+        and isinstance(site["scale"], float | int)
+        and site["scale"] == 1.0
+        and _particles(site) == 1
+    ):
+        total: Tensor = site["log_prob_sum"]
+        return total.detach()
     if "unscaled_log_prob" not in site:
         site["unscaled_log_prob"] = site["fn"].log_prob(site["value"])
     return _masked_sum(site["unscaled_log_prob"], site)

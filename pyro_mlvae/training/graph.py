@@ -1,0 +1,201 @@
+"""One recorded step: a graph of tensor operations from parameters and a batch to loss and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tag, Tensor, nn
+from torch._ops import OpOverload
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.passes.dialect.common.cse_pass import CSEPass
+
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.training.objective import Objective
+
+# Views, which may show all of their source and so be left out.
+_VIEWS = {
+    torch.ops.aten.alias.default,
+    torch.ops.aten.detach.default,
+    torch.ops.aten.expand.default,
+    torch.ops.aten.slice.Tensor,
+    torch.ops.aten.view.default,
+}
+_TRANSPOSED = torch.ops.aten.t.default
+_ATEN = torch.ops.aten
+# The same by PyTorch's own functions, which take half the time to call: on small data most of a step.
+_QUICKER = {
+    _ATEN.add.Tensor: torch.add,
+    _ATEN.addcmul.default: torch.addcmul,
+    _ATEN.addmm.default: torch.addmm,
+    _ATEN.cat.default: torch.cat,
+    _ATEN.div.Tensor: torch.div,
+    _ATEN.exp.default: torch.exp,
+    _ATEN.index_add.default: torch.index_add,
+    _ATEN.index_select.default: torch.index_select,
+    _ATEN.log.default: torch.log,
+    _ATEN.mm.default: torch.mm,
+    _ATEN.mul.Scalar: torch.mul,
+    _ATEN.mul.Tensor: torch.mul,
+    _ATEN.neg.default: torch.neg,
+    _ATEN.pow.Tensor_Scalar: torch.pow,
+    _ATEN.rsub.Scalar: torch.rsub,
+    _ATEN.stack.default: torch.stack,
+    _ATEN.sub.Tensor: torch.sub,
+    _ATEN.sum.default: torch.sum,
+    _ATEN.sum.dim_IntList: torch.sum,
+    _ATEN.t.default: torch.t,
+    _ATEN.tanh.default: torch.tanh,
+    _ATEN.unsqueeze.default: torch.unsqueeze,
+}
+
+
+class Step(NamedTuple):
+    """What a recorded step gives."""
+
+    loss: Tensor
+    gradients: list[Tensor]
+    norm: Tensor
+    terms: ElboTerms
+    penalised: dict[str, Tensor]
+
+
+@dataclass
+class Graph:
+    """One recorded step.
+
+    Attributes:
+        parameters: what it takes and differentiates, by their names in Pyro's store.
+    """
+
+    parameters: dict[str, Tensor]
+    _call: Callable[..., Any]
+    _template: list[Any]
+
+    @classmethod
+    def record(
+        cls,
+        objective: Objective,
+        model: Program,
+        guide: Program,
+        batch: GroupedBatch,
+        parameters: dict[str, Tensor],
+        *,
+        compile: bool,
+    ) -> Graph:
+        """Record a step on a batch of this shape."""
+        pair = _Pair(model, guide)
+        # Where in the modules the parameters of the store stand; others are pyro.param's of functions.
+        places: dict[int, list[str]] = {}
+        for place, parameter in pair.named_parameters(remove_duplicate=False):
+            places.setdefault(id(parameter), []).append(place)
+        constraints = {name: pyro.get_param_store()._constraints[name] for name in parameters}
+        kinds: list[Any] = []
+
+        def step(*inputs: Tensor) -> list[Tensor]:
+            values, (*tensors, steps) = inputs[: len(parameters)], inputs[len(parameters) :]
+            leaves = [value.detach().requires_grad_() for value in values]
+            named = dict(zip(parameters, leaves, strict=True))
+            inside = {
+                place: leaf
+                for leaf, parameter in zip(leaves, parameters.values(), strict=True)
+                for place in places.get(id(parameter), [])
+            }
+            own = batch.with_tensors(dict(zip(batch.tensors(), tensors, strict=True)))
+            state: Any = {"params": named, "constraints": constraints}
+            with pyro.get_param_store().scope(state):
+                run = lambda: objective.differentiable_loss(model, guide, own, steps=steps)  # noqa: E731
+                loss = torch.func.functional_call(pair, inside, (run,))
+                gradients = torch.autograd.grad(loss, leaves)
+            terms = objective.terms
+            kinds[:] = [[*terms.kl], [*objective.penalised]]
+            outputs = [terms.reconstruction, *terms.kl.values(), *objective.penalised.values()]
+            norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+            outputs = [torch.linalg.vector_norm(norms), *outputs]
+            return [loss.detach(), *gradients, *(value.detach() for value in outputs)]
+
+        inputs = _inputs(parameters, batch, objective.steps)
+        # SVI is not to see the parameters of the recording.
+        with poutine.block(), pyro.validation_enabled(False), torch.enable_grad():
+            graph = make_fx(step)(*inputs)
+        graph = _simplified(graph)
+        if compile:
+            return cls(parameters, torch.compile(graph, options={"fallback_random": True}), kinds)
+        return cls(parameters, _quickened(graph), kinds)
+
+    @torch.no_grad()
+    def run(self, batch: GroupedBatch, steps: int) -> Step:
+        """A step on another batch of the same shape."""
+        loss, *rest = self._call(*_inputs(self.parameters, batch, steps))
+        gradients, rest = rest[: len(self.parameters)], rest[len(self.parameters) :]
+        norm, reconstruction, *rest = rest
+        sites, penalties = self._template
+        kl = dict(zip(sites, rest, strict=False))
+        penalised = dict(zip(penalties, rest[len(sites) :], strict=True))
+        terms = ElboTerms(reconstruction, kl, len(batch), batch.num_groups)
+        return Step(loss, gradients, norm, terms, penalised)
+
+
+def _simplified(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The same graph without what changes nothing, and nothing computed twice."""
+    for node in module.graph.nodes:
+        source: Any = node.args[0] if node.args else None
+        if node.target in _VIEWS and _same(node, source):
+            node.replace_all_uses_with(source)
+        elif node.target is _TRANSPOSED and source.target is _TRANSPOSED:
+            node.replace_all_uses_with(source.args[0])
+    module.graph.eliminate_dead_code()
+    # What draws, or writes into its input, is done as often as it stands there.
+    targets = [node.target for node in module.graph.nodes if isinstance(node.target, OpOverload)]
+    own = {
+        t.overloadpacket for t in targets if t._schema.is_mutable or Tag.nondeterministic_seeded in t.tags
+    }
+    shared = CSEPass(banned_ops=own | {torch.ops.aten.empty})(module)
+    graph: torch.fx.GraphModule = module if shared is None else shared.graph_module
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _quickened(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The same graph, run by functions that are quicker to call."""
+    for node in module.graph.nodes:
+        node.target = _QUICKER.get(node.target, node.target)
+    module.recompile()
+    return module
+
+
+def _same(node: torch.fx.Node, source: torch.fx.Node) -> bool:
+    """Whether a view shows its source as it is."""
+    one, other = node.meta.get("tensor_meta"), source.meta.get("tensor_meta")
+    return (
+        one is not None
+        and other is not None
+        and (one.shape, one.stride, one.dtype) == (other.shape, other.stride, other.dtype)
+    )
+
+
+class _Pair(nn.Module):
+    """Model and guide as one module, whose parameters can be replaced while something runs."""
+
+    def __init__(self, *programs: Program) -> None:
+        super().__init__()
+        for number, program in enumerate(programs):
+            module = module_of(program)
+            if module is not None:
+                self.add_module(str(number), module)
+
+    def forward(self, run: Callable[[], Tensor]) -> Tensor:
+        """What ``run`` computes with the parameters as they are."""
+        return run()
+
+
+def _inputs(parameters: dict[str, Tensor], batch: GroupedBatch, steps: int) -> list[Tensor]:
+    counted = torch.tensor(float(steps), device=batch.x.device)
+    return [*parameters.values(), *batch.tensors().values(), counted]

@@ -1,0 +1,112 @@
+"""What stands around the steps of ``fit``: the parameter store, validation, devices, the first look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+
+from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.data.samplers import Sampler
+from pyro_mlvae.estimators.group_weights import SUPER_GROUPS
+from pyro_mlvae.estimators.pathwise import sample_sites
+from pyro_mlvae.estimators.programs import Program, in_mode, module_of
+from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.training.gradients import NotFiniteError, not_finite
+from pyro_mlvae.training.terms import elbo_terms
+
+UNVALIDATED = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
+_UNSTRUCTURED = {"validate_poutine": False, "validate_infer": False}
+
+
+@contextmanager
+def own_parameters(*programs: Program) -> Iterator[None]:
+    """A parameter store of one's own; the caller's keeps what belongs to no module.
+
+    So two fits do not meet in Pyro's global store, and a ``pyro.param`` in a function is trained from where
+    the caller's store has it, and found there after.
+    """
+    store = pyro.get_param_store()
+    own: Any = {}
+    modules = [module for program in programs if (module := module_of(program)) is not None]
+    try:
+        with store.scope() as own:
+            yield
+    finally:
+        of_modules = {id(parameter) for module in modules for parameter in module.parameters()}
+        state: Any = store.get_state()
+        for name, parameter in own.get("params", {}).items():
+            if id(parameter) not in of_modules:
+                state["params"][name] = parameter
+                state["constraints"][name] = own["constraints"][name]
+        store.set_state(state)
+
+
+def look_at(model: Program, guide: Program, sampler: Sampler, place: dict[str, Any]) -> bool:
+    """Run a pair once, without a trace left behind: do groups of one super-group share a latent?
+
+    What a function has asked of the store is set to what the caller's store has under that name.
+    """
+    batch = next(iter(sampler.epoch(0)), None)
+    if batch is None:
+        return False
+    batch = batch.to(**place)
+    device = batch.x.device
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        in_mode(model, guide, training=False),
+        pyro.settings.context(**UNVALIDATED),
+        poutine.block(),
+    ):
+        guide_trace = poutine.trace(guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+    return any(
+        frame.name == SUPER_GROUPS
+        for trace in (guide_trace, model_trace)
+        for _, site in sample_sites(trace)
+        for frame in site["cond_indep_stack"]
+    )
+
+
+@contextmanager
+def validated_at_first() -> Iterator[Callable[[], None]]:
+    """Gives a function to call after a step: what cannot change is checked once, then trusted.
+
+    Until then Pyro's structure (sites, plates, shapes) is validated as the caller has it set. Distributions
+    are not: the likelihood says whether it can take x, and no NaN reaches the weights.
+    """
+    before = {name: pyro.settings.get(name) for name in _UNSTRUCTURED}
+    with pyro.settings.context(**UNVALIDATED, **before):
+        yield lambda: pyro.settings.set(**_UNSTRUCTURED)
+
+
+def on_place(batch: GroupedBatch, device: torch.device, dtype: torch.dtype | None) -> GroupedBatch:
+    """The batch where the parameters are, and in their dtype."""
+    if batch.x.device == device == batch.group.device and dtype in (None, batch.x.dtype):
+        return batch
+    if device.type == "cuda" and batch.x.device.type == "cpu":
+        batch = batch.pinned()
+    return batch.to(device, dtype)
+
+
+def check_support(model: Program, batch: GroupedBatch) -> None:
+    """Raise :class:`~pyro_mlvae.InputError` where the model's likelihood can give no value to x."""
+    check = getattr(getattr(module_of(model), "likelihood", None), "check", None)
+    if check is not None:
+        check(batch.x)
+
+
+def measured_terms(model: Program, guide: Program, validation: GroupedBatch, epoch: int) -> ElboTerms:
+    """The ELBO's terms on the validation batch, after an epoch."""
+    with pyro.settings.context(**UNVALIDATED):
+        terms = elbo_terms(model, guide, validation)
+    if not math.isfinite(terms.elbo):
+        where = f"the validation after epoch {epoch}"
+        raise NotFiniteError(not_finite(terms, -terms.elbo, where))
+    return terms
