@@ -16,7 +16,7 @@ from pyro_mlvae.evaluation.elbo import elbo_metrics
 from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics, vae_probe_metrics
 from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
-from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, ThreeLevelGuide
+from pyro_mlvae.guides import GroupedGuide, ThreeLevelGuide
 from pyro_mlvae.latents.encoding import Codes, encode, experts, group_content
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import moments
@@ -87,7 +87,7 @@ def evaluate(
         "calibration": calibration_metrics(
             experts(guide, codes), test.group.to(codes.features.device), seed=seed
         )
-        if isinstance(guide, ProductOfNormals | ThreeLevelGuide)
+        if guide.multiplies_normals or isinstance(guide, ThreeLevelGuide)
         else None,
         "active_units": activity,
         "warnings": collapse_warnings(activity) if activity else [],

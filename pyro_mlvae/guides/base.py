@@ -113,6 +113,11 @@ class GroupedGuide(PyroModule):
         content = self.checked_content(features, groups.alone())
         return content, self.style_posterior(features, mean_of(content))
 
+    @property
+    def multiplies_normals(self) -> bool:
+        """Whether content is the product of one Normal for each observation, so that evidence adds."""
+        return False
+
     def evidence(self, features: Float[Tensor, "observations width"], groups: Groups) -> Evidence:
         """What the observations say of their groups' content, as a value that adds; of products only.
 

@@ -68,6 +68,11 @@ class ProductOfNormals(GroupedGuide):
         product = product_by_log_variance(*experts, groups.group, groups.num_groups, prior=prior)
         return LogVarianceNormal(*product).to_event(1)
 
+    @property
+    def multiplies_normals(self) -> bool:
+        """Unless a subclass has a posterior of its own, such as a flow over the product."""
+        return type(self).content_posterior is ProductOfNormals.content_posterior
+
     def evidence(self, features: Tensor, groups: Groups) -> Evidence:
         """What the observations say of their groups' content, in float64; the prior takes no part.
 
@@ -75,6 +80,8 @@ class ProductOfNormals(GroupedGuide):
             features: of each observation, as :meth:`encode` gives them.
             groups: the group of each.
         """
+        if not self.multiplies_normals:
+            return super().evidence(features, groups)
         experts = normal_from_parameters(self.split(features)[0])
         return Evidence.from_normals(experts, groups.group, groups.num_groups)
 

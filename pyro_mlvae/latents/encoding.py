@@ -62,7 +62,7 @@ def experts(guide: GroupedGuide, codes: Codes) -> Normal:
     >>> experts(guide, encode(guide, torch.zeros(5, 4))).loc.shape
     torch.Size([5, 2])
     """
-    if isinstance(guide, ProductOfNormals | ThreeLevelGuide):
+    if guide.multiplies_normals or isinstance(guide, ThreeLevelGuide):
         factor = normal_from_parameters(guide.split(codes.features)[0])
         return Normal(factor.loc, factor.scale)
     return codes.content_normal
@@ -202,7 +202,7 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
     """
     codes = encode(guide, data)
     present, group = torch.unique(data.group, return_inverse=True)
-    if isinstance(guide, ProductOfNormals):
+    if isinstance(guide, ProductOfNormals) and guide.multiplies_normals:
         # In float64: a group may have thousands of observations.
         of_groups = guide.content_from(guide.evidence(codes.features, codes.groups))
     else:

@@ -173,10 +173,10 @@ def fit(
         in_mode(model, guide, training=True),
         torch.random.fork_rng([place["device"]] if place["device"].type == "cuda" else []),
         torch.inference_mode(False),
-        own_parameters(model, guide),
+        own_parameters(model, guide) as before,
     ):
         optimizer = optimizer or fused_adam(1e-3)
-        super_groups = look_at(model, guide, sampler, place)
+        super_groups = look_at(model, guide, sampler, place, before)
         if ranks.size > 1:
             objective = Averaged(objective, model, guide, ranks)
         if observations_at_once is not None:

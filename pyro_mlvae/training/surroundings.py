@@ -10,6 +10,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler
@@ -25,18 +26,19 @@ _UNSTRUCTURED = {"validate_poutine": False, "validate_infer": False}
 
 
 @contextmanager
-def own_parameters(*programs: Program) -> Iterator[None]:
+def own_parameters(*programs: Program) -> Iterator[dict[str, Tensor]]:
     """A parameter store of one's own; the caller's keeps what belongs to no module.
 
-    So two fits do not meet in Pyro's global store, and a ``pyro.param`` in a function is trained from where
-    the caller's store has it, and found there after.
+    So two fits do not meet in Pyro's global store, and what ``pyro.param`` has made in a function is found
+    in the caller's store after. Gives what that has before, by name, unconstrained.
     """
     store = pyro.get_param_store()
     own: Any = {}
     modules = [module for program in programs if (module := module_of(program)) is not None]
+    before = dict(store.named_parameters())
     try:
         with store.scope() as own:
-            yield
+            yield before
     finally:
         of_modules = {id(parameter) for module in modules for parameter in module.parameters()}
         state: Any = store.get_state()
@@ -47,10 +49,12 @@ def own_parameters(*programs: Program) -> Iterator[None]:
         store.set_state(state)
 
 
-def look_at(model: Program, guide: Program, sampler: Sampler, place: dict[str, Any]) -> bool:
+def look_at(
+    model: Program, guide: Program, sampler: Sampler, place: dict[str, Any], before: dict[str, Tensor]
+) -> bool:
     """Run a pair once, without a trace left behind: do groups of one super-group share a latent?
 
-    What a function has asked of the store is set to what the caller's store has under that name.
+    What a function asks of the store goes on from what the caller's store has had before.
     """
     batch = next(iter(sampler.epoch(0)), None)
     if batch is None:
@@ -66,6 +70,12 @@ def look_at(model: Program, guide: Program, sampler: Sampler, place: dict[str, A
     ):
         guide_trace = poutine.trace(guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+    modules = [module for program in (model, guide) if (module := module_of(program)) is not None]
+    of_modules = {id(parameter) for module in modules for parameter in module.parameters()}
+    for name, parameter in pyro.get_param_store().named_parameters():
+        known = before.get(name)
+        if id(parameter) not in of_modules and known is not None and known.shape == parameter.shape:
+            parameter.data.copy_(known.detach())
     return any(
         frame.name == SUPER_GROUPS
         for trace in (guide_trace, model_trace)
