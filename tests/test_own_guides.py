@@ -1,5 +1,6 @@
 """Guides of a user's own: what is drawn in training is what is read at test time."""
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -9,7 +10,19 @@ from pyro.distributions.transforms import AffineCoupling
 from pyro.nn import DenseNN
 from torch import nn
 
-from pyro_mlvae import GroupedBatch, GroupedDataset, GroupedGuide, InputError, MLPEncoder, ProductOfNormals
+from pyro_mlvae import (
+    MLVAE,
+    GroupedBatch,
+    GroupedDataset,
+    GroupedGuide,
+    InputError,
+    MLPDecoder,
+    MLPEncoder,
+    NormalLikelihood,
+    ProductOfNormals,
+    check,
+)
+from pyro_mlvae.checking import PairError
 from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.latents import embed, encode, gather_evidence, group_content
 from pyro_mlvae.ops import mean_of, normal_from_parameters, sum_by_group
@@ -140,3 +153,30 @@ def test_features_and_posteriors_of_the_wrong_shape_are_refused(fault, sentence)
     guide.fault = fault
     with pytest.raises(InputError, match=sentence):
         guide(GroupedBatch(torch.rand(6, 5), GROUP, 3))
+
+
+class Elsewhere(ProductOfNormals):
+    """Training draws from another distribution than test time reads."""
+
+    def draw_content(self, features, groups):
+        with pyro.plate("groups", groups.num_groups, dim=-1):
+            wide = self.content_posterior(features, groups)
+            return pyro.sample("content", dist.Normal(wide.mean, 2.0 * wide.stddev).to_event(1))
+
+
+class OtherPrior(MLVAE):
+    def draw_content(self, batch):
+        with pyro.plate("groups", batch.num_groups, dim=-1):
+            return pyro.sample("content", dist.Normal(self._zero, 2.0).expand([4]).to_event(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "method"),
+    [(MLVAE, Elsewhere, "content_posterior"), (OtherPrior, ProductOfNormals, "content_prior")],
+)
+def test_check_finds_a_pair_whose_test_time_is_another(model, guide, method):
+    torch.manual_seed(0)
+    pair = model(MLPDecoder((5,), 4, 2, hidden=(8,)), NormalLikelihood(), 4, 2), make(guide)
+    batch = GroupedBatch(torch.rand(6, 5), GROUP, 3)
+    with pytest.raises(PairError, match=f"in training than {method} gives.*override {method}"):
+        check(*pair, batch)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pyro
 import torch
 
+from pyro_mlvae.checking.consistency import consistency_faults
 from pyro_mlvae.checking.dependence import dependence_faults
 from pyro_mlvae.checking.pair import CannotRunError, Pair, Sites
 from pyro_mlvae.checking.structure import (
@@ -49,8 +50,9 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
     """Raise for all that is wrong with a model and its guide, and change nothing of the caller's.
 
     It looks at sites, plates, shapes, scales and densities; whether what belongs to one group or
-    observation depends on others; and whether every parameter would be trained. Model and guide are
-    taken in the mode, training or evaluation, in which they come.
+    observation depends on others; whether every parameter would be trained; and whether what training
+    draws from is what test time reads. Model and guide are taken in the mode, training or evaluation, in
+    which they come.
 
     Args:
         model: the model, which observes ``batch.x``.
@@ -118,6 +120,8 @@ def _find_faults(pair: Pair, batch: GroupedBatch) -> list[str]:
         faults += not_finite or parameter_faults(pair, batch)
         for kind in [] if misplaced or not_finite else sites:
             faults += dependence_faults(pair, kind, sites[kind], batch, draws)
+        # Of a pair with another fault this would only say so again.
+        faults += [] if faults else consistency_faults(pair, batch)
     except CannotRunError as fault:
         faults += [] if misplaced else [str(fault)]
     return faults
