@@ -240,7 +240,8 @@ def test_a_penalty_of_three_lines_works():
 def test_nothing_is_encoded_twice_for_the_codes(name, conditional):
     pair = double_pair(conditional)
     calls = []
-    pair[1].encoder.register_forward_hook(lambda *call: calls.append(call))
+    # In train mode: what fit looks at before the first step is no step.
+    pair[1].encoder.register_forward_hook(lambda *call: calls.append(call) if call[0].training else None)
     gradient([HSIC(1.0), AggregateStyle(1.0)], make_estimator(name), pair, steps=4)
     assert len(calls) == 4
     assert len(pair[1].encoder._forward_hooks) == 1
@@ -335,13 +336,13 @@ def test_estimators_without_a_differentiable_loss_are_refused(name, penalty):
     assert type(make_estimator("graph")) is TraceGraph_ELBO
 
 
-def test_a_divergence_beside_local_is_refused():
-    sentence = (
-        r"^a penalty on a divergence needs the model's latents of the minibatch itself, on which this "
-        r"estimator does not run it: use another, such as 'trace'$"
-    )
-    with pytest.raises(InputError, match=sentence):
-        gradient([WeightedKL("style", 2.0)], make_estimator("local"))
+@pytest.mark.parametrize("site", ["content", "style"])
+def test_a_divergence_beside_local_is_that_of_the_minibatch(site):
+    pair, penalty = double_pair(), WeightedKL(site, 3.0)
+    expected = own_gradient(by_itself(penalty, pair), pair)
+    alone, _ = gradient([], make_estimator("local"), pair)
+    both, _ = gradient([penalty], make_estimator("local"), pair)
+    torch.testing.assert_close(both - alone, expected, **exactly)
 
 
 @pytest.mark.parametrize("penalty", [HSIC(1.0), AggregateStyle(1.0)], ids=["hsic", "aggregate"])

@@ -205,7 +205,7 @@ class Objective(ELBO):
         return Latents(batch, steps, drawn, model_trace, encode)
 
 
-def _require_estimator(estimator: ELBO, penalties: Sequence[Penalty]) -> None:
+def _require_estimator(estimator: Any, penalties: Any) -> None:
     name = type(estimator).__name__
     if not isinstance(estimator, ELBO):
         raise InputError(
