@@ -168,7 +168,12 @@ def draws(group):
     """The first draws of style, for observations that are all the same."""
     model, guide = pair(False, torch.float32)
     drawn = []
-    model.decoder.register_forward_hook(lambda *call: drawn.append(call[1][1].detach().clone()))
+
+    def keep(decoder, codes, _):
+        if decoder.training:  # what fit looks at before the first step is no step
+            drawn.append(codes[1].detach().clone())
+
+    model.decoder.register_forward_hook(keep)
     data = GroupedDataset.from_arrays(torch.ones(8, 5), [0, 0, 0, 0, 1, 1, 1, 1])
     fit(model, guide, GroupSampler(data, 2), epochs=1, process_group=group)
     return drawn[0]
