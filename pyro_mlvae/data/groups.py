@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +22,7 @@ class Fields(Mapping[str, Tensor]):
 
     def __init__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         self.name = name
-        self._tensors = MappingProxyType(dict(tensors))
+        self._tensors = dict(tensors)
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self._tensors:
