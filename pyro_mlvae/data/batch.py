@@ -165,7 +165,7 @@ def _check_index(name: str, index: Tensor, length: int, of: str, count: int, cou
         raise InputError(
             f"{name} must lie in 0..{count_name} - 1 = 0..{count - 1}, got values from {low} to {high}"
         )
-    # Nothing is allocated by the word of the count.
+    # The count may be huge and wrong: nothing of its size is allocated.
     present = index.unique()
     if len(present) < count:
         gaps = (present != torch.arange(len(present), device=present.device)).nonzero()
