@@ -9,6 +9,7 @@ import pytest
 import pyro_mlvae
 from pyro_mlvae import MLVAE, GroupedGuide, InputError, runs
 from pyro_mlvae.cli.main import run
+from pyro_mlvae.guides import AverageOfNormals, ThreeLevelGuide
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.custom import load_class
 
@@ -102,7 +103,7 @@ def test_a_class_of_the_package_is_named_and_not_copied(files):
     name = f"{pyro_mlvae.__path__[0]}/guides/average_of_normals.py:AverageOfNormals"
     assert run(["train", "--out", str(folder), *SMALL, "--guide", name]) == 0
     assert not (folder / "code").exists()
-    assert type(runs.load_run(folder).guide) is pyro_mlvae.AverageOfNormals
+    assert type(runs.load_run(folder).guide) is AverageOfNormals
 
 
 def test_a_run_that_names_code_outside_its_folder_is_not_opened(files):
@@ -196,10 +197,10 @@ def digits():
 
 def test_a_subclass_in_a_file_has_the_guide_of_the_model_that_it_derives_from(files):
     (files / "model.py").write_text(
-        "from pyro_mlvae import ThreeLevelMLVAE\nclass Mine(ThreeLevelMLVAE):\n    pass\n"
+        "from pyro_mlvae.models import ThreeLevelMLVAE\nclass Mine(ThreeLevelMLVAE):\n    pass\n"
     )
     _, guide = RunConfig(model=f"{files}/model.py:Mine", hidden=(12,)).build((1, 8, 8))
-    assert type(guide) is pyro_mlvae.ThreeLevelGuide
+    assert type(guide) is ThreeLevelGuide
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import require_positive
+from pyro_mlvae.estimators import ElboTerms
 from pyro_mlvae.estimators.group_weights import (
     GROUPS,
     SUPER_GROUPS,
@@ -26,7 +27,7 @@ from pyro_mlvae.estimators.group_weights import (
 from pyro_mlvae.estimators.pathwise import pin, sample_sites
 from pyro_mlvae.estimators.programs import in_mode
 from pyro_mlvae.models import VAE, ThreeLevelMLVAE
-from pyro_mlvae.training import ElboTerms, elbo_terms
+from pyro_mlvae.training import elbo_terms
 
 GROUPS_AT_ONCE = 100
 SUPER_GROUP_SAMPLES = 10

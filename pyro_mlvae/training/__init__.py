@@ -7,13 +7,12 @@ from pyro_mlvae.training.gradients import DivergedError
 from pyro_mlvae.training.history import EpochRecord, History
 from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.optimizer import JointOptim, fused_adam
-from pyro_mlvae.training.terms import ElboTerms, elbo_terms
+from pyro_mlvae.training.terms import elbo_terms
 
 __all__ = [
     "Captured",
     "Checkpoint",
     "DivergedError",
-    "ElboTerms",
     "EpochRecord",
     "History",
     "JointOptim",

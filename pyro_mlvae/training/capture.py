@@ -150,7 +150,7 @@ class Captured(Wrapped):
                 )
                 again()
                 step = graph.run(batch, steps)
-                _compare([torch.as_tensor(loss), *eager], [step.loss, *step.gradients])
+                _compare([step.loss.new_tensor(loss), *eager], [step.loss, *step.gradients])
             except Exception as error:
                 first = next(iter(str(error).strip().splitlines()), "no message")
                 self.note = f"steps are eager: recording one met {type(error).__name__}: {first}"

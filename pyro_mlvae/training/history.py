@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.files import write_atomically
-from pyro_mlvae.training.terms import ElboTerms
 
 
 @dataclass(frozen=True)
