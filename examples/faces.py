@@ -15,6 +15,7 @@ from pyro_mlvae import fit, load_dataset
 from pyro_mlvae.evaluation import unseen_metrics
 from pyro_mlvae.plotting import save_figure, swap_figure
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", default="celeba")
@@ -43,7 +44,7 @@ model, guide = config.build(data.event_shape)
 fit(
     model,
     guide,
-    config.make_sampler(train),
+    make_sampler(config, train),
     epochs=config.epochs,
     clip_norm=100.0,
     callback=lambda record: print(f"epoch {record.epoch}: {record.objective:.1f} nats per person"),

@@ -19,12 +19,13 @@ from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.estimators import make_estimator
-from pyro_mlvae.latents.decoding import decode
-from pyro_mlvae.latents.encoding import BATCH_SIZE, embed, encode
+from pyro_mlvae.estimators import ElboTerms, make_estimator
+from pyro_mlvae.latents import decode, embed, encode
+from pyro_mlvae.latents.encoding import BATCH_SIZE
 from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.training import ElboTerms, EpochRecord, elbo_terms, fit, fused_adam
+from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
@@ -32,7 +33,7 @@ SCORE_DRAWS = 10
 
 
 class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Tell what the rows of a group share, their content, from what each row adds, its style::
+    r"""Content, what the rows of a group share, and style, what each row adds (arXiv 1705.08841)::
 
         C_G ~ N(0, I)                        one per group
         S_i ~ N(0, I)                        one per row
@@ -91,8 +92,6 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. A pickle holds
     weights on their device: call ``model_.cpu()`` and ``guide_.cpu()`` before, for a machine without that.
     With a class of "path/to/file.py:Class" it opens only in the process that wrote it.
-
-    Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 
     >>> from sklearn.datasets import load_digits
     >>> from pyro_mlvae import MultiLevelVAE
@@ -164,7 +163,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         history = fit(
             model,
             guide,
-            config.make_sampler(data.to(device)),
+            make_sampler(config, data.to(device)),
             epochs=config.epochs,
             estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
             optimizer=fused_adam(config.learning_rate),
@@ -183,14 +182,12 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def transform(self, X: Any) -> np.ndarray:
         """The locs of content, then of style, of each row by itself: ``[n, content_dim + style_dim]``."""
-        data = self._data(X, None, alone=True)
-        codes = encode(self.guide_, data)
+        codes = encode(self.guide_, self._data(X, None, alone=True))
         return torch.cat([mean_of(codes.content), mean_of(codes.style)], -1).cpu().numpy()
 
     def transform_groups(self, X: Any, groups: Any) -> np.ndarray:
         """The content locs of groups, each from all its rows, in the order of ``np.unique(groups)``."""
-        data = self._data(X, groups)
-        return embed(self.guide_, data)["group_content_loc"]
+        return embed(self.guide_, self._data(X, groups))["group_content_loc"]
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """The mean of a row given content and style, in the shape of the rows of X: the decoder's."""
@@ -233,8 +230,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         given = self.get_params(deep=False) | {"hidden": tuple(self.hidden), "seed": int(seed)}
         # A search over np.arange or a distribution of SciPy's gives NumPy's numbers.
         plain = {key: v.item() if isinstance(v, np.generic) else v for key, v in given.items()}
-        names = [field.name for field in fields(RunConfig) if field.name in plain]
-        return RunConfig(**{name: plain[name] for name in names})
+        return RunConfig(**{f.name: plain[f.name] for f in fields(RunConfig) if f.name in plain})
 
     def _data(self, X: Any, groups: Any, reset: bool = False, alone: bool = False) -> GroupedDataset:
         """X in its groups, after the checks that scikit-learn makes, or its rows alone."""

@@ -22,6 +22,7 @@ from pyro_mlvae.cli.main import parse, run
 from pyro_mlvae.errors import is_out_of_memory, printable, require_positive, require_seed
 from pyro_mlvae.files import find_path, write_atomically
 from pyro_mlvae.runs.config import MOST_LAYERS, RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
 from pyro_mlvae.runs.pairs import room_for
 from pyro_mlvae.training import Checkpoint
 
@@ -267,7 +268,7 @@ def test_seeds_and_sizes_that_no_integer_of_the_machine_holds_are_refused():
         require_positive(epochs=2**63)
     data = GroupedDataset.from_arrays(torch.rand(4, 2), [0, 0, 1, 1])
     config = RunConfig(sampler="observations", groups_per_batch=2**62, observations_per_group=2**62)
-    assert [len(batch) for batch in config.make_sampler(data).epoch(0)] == [4]
+    assert [len(batch) for batch in make_sampler(config, data).epoch(0)] == [4]
 
 
 def test_a_want_of_memory_ends_in_one_sentence(monkeypatch, capsys):
@@ -281,7 +282,7 @@ def test_a_want_of_memory_ends_in_one_sentence(monkeypatch, capsys):
 def test_the_plain_vae_is_trained_with_estimators_of_groups_too(elbo):
     config = RunConfig(elbo=elbo, hidden=(4,)).plain_vae()
     data = small_data()
-    pair, sampler = config.build(data.event_shape), config.make_sampler(data)
+    pair, sampler = config.build(data.event_shape), make_sampler(config, data)
     assert len(fit(*pair, sampler, epochs=1, estimator=make_estimator(elbo)).epochs) == 1
 
 

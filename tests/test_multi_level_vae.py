@@ -26,6 +26,7 @@ from pyro_mlvae import sklearn as multi_level_vae
 from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
 from pyro_mlvae.sklearn import MultiLevelVAE
 from pyro_mlvae.training import elbo_terms, fused_adam
 
@@ -76,7 +77,7 @@ def test_it_trains_as_the_library_does(data, fitted):
     model, guide = config.build((6,))
     own = GroupedDataset.from_arrays(x, groups)
     optimizer = fused_adam(config.learning_rate)
-    history = fit(model, guide, config.make_sampler(own), epochs=2, optimizer=optimizer)
+    history = fit(model, guide, make_sampler(config, own), epochs=2, optimizer=optimizer)
     for ours, theirs in ((fitted.model_, model), (fitted.guide_, guide)):
         for name, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[name], value)

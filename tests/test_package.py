@@ -198,3 +198,9 @@ def test_public_names_are_sorted_unique_and_there():
     assert len(set(PUBLIC)) == len(pyro_mlvae.__all__) + len(LAZY)
     assert set(PUBLIC) <= set(dir(pyro_mlvae))
     assert set(PUBLIC) >= WITHOUT_EXAMPLE, "an exception that is no public name"
+
+
+def test_no_module_is_longer_than_250_lines():
+    package = Path(pyro_mlvae.__file__).parent
+    lengths = {file.name: len(file.read_text().splitlines()) for file in package.rglob("*.py")}
+    assert not {name: length for name, length in lengths.items() if length > 250}

@@ -29,6 +29,7 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.plotting import draw_comparison
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
 
 ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
 SOLVED = "linear-gaussian"
@@ -176,7 +177,7 @@ class CompareElbos:
             train.to(device),
             held_out,
             **sizes,
-            sampler=config.make_sampler(train.to(device)),
+            sampler=make_sampler(config, train.to(device)),
             learning_rate=config.learning_rate,
             seed=self.seed,
         )

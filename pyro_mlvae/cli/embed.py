@@ -14,7 +14,7 @@ from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
-from pyro_mlvae.latents.encoding import embed
+from pyro_mlvae.latents.embedding import embed
 
 
 @dataclass(frozen=True)

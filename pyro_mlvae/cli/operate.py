@@ -17,7 +17,7 @@ from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.latents import decoding as operations
-from pyro_mlvae.latents.encoding import encode, group_content
+from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.custom import is_custom
 from pyro_mlvae.runs.folder import Run
@@ -96,7 +96,7 @@ class Swap(Operation):
         codes = encode(run.guide, data.subset(together.flatten()))
         row = torch.arange(len(contents)).repeat_interleave(self.evidence)
         content = mean_of(group_content(run.guide, codes, torch.arange(len(row)), row))
-        grid = operations.swap(run.model, content, _style(run, choice, styles))
+        grid = operations.swap(run.model, content, mean_of(_codes(run, choice, styles).style))
         source = "one observation" if self.evidence == 1 else f"{self.evidence} observations of its group"
         figure = plotting.swap_grid(
             data.observations(contents),
@@ -131,8 +131,8 @@ class Interpolate(Operation):
         contents, styles = choice.same(self.content, self.style, 2, "2 positions, the ends of a line")
         decoded = operations.interpolate(
             run.model,
-            _content(run, choice, contents),
-            _style(run, choice, styles),
+            mean_of(_codes(run, choice, contents).content),
+            mean_of(_codes(run, choice, styles).style),
             self.steps,
             vary=self.vary,
         )
@@ -179,7 +179,7 @@ class Generate(Operation):
             if index:
                 choice = self.choice(run)
                 named = choice.named(f"--{name}", index)
-                latents[name] = (_content if name == "content" else _style)(run, choice, named)
+                latents[name] = mean_of(getattr(_codes(run, choice, named), name))
                 originals[f"{name}_x"] = choice.source.data.observations(named)
                 seen[name] = f"{name} of {_list(named)} of {choice.source.name}"
         rows, columns = self.rows or GENERATED, self.columns or GENERATED
@@ -217,8 +217,8 @@ class Traverse(Operation):
         contents, styles = choice.same(self.content, self.style, 1, "1 position, from which to start")
         traversed = operations.traverse(
             run.model,
-            _content(run, choice, contents)[0],
-            _style(run, choice, styles)[0],
+            mean_of(_codes(run, choice, contents).content)[0],
+            mean_of(_codes(run, choice, styles).style)[0],
             self.which,
         )
         data = choice.source.data
@@ -235,12 +235,8 @@ class Traverse(Operation):
         )
 
 
-def _content(run: Run, choice: Choice, index: Tensor) -> Tensor:
-    return mean_of(encode(run.guide, choice.source.data.subset(index)).content)
-
-
-def _style(run: Run, choice: Choice, index: Tensor) -> Tensor:
-    return mean_of(encode(run.guide, choice.source.data.subset(index)).style)
+def _codes(run: Run, choice: Choice, index: Tensor) -> Codes:
+    return encode(run.guide, choice.source.data.subset(index))
 
 
 def _require_count(what: str, count: int, *, least: int) -> None:

@@ -24,6 +24,7 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
 from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
 from pyro_mlvae.training.acceleration import require_possible
@@ -178,7 +179,7 @@ class Train(RunConfig):
 
             history = fit(
                 *pair,
-                config.make_sampler(train.to(here.device)),
+                make_sampler(config, train.to(here.device)),
                 epochs=config.epochs,
                 estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
                 optimizer=fused_adam(config.learning_rate),

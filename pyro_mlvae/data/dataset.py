@@ -6,16 +6,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_mlvae.data.batch import GroupedBatch, check_observations
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.fields import field_of_groups, field_of_observations
-from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.data.labels import Labels, factorise, find_groups
 from pyro_mlvae.data.mapped import MappedRows
+from pyro_mlvae.data.observations import as_observations
+from pyro_mlvae.data.splits import at_random, of_every_group, some_of
 from pyro_mlvae.errors import InputError
 
 
@@ -85,7 +85,7 @@ class GroupedDataset:
         >>> data.group_names, data.group
         (('ann', 'bob'), tensor([0, 1, 0]))
         """
-        x = _as_observations(x)
+        x = as_observations(x)
         groups = factorise("group", group, len(x))
         labels = groups if label is None else factorise("label", label, len(x))
         parents: tuple[Tensor | None, tuple[Hashable, ...]] = (None, ())
@@ -212,17 +212,7 @@ class GroupedDataset:
         """
         if self.held_out is not None:
             return self._divide(self.held_out)
-        if not 0.0 < fraction < 1.0:
-            raise InputError(f"the held-out fraction must lie between 0 and 1, got {fraction}")
-        sizes = self.sizes
-        held_out = torch.minimum((fraction * sizes).round().long(), sizes - 1).clamp(min=0)
-        chosen = subsample_groups(self.group, held_out, torch.Generator().manual_seed(seed))
-        if not chosen.any():
-            raise InputError(
-                f"a held-out fraction of {fraction} leaves nothing to hold out of groups of at most "
-                f"{int(sizes.max())} observation(s): use a larger fraction"
-            )
-        return self._divide(chosen)
+        return self._divide(of_every_group(self.group, self.sizes, fraction, seed))
 
     def split_groups(
         self, hold_out: Sequence[str] | float, *, seed: int = 0
@@ -246,62 +236,11 @@ class GroupedDataset:
         >>> len(train), len(test)
         (2, 1)
         """
-        present = self.sizes > 0
-        count = int(present.sum())
-        if count < 2:
-            raise InputError("holding out groups takes at least two groups, got data with one")
         if isinstance(hold_out, float | int):
-            if not 0.0 < hold_out < 1.0:
-                raise InputError(
-                    f"the fraction of groups to hold out must lie between 0 and 1, got {hold_out}"
-                )
-            order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-            chosen = present.nonzero().flatten()[order[: min(max(round(hold_out * count), 1), count - 1)]]
-            held_out = torch.zeros_like(present).index_fill(0, chosen, value=True)
+            held_out = at_random(self.sizes > 0, hold_out, seed)
         else:
-            held_out = find_groups(hold_out, self.group_names, self.parent_names, self.parent) & present
-        if int(held_out.sum()) in (0, count):
-            raise InputError(
-                f"{int(held_out.sum())} of {count} groups would be held out: hold out some, but not all"
-            )
-        return self._divide(held_out[self.group])
+            held_out = find_groups(hold_out, self.group_names, self.parent_names, self.parent)
+        return self._divide(some_of(self.sizes > 0, held_out)[self.group])
 
     def _divide(self, held_out: Tensor) -> tuple[GroupedDataset, GroupedDataset]:
         return self.subset((~held_out).nonzero().flatten()), self.subset(held_out.nonzero().flatten())
-
-
-def _as_observations(x: Any) -> Tensor | MappedRows:
-    if (
-        isinstance(x, np.memmap)
-        and x.ndim > 1
-        and len(x)
-        and x.dtype.isnative
-        and (x.dtype == np.uint8 or (x.dtype.kind == "f" and x.dtype.itemsize <= 8))
-    ):
-        mapped = MappedRows.share(x)
-        if x.dtype != np.uint8:
-            for chunk in mapped.chunks():
-                check_observations(chunk)
-        return mapped
-    if not isinstance(x, Tensor):
-        try:
-            array = np.asarray(x)
-            # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only ones.
-            array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "W"))
-            x = torch.from_numpy(array)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"x must be an array of numbers, [N, *event_shape], but is none ({error})"
-            ) from None
-    if x.ndim < 2 and x.numel():
-        raise InputError(
-            f"x must have a dimension for observations and at least one for their values, got shape "
-            f"{list(x.shape)}: use x[:, None] for scalar observations"
-        )
-    if x.dtype == torch.uint8 and x.numel():
-        return x
-    if x.is_complex():
-        raise InputError(f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part")
-    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    check_observations(x)
-    return x

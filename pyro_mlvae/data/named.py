@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyro_mlvae.data.dataset import GroupedDataset
-from pyro_mlvae.data.folders import find_images, read_image, read_images, square, stack, unreadable
+from pyro_mlvae.data.folders import find_images
 from pyro_mlvae.data.idx import FASHION_MNIST, MNIST
+from pyro_mlvae.data.images import read_image, read_images, square, stack, unreadable
 from pyro_mlvae.data.info import FETCH, DatasetInfo, fetch_files, open_files, require_files
 from pyro_mlvae.errors import InputError
 

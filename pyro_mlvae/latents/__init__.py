@@ -1,7 +1,8 @@
 """What a trained pair says: encode, evidence, embed; decode, swap, interpolate, generate, traverse."""
 
 from pyro_mlvae.latents.decoding import TRAVERSED, decode, generate, interpolate, swap, traverse
-from pyro_mlvae.latents.encoding import Codes, embed, encode, experts, gather_evidence, group_content
+from pyro_mlvae.latents.embedding import embed
+from pyro_mlvae.latents.encoding import Codes, encode, experts, gather_evidence, group_content
 
 __all__ = [
     "TRAVERSED",

@@ -21,13 +21,12 @@ from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import first_of_each_group, reconstructions, swap_grid
 from pyro_mlvae.plotting.maps import latent_map
 from pyro_mlvae.plotting.metrics_figures import (
-    activity_figure,
-    calibration_figure,
     evidence_figure,
     few_shot_figure,
     probe_figure,
 )
 from pyro_mlvae.plotting.operations import generation_figure, interpolation_figure, traversal_figure
+from pyro_mlvae.plotting.posterior_figures import activity_figure, calibration_figure
 from pyro_mlvae.plotting.style import save_figure
 from pyro_mlvae.training import History
 

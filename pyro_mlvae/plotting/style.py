@@ -60,3 +60,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         rc_context({"savefig.dpi": 200, "svg.hashsalt": path.stem}),
     ):
         figure.savefig(temporary, metadata=UNDATED[path.suffix.lower()])
+
+
+def wide_figure(width: float, height: float) -> Figure:
+    """A figure whose panels stand well apart."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine("constrained", wspace=0.06)
+    return figure

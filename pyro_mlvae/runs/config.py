@@ -10,13 +10,8 @@ import torch
 
 from pyro_mlvae.data import (
     GroupedDataset,
-    GroupSampler,
-    ObservationSampler,
-    Sampler,
-    ahead_if_spare,
     load_dataset,
 )
-from pyro_mlvae.data.samplers import Singletons
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import ESTIMATORS, make_estimator
 from pyro_mlvae.files import memory_size
@@ -43,8 +38,6 @@ MOST_LAYERS = 100
 MOST_SEED = 2**32 - 1
 # Of a parameter in training: itself, its gradient, and the two of Adam's state, in float32.
 _BYTES = 16
-# Estimators that ask for the groups of a batch, which a VAE's latents do not follow.
-_OF_GROUPS = ("group-iwae", "group-renyi", "dreg", "local")
 _PENALTIES = (
     *("beta_content", "beta_style", "warmup_steps", "free_bits_content", "free_bits_style"),
     *("aggregate_style", "hsic"),
@@ -249,17 +242,3 @@ class RunConfig:
         found: list[Penalty] = [kl for kl in divergences if kl != WeightedKL(kl.site)]
         weighted = (AggregateStyle(self.aggregate_style), HSIC(self.hsic))
         return found + [penalty for penalty in weighted if penalty.weight]
-
-    def make_sampler(self, data: GroupedDataset) -> Sampler:
-        """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""
-        mean_size = len(data) / int((data.sizes > 0).sum())
-        large = mean_size > 4 * self.observations_per_group
-        sampler: Sampler
-        if self.sampler == "observations" or (self.sampler == "auto" and large):
-            together = min(self.groups_per_batch * self.observations_per_group, len(data))
-            sampler = ObservationSampler(data, together, seed=self.seed)
-        else:
-            sampler = GroupSampler(data, self.groups_per_batch, self.observations_per_group, seed=self.seed)
-        if self.model == "vae" and self.elbo in _OF_GROUPS:
-            sampler = Singletons(sampler)
-        return ahead_if_spare(sampler) if data.on_disk else sampler

@@ -1,0 +1,65 @@
+"""Figures of the posterior: whether its intervals hold what they promise, and which dimensions it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from pyro_mlvae.plotting.metrics_figures import CHANCE, MARKERS, Look
+from pyro_mlvae.plotting.style import COLOURS, CONTENT, STYLE, tidy, wide_figure
+
+
+def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
+    """What intervals of content promise, against what they hold: on the diagonal, the two are the same.
+
+    Args:
+        calibration: the ``calibration`` of metrics.json.
+    """
+    figure = wide_figure(8.6, 3.7)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    levels, products = calibration["levels"], ("without_prior", "with_prior")
+    covered = [value for name in products for row in calibration[name] if row for value in row]
+    low = max(0.0, min(levels + covered) - 0.08)
+    titles = ("Product of experts alone", "With the prior as one more expert")
+    for axes, name, title in zip(panels, products, titles, strict=True):
+        axes.plot([low, 1.0], [low, 1.0], **CHANCE)
+        for place, (k, row) in enumerate(zip(calibration["k"], calibration[name], strict=True)):
+            if row is not None:
+                look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+                label = f"{k} observation{'s' if k > 1 else ''}"
+                axes.plot(levels, row, label=label, markerfacecolor="none", linewidth=1.3, **look)
+        note: Look = {"transform": axes.transAxes, "fontsize": 8.5, "color": "#555555"}
+        axes.text(0.04, 0.96, "holds more: too unsure", va="top", **note)
+        axes.text(0.96, 0.04, "holds less: too sure", ha="right", **note)
+        tidy(axes).set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", xlabel="promised by the interval")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_title(title, fontsize=11)
+    panels[0].set_ylabel("draws from the whole group inside")
+    legend: Look = {"frameon": False, "fontsize": 8.5, "title_fontsize": 8.5, "alignment": "left"}
+    lines = panels[1].get_legend_handles_labels()
+    figure.legend(*lines, title="content intervals from", loc="outside right center", **legend)
+    return figure
+
+
+def activity_figure(activity: Mapping[str, Any]) -> Figure:
+    """The divergence of every dimension of content and of style from the prior, largest first.
+
+    Args:
+        activity: the ``active_units`` of metrics.json.
+    """
+    figure = wide_figure(7.8, 3.1)
+    sites = (("content", "group", CONTENT), ("style", "observation", STYLE))
+    for axes, (site, unit, colour) in zip(figure.subplots(1, 2), sites, strict=True):
+        nats = sorted(activity[f"kl_{site}"], reverse=True)
+        axes.bar(range(1, len(nats) + 1), nats, 0.75, color=colour)
+        tidy(axes).grid(visible=False, axis="x")
+        axes.set(xlabel="dimension, largest first", ylabel=f"KL, nats per {unit}")
+        axes.set(xlim=(0.4, len(nats) + 0.6), ylim=(0.0, 1.08 * max(*nats, 0.01)))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        units, dims = activity[site], activity[f"{site}_dim"]
+        axes.set_title(f"{site.capitalize()}: {units} of {dims} dimensions active", fontsize=11)
+    return figure
