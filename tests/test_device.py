@@ -5,21 +5,28 @@ would refuse: an operation on tensors of two devices. They refuse as well to giv
 forward pass is also seen never to wait for the GPU.
 
 What this cannot see: plain indexing with an index on the CPU, and tensors without dimensions on
-the CPU (a GPU takes both too, more slowly); the backward pass; whether values are right; whether a
-kernel exists on the GPU, or gives the same bits twice; Pyro's validation, which reads values.
+the CPU (a GPU takes both too, more slowly); whether values are right; whether a kernel exists on the GPU,
+or gives the same bits twice; Pyro's validation, which reads values. The backward pass is seen by
+fake_device.py, on a device that is registered for it.
 """
 
+import json
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from unittest import mock
 
+import fake_device
 import pyro
 import pytest
 import torch
+from fake_device import move
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO, trace_elbo, trace_mean_field_elbo
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import backend_registration
 
 from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals, make_likelihood
 from pyro_mlvae.likelihoods import LIKELIHOODS
@@ -41,19 +48,6 @@ def fake():
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(FakeTensorMode())
         yield
-
-
-def move(module, device):
-    """What ``module.to(device)`` moves, parameters and buffers, without its swap of data in place.
-
-    The swap is refused, now and then, for fake tensors.
-    """
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            part._parameters[name] = nn.Parameter(parameter.data.to(device))
-        for name, buffer in part._buffers.items():
-            part._buffers[name] = buffer.to(device)
-    return module
 
 
 def make(likelihood="normal", prior_expert=False):
@@ -111,6 +105,27 @@ def test_one_tensor_left_on_the_cpu_is_noticed(estimator, left, monkeypatch):
     # A TypeError where Pyro, to add its shapes, rebuilds PyTorch's error without all its arguments.
     with pytest.raises((RuntimeError, TypeError), match=r"(?i)device"):
         estimator(max_plate_nesting=1).differentiable_loss(model, guide, moved)
+
+
+@pytest.fixture(scope="module")
+def on_a_registered_device():
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this PyTorch cannot register a device without kernels")
+    program = Path(__file__).with_name("fake_device.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("how", ["eager", "recorded"])
+@pytest.mark.parametrize("estimator", fake_device.ESTIMATORS)
+def test_a_step_and_its_gradient_are_where_module_and_batch_are(on_a_registered_device, estimator, how):
+    assert on_a_registered_device[f"{estimator} {how}"] == [fake_device.DEVICE]
+
+
+@pytest.mark.parametrize("how", ["eager", "recorded"])
+@pytest.mark.parametrize("left", fake_device.LEFT)
+def test_a_step_with_one_tensor_left_on_the_cpu_is_noticed(on_a_registered_device, left, how):
+    assert "DeviceMismatch" in on_a_registered_device[f"{left} {how}"]
 
 
 def dtypes(trace):
