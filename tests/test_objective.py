@@ -27,6 +27,7 @@ from pyro_mlvae import (
 )
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.latents import encode
+from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
 from pyro_mlvae.training import Objective, elbo_terms, fused_adam
 from pyro_mlvae.training.parts import InParts, in_parts
 from pyro_mlvae.training.ranks import Ranks
@@ -173,18 +174,35 @@ def test_where_all_is_frozen_nothing_is_trained_and_it_says_so():
         fit(model, guide, GroupSampler(small_data(), 6), epochs=1)
 
 
-def test_parts_add_up_to_the_whole_minibatch():
-    batch = small_data().batch()
+@pytest.mark.parametrize("estimator", ["trace", "mean-field", "group-iwae", "local"])
+def test_parts_add_up_to_the_whole_minibatch(estimator, monkeypatch):
+    # Every draw is the loc, so that a part draws what the whole draws.
+    monkeypatch.setattr(torch.distributions.normal, "_standard_normal", torch.zeros)
+    batch = small_data().batch().to(dtype=torch.float64)
     found = []
     for at_once in (len(batch), 5):
-        model, guide = make_pair()
+        model, guide = (module.double() for module in make_pair())
         with pyro.get_param_store().scope():
-            InParts(Objective(make_estimator("mean-field")), at_once).loss_and_grads(model, guide, batch)
-        decoder = [p.grad for p in guide.encoder.parameters()]
-        found.append(torch.cat([g.flatten() for g in decoder]))
+            value = InParts(Objective(make_estimator(estimator)), at_once).loss_and_grads(
+                model, guide, batch
+            )
+        gradients = [p.grad.flatten() for module in (model, guide) for p in module.parameters()]
+        found.append((value, torch.cat(gradients)))
     assert len(in_parts(batch, 5)) > 1
-    # Draws differ between the two; what does not depend on them, content's divergence, is most of it.
-    assert torch.nn.functional.cosine_similarity(*found, dim=0) > 0.5
+    (whole, gradient), (parts, added) = found
+    assert parts == pytest.approx(whole, rel=1e-12)
+    torch.testing.assert_close(added, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max()))
+
+
+def test_parts_keep_super_groups_together_and_their_evidence():
+    solved = ThreeLevelGaussian.correlated()
+    parent = torch.tensor([1, 0, 1, 0, 1])
+    batch = solved.sample(torch.tensor([2, 3, 1, 2, 2]), parent)
+    pair = ThreeLevelGaussianModel(solved), ThreeLevelGaussianGuide.exact(solved)
+    with pyro.get_param_store().scope():
+        value = InParts(Objective(), 5, super_groups=True).loss_and_grads(*pair, batch)
+    # Of the exact posterior every draw has the evidence, which groups torn apart would not have.
+    assert value * batch.num_groups == pytest.approx(-float(solved.log_evidence(batch).sum()), rel=1e-9)
 
 
 class TwoProcesses(Ranks):

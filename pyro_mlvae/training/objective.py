@@ -95,8 +95,8 @@ class Objective(ELBO):
         """The objective without a gradient."""
         with self._reading(batch):
             value: float = self.estimator.loss(model, guide, batch)
-        with torch.no_grad():
-            penalty = self._penalty(guide, batch) if self.penalties else 0.0
+            with torch.no_grad():
+                penalty = self._penalty(guide, batch) if self.penalties else 0.0
         return (value + float(penalty)) / batch.num_groups
 
     def loss_and_grads(
@@ -111,10 +111,7 @@ class Objective(ELBO):
         """The objective; its gradient is added to the parameters'.
 
         Args:
-            model: the model.
-            guide: its guide.
-            batch: what both are run on.
-            weight: what part the batch is of a larger one, by groups.
+            model, guide, batch, weight: as :meth:`differentiable_loss` takes them.
             synchronise: of several processes only; here nobody is waited for.
         """
         # SVI may be called where gradients are off, and would train nothing.
@@ -150,9 +147,9 @@ class Objective(ELBO):
         """
         with self._reading(batch):
             loss: Tensor = self.estimator.differentiable_loss(model, guide, batch)
+            if self.penalties:
+                loss = loss + self._penalty(guide, batch, self.steps if steps is None else steps)
         # After the estimator, for which a scale on every site would be as many operations more.
-        if self.penalties:
-            loss = loss + self._penalty(guide, batch, self.steps if steps is None else steps)
         return loss * (weight / batch.num_groups)
 
     @contextmanager
@@ -162,6 +159,7 @@ class Objective(ELBO):
         yield
         with torch.no_grad():
             self.terms = drawn_terms(self._passes, batch)
+        self._passes = []  # which hold on to the graph of every operation
 
     def _watched(self, *args: Any) -> tuple[Trace, Trace]:
         pair = self._traced(*args)

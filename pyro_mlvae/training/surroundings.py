@@ -34,19 +34,24 @@ def own_parameters(*programs: Program) -> Iterator[dict[str, Tensor]]:
     """
     store = pyro.get_param_store()
     own: Any = {}
-    modules = [module for program in programs if (module := module_of(program)) is not None]
     before = dict(store.named_parameters())
     try:
         with store.scope() as own:
             yield before
     finally:
-        of_modules = {id(parameter) for module in modules for parameter in module.parameters()}
         state: Any = store.get_state()
+        of_modules = _of_modules(*programs)
         for name, parameter in own.get("params", {}).items():
             if id(parameter) not in of_modules:
                 state["params"][name] = parameter
                 state["constraints"][name] = own["constraints"][name]
         store.set_state(state)
+
+
+def _of_modules(*programs: Program) -> set[int]:
+    """The identities of the parameters that belong to the programs' modules."""
+    modules = [module for program in programs if (module := module_of(program)) is not None]
+    return {id(parameter) for module in modules for parameter in module.parameters()}
 
 
 def look_at(
@@ -70,8 +75,7 @@ def look_at(
     ):
         guide_trace = poutine.trace(guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
-    modules = [module for program in (model, guide) if (module := module_of(program)) is not None]
-    of_modules = {id(parameter) for module in modules for parameter in module.parameters()}
+    of_modules = _of_modules(model, guide)
     for name, parameter in pyro.get_param_store().named_parameters():
         known = before.get(name)
         if id(parameter) not in of_modules and known is not None and known.shape == parameter.shape:
