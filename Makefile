@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/pyro-mlvae train --data digits --out runs/digits --overwrite
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 10
 
 doctest: .venv/installed-test
 	$(BIN)/python -m pytest pyro_mlvae README.md docs

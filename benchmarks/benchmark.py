@@ -24,7 +24,7 @@ from steps import convolution_rows, step_rows
 from sweeps import dim_rows, group_rows, observation_rows, particle_rows
 from tqdm import tqdm
 
-ROUNDS = 40
+ROUNDS = 16
 
 
 def parts(rounds: int, *, compiled: bool = True) -> dict[str, Callable[[], list[Row]]]:

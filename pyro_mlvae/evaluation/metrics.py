@@ -29,6 +29,7 @@ MOST_LABELS = 1000
 MOST_PROBED, MOST_MEASURED = 60_000, 10_000
 
 
+@torch.no_grad()
 def evaluate(
     model: MLVAE,
     guide: GroupedGuide,

@@ -31,6 +31,7 @@ from pyro_mlvae.plotting.style import save_figure
 from pyro_mlvae.training import History
 
 
+@torch.no_grad()
 def draw_run(
     folder: Path,
     model: MLVAE,

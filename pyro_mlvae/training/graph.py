@@ -116,9 +116,8 @@ class Graph:
             terms = objective.terms
             kinds[:] = [[*terms.kl], [*objective.penalised]]
             outputs = [terms.reconstruction, *terms.kl.values(), *objective.penalised.values()]
-            norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-            outputs = [torch.linalg.vector_norm(norms), *outputs]
-            return [loss.detach(), *gradients, *(value.detach() for value in outputs)]
+            norm = nn.utils.get_total_norm(gradients)
+            return [loss.detach(), *gradients, norm, *(value.detach() for value in outputs)]
 
         inputs = _inputs(parameters, batch, objective.steps)
         # SVI is not to see the parameters of the recording.
