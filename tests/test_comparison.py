@@ -41,7 +41,7 @@ from pyro_mlvae.comparison.gradients import (
 )
 from pyro_mlvae.comparison.memory import MemoryProbe
 from pyro_mlvae.comparison.problem import trainable_model
-from pyro_mlvae.evaluation import group_iwae
+from pyro_mlvae.estimators import nested_bound
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel, exact_elbo
 
 FEW = {"epochs": 2, "draws": 20, "reference_draws": 20, "seconds": 0, "memory": False}
@@ -246,11 +246,11 @@ def test_the_exact_elbo_is_the_mean_of_its_estimates_away_from_the_posterior():
 
 
 @pytest.mark.parametrize("samples", [1, 7])
-def test_the_vectorised_bound_is_group_iwaes(samples):
+def test_the_tight_bound_is_the_nested_one_with_one_draw_of_style(samples):
     problem = solved_problem(groups=3, observations_per_group=4, exact=True)
     assert torch.allclose(
         tight_bound(problem.model, problem.guide, problem.batch, samples),
-        group_iwae(problem.model, problem.guide, problem.batch, samples),
+        nested_bound(problem.model, problem.guide, problem.batch, samples, 1),
     )
 
 

@@ -5,6 +5,7 @@ from pyro_mlvae.estimators.group_renyi import GroupIWAE, GroupRenyiELBO
 from pyro_mlvae.estimators.group_weights import group_log_weights
 from pyro_mlvae.estimators.local import LocalELBO
 from pyro_mlvae.estimators.names import ESTIMATORS, make_estimator
+from pyro_mlvae.estimators.nested import NestedIWAE, nested_bound
 from pyro_mlvae.estimators.pathwise import PathwiseELBO
 from pyro_mlvae.estimators.sticking_the_landing import StickingTheLanding
 from pyro_mlvae.estimators.terms import ElboTerms
@@ -16,8 +17,10 @@ __all__ = [
     "GroupIWAE",
     "GroupRenyiELBO",
     "LocalELBO",
+    "NestedIWAE",
     "PathwiseELBO",
     "StickingTheLanding",
     "group_log_weights",
     "make_estimator",
+    "nested_bound",
 ]
