@@ -182,5 +182,5 @@ def _ink(pixels: Tensor) -> Tensor:
         dark = ~dark
     if not dark.any():
         raise InputError("it is blank")
-    points = dark.nonzero().double()
+    points = dark.nonzero().float()
     return points - points.mean(0)

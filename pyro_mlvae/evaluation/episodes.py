@@ -64,3 +64,22 @@ def draw_episodes(
         way = of_super_group[first[drawn].unsqueeze(-1) + place]
     member = order[start[way].unsqueeze(-1) + distinct(size[way], shots + 1, generator)]
     return member[..., 0], member[..., 1:]
+
+
+def most_ways(
+    group: Int64[Tensor, " observations"],
+    shots: int,
+    within: Int64[Tensor, " observations"] | None = None,
+) -> int:
+    """The most groups that one of :func:`draw_episodes` could have.
+
+    >>> group = torch.arange(6).repeat_interleave(3)
+    >>> most_ways(group, 2), most_ways(group, 3), most_ways(group, 2, within=group // 4)
+    (6, 0, 4)
+    """
+    present, own, size = torch.unique(group, return_inverse=True, return_counts=True)
+    enough = size > shots
+    if within is None or not enough.any():
+        return int(enough.sum())
+    super_group = within.new_empty(len(present)).scatter(0, own, within)
+    return int(torch.unique(super_group[enough], return_counts=True)[1].max())

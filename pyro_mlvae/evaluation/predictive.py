@@ -113,6 +113,9 @@ def log_predictive(
     Returns:
         Nats, and their standard errors (NaN for a single draw), in float64 on the guide's device.
 
+    Raises:
+        InputError: ``samples`` or ``seed`` is no such number.
+
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
     >>> batch = solved.sample(torch.tensor([3]))
@@ -124,6 +127,7 @@ def log_predictive(
     True
     """
     require_positive(samples=samples)
+    require_seed(seed)
     codes = encode(guide, data) if codes is None else codes
     device = codes.features.device
     x = data.observations(query).to(codes.features)
