@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 from pyro_mlvae import InputError
 from pyro_mlvae.evaluation.draws import distinct
+from pyro_mlvae.evaluation.episodes import draw_episodes
 from pyro_mlvae.evaluation.few_shot import (
-    _draw_episodes,
     few_shot_accuracy,
     log_evidence_ratio,
     nearest_neighbour_accuracy,
@@ -160,7 +160,7 @@ def test_scales_are_heeded_where_distances_mislead():
 def brute_force(expert, group, ways, shots, episodes, seed):
     """Episode by episode, query by query."""
     right = []
-    for query, given in zip(*_draw_episodes(group, ways, shots, episodes, seed), strict=True):
+    for query, given in zip(*draw_episodes(group, ways, shots, episodes, seed), strict=True):
         for own, q in enumerate(query):
             scores = [
                 log_evidence_ratio(expert.loc[q], expert.scale[q], expert.loc[s], expert.scale[s])
@@ -196,7 +196,7 @@ def test_the_nearest_neighbour_is_the_nearest_of_all_the_shots():
 
 def test_episodes_are_of_distinct_groups_and_distinct_observations():
     group = torch.tensor([7, 7, 7, 3, 3, 3, 3, 5, 5, 9, 9, 9, 9, 9])
-    query, given = _draw_episodes(group, 3, 2, 500, 0)
+    query, given = draw_episodes(group, 3, 2, 500, 0)
     assert (query.shape, given.shape) == ((500, 3), (500, 3, 2))
     own = group[query]
     assert torch.equal(group[given], own[..., None].expand(-1, -1, 2))

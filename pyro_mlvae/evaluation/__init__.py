@@ -5,6 +5,8 @@ from pyro_mlvae.evaluation.calibration import calibration_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
+from pyro_mlvae.evaluation.one_shot import load_one_shot, one_shot_error, one_shot_metrics
+from pyro_mlvae.evaluation.predictive import decoder_score, log_predictive
 from pyro_mlvae.evaluation.probe import Probe, evidence_metrics, probe_metrics
 from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
@@ -18,13 +20,18 @@ __all__ = [
     "activity_metrics",
     "calibration_metrics",
     "collapse_warnings",
+    "decoder_score",
     "elbo_metrics",
     "evaluate",
     "evidence_metrics",
     "few_shot_accuracy",
     "fixed_groups",
+    "load_one_shot",
+    "log_predictive",
     "nearest_neighbour_accuracy",
     "nearest_neighbour_auc",
+    "one_shot_error",
+    "one_shot_metrics",
     "probe_metrics",
     "swap_metrics",
     "unseen_metrics",

@@ -5,7 +5,8 @@ Beside every number stand those that come for nothing: an untrained encoder's, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +14,14 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.evaluation.episodes import most_ways
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.encoding import encode, experts
+
+# Of an episode's groups, in the rows of ``protocols``.
+WAYS = (5, 20)
 
 
 def unseen_metrics(
@@ -46,7 +51,10 @@ def unseen_metrics(
         seed: of the episodes and pairs, which are the same for all that is compared.
 
     Returns:
-        Accuracies with their standard errors, or None where there is nothing to be told apart.
+        Accuracies with their standard errors, or None where there is nothing to be told apart. Under
+        ``protocols`` stand one row for each of 5 and 20 ways, each number of shots, and episodes
+        ``within`` one super-group or over all groups; rows for which there are too few groups are left
+        out. 20-way episodes are fewer, so that every row has as many queries.
     """
     sizes = test.sizes[test.sizes > 0]
     ways = min(ways, len(sizes))
@@ -79,7 +87,41 @@ def unseen_metrics(
         "verification_auc": auc["trained"],
         "vae": None,
         **controls,
+        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed)
+        if ways > 1
+        else [],
     }
+
+
+def _protocols(
+    compared: Mapping[str, Normal | Tensor],
+    test: GroupedDataset,
+    shots: tuple[int, ...],
+    episodes: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """A row for each kind of episode that can be drawn, the trained guide's accuracy in the row itself."""
+    rows: list[dict[str, Any]] = []
+    super_group = None if test.parent is None else test.parent[test.group]
+    for within in [None] if super_group is None else [super_group, None]:
+        for ways, k in itertools.product(WAYS, shots):
+            if most_ways(test.group, k, within) < ways:
+                continue
+            found = {
+                name: _accuracy_of(
+                    each,
+                    test.group,
+                    ways=ways,
+                    shots=k,
+                    episodes=max(1, episodes * WAYS[0] // ways),
+                    within=within,
+                    seed=seed,
+                )
+                for name, each in compared.items()
+            }
+            kind = {"ways": ways, "shots": k, "within": within is not None, "chance": 1.0 / ways}
+            rows.append(kind | found.pop("trained") | found)
+    return rows
 
 
 def _factors(guide: GroupedGuide, parts: Sequence[GroupedDataset]) -> Normal:
@@ -92,11 +134,16 @@ def _few_shot(
     of: Normal | Tensor, group: Tensor, ways: int, shots: tuple[int, ...], episodes: int, seed: int
 ) -> dict[str, Any]:
     """Accuracy by the number of shots; None where too few groups are large enough."""
-    accuracy: Any = nearest_neighbour_accuracy if isinstance(of, Tensor) else few_shot_accuracy
-    _, size = torch.unique(group, return_counts=True)
     return {
-        str(k): accuracy(of, group, ways=ways, shots=k, episodes=episodes, seed=seed)
-        if ways > 1 and int((size > k).sum()) >= ways
+        str(k): _accuracy_of(of, group, ways=ways, shots=k, episodes=episodes, seed=seed)
+        if 1 < ways <= most_ways(group, k)
         else None
         for k in shots
     }
+
+
+def _accuracy_of(of: Normal | Tensor, group: Tensor, **options: Any) -> dict[str, float]:
+    """Of the experts of a guide, or of the pixels."""
+    if isinstance(of, Tensor):
+        return nearest_neighbour_accuracy(of, group, **options)
+    return few_shot_accuracy(of, group, **options)
