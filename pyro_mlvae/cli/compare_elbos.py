@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,12 @@ class CompareElbos:
         folder = runs.prepare_folder(
             self.out, ELBOS_JSON, (ELBOS_JSON, ELBOS_CSV), what="comparison", overwrite=self.overwrite
         )
-        with tqdm(unit="part", desc="comparing", bar_format="{l_bar}{bar}| {elapsed}{postfix}") as bar:
+        with tqdm(
+            unit="part",
+            desc="comparing",
+            bar_format="{l_bar}{bar}| {elapsed}{postfix}",
+            disable=sys.stderr is None,
+        ) as bar:
 
             def show(what: str, done: int, total: int) -> None:
                 bar.total = total

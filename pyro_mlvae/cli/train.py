@@ -169,7 +169,7 @@ class Train(RunConfig):
             folder.mkdir(exist_ok=True)
             runs.save_config(folder, config, train.event_shape)
         name = "the plain VAE" if config.model == "vae" else "the model"
-        desc, quiet = f"training {name}", not here.first
+        desc, quiet = f"training {name}", not here.first or sys.stderr is None
         with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:
 
             def show(record: EpochRecord) -> None:

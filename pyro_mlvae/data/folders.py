@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.images import read_image, read_images, square, stack, unreadable
-from pyro_mlvae.errors import InputError, require_positive
+from pyro_mlvae.errors import InputError, printable, require_positive
 from pyro_mlvae.files import find_path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".bmp", ".webp")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".tga", ".ico"),
+)
 _LOG = logging.getLogger("pyro_mlvae")
 
 
@@ -24,8 +28,8 @@ def load_folder(
 
     A group is called by its path from the root, ``Greek/character01``, and images directly in the
     root are the group ``.``; a super-group is the folder above the group. Where every group lies
-    directly under the root there are no super-groups. Hidden files, and files of other kinds, are
-    not looked at; images come in the order of their names.
+    directly under the root there are no super-groups. Hidden files are not looked at, files of other
+    kinds are counted in the log; images come in the order of their names, and of an animation the first.
 
     Images are turned upright as their EXIF says, what is transparent is laid on white, and 16 bits
     are cut to 8. Grey and 1-bit images have one channel and colour ones three; where both occur all
@@ -111,12 +115,18 @@ def find_images(root: Path) -> list[Path]:
         )
 
     files: list[Path] = []
+    others: Counter[str] = Counter()
     for folder, below, names in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(folder)
         below[:] = [name for name in below if not name.startswith(".") and not _leads_back(here / name)]
-        files += [
-            here / name for name in names if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-        ]
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                files.append(here / name)
+            elif not name.startswith("."):
+                others[Path(name).suffix or name] += 1
+    if others:
+        kinds = ", ".join(f"{count} of {printable(kind)}" for kind, count in others.most_common(5))
+        _LOG.warning("left out of %s: %d files that are no images (%s)", root, others.total(), kinds)
     return sorted(files, key=lambda file: file.relative_to(root).parts)
 
 

@@ -45,12 +45,30 @@ def read_image(
     Returns:
         uint8 ``[C, H, W]``.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with Image.open(file) as opened:
         if smallest is not None:
             opened.draft(None, (2 * smallest, 2 * smallest))
-        image = ImageOps.exif_transpose(opened)
+        return pixels_of(opened, mode, fit)
+
+
+def pixels_of(
+    image: Image.Image, mode: str | None = None, fit: Callable[[Image.Image], Image.Image] | None = None
+) -> np.ndarray:
+    """The pixels of an image, as :func:`read_image` gives them: 16 bits cut to 8, transparency on white.
+
+    Raises:
+        InputError: its pixels are floating-point numbers, whose range nobody knows.
+    """
+    from PIL import Image, ImageOps
+
+    if image.mode == "F":
+        raise InputError(
+            "pixels must be whole numbers, got an image of floating-point ones (mode F), whose range is "
+            "not known: scale it to 0..255 and convert it to mode L"
+        )
+    image = ImageOps.exif_transpose(image)
     grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

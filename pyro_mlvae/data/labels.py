@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pyro_mlvae.errors import InputError
 
-# What names the group or the label of each observation.
-Labels: TypeAlias = Sequence[Hashable] | np.ndarray | Tensor
+# What names the group or the label of each observation: a sequence of hashable values, an array, a tensor,
+# a series, or a frame of one column.
+Labels: TypeAlias = Any
 
 
 def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Hashable, ...]]:
@@ -25,28 +26,28 @@ def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Has
         length: how many are expected.
 
     Raises:
-        InputError: there are more or fewer, one is missing (None or NaN), or cannot be hashed.
+        InputError: there are more or fewer, or more than one column of them; one is missing (None, NaN or
+            pandas' NA, or masked), or cannot be hashed.
 
     >>> factorise("group", ["b", "a", "b"], 3)
     (tensor([1, 0, 1]), ('a', 'b'))
     """
-    if isinstance(labels, Tensor):
-        labels = labels.cpu().numpy()
+    labels = _one_column(name, labels)
     if len(labels) != length:
         raise InputError(f"{name} must have one entry for each of x, expected {length}, got {len(labels)}")
     if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "biu":
         # Numbers, of which none can be missing: a million of them are no loop in Python.
         distinct, number = np.unique(labels, return_inverse=True)
         return torch.from_numpy(number.astype(np.int64)), tuple(distinct.tolist())
-    labels = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
-    for i, value in enumerate(labels):
-        if value is None or value != value:
+    values = labels.tolist() if isinstance(labels, np.ndarray) else [_plain(value) for value in labels]
+    for i, value in enumerate(values):
+        if _is_missing(value):
             raise InputError(
                 f"{name} must be known for every observation, but is missing ({value}) for "
                 f"observation {i}: drop it or name its {name}"
             )
     try:
-        appeared = dict.fromkeys(labels)
+        appeared = dict.fromkeys(values)
     except TypeError as error:
         raise InputError(f"{name} must hold hashable values ({error}): use strings or numbers") from None
     try:
@@ -54,7 +55,44 @@ def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Has
     except TypeError:
         names = tuple(appeared)
     numbers = {value: i for i, value in enumerate(names)}
-    return torch.tensor([numbers[value] for value in labels], dtype=torch.int64), names
+    return torch.tensor([numbers[value] for value in values], dtype=torch.int64), names
+
+
+def _one_column(name: str, labels: Any) -> Any:
+    """Labels as a sequence of values, whatever holds them: a tensor, an array, a frame or a series."""
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+        labels = (labels.float() if labels.is_floating_point() else labels).numpy()
+    elif hasattr(labels, "to_numpy"):  # of pandas or polars
+        labels = labels.to_numpy()
+    if isinstance(labels, np.ma.MaskedArray):
+        missing, labels = np.ma.getmaskarray(labels), labels.data.astype(object)
+        labels[missing] = None
+    shape = np.shape(labels) if isinstance(labels, np.ndarray) else (len(labels),)
+    if len(shape) == 2 and shape[1] == 1:
+        return labels[:, 0]
+    if len(shape) != 1:
+        raise InputError(
+            f"{name} must be one column, an entry for each of x, got shape {list(shape)}: take one column, "
+            f"or of one-hot columns {name}.argmax(1)"
+        )
+    return labels
+
+
+def _plain(value: Any) -> Any:
+    """A number that a tensor or an array without dimensions holds: tensors themselves are never equal."""
+    return value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas' NA is neither equal to itself nor not
+        return True
+    except ValueError:  # an array, which is refused as it cannot be hashed
+        return False
 
 
 def find_groups(

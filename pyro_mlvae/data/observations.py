@@ -24,6 +24,7 @@ def as_observations(x: Any) -> Tensor | MappedRows:
         and x.ndim > 1
         and len(x)
         and x.dtype.isnative
+        and min(x.strides) > 0  # torch takes no array that is turned around, but for its copy
         and (x.dtype == np.uint8 or (x.dtype.kind == "f" and x.dtype.itemsize <= 8))
     ):
         mapped = MappedRows.share(x)
@@ -31,9 +32,14 @@ def as_observations(x: Any) -> Tensor | MappedRows:
             for chunk in mapped.chunks():
                 check_observations(chunk)
         return mapped
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise InputError(
+            f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, or "
+            f"leave out their observations"
+        )
     if not isinstance(x, Tensor):
         try:
-            array = np.asarray(x)
+            array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
             # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only ones.
             array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "W"))
             x = torch.from_numpy(array)
@@ -41,10 +47,19 @@ def as_observations(x: Any) -> Tensor | MappedRows:
             raise InputError(
                 f"x must be an array of numbers, [N, *event_shape], but is none ({error})"
             ) from None
+    if x.layout is not torch.strided or x.device.type == "meta":
+        kind = "on the device meta" if x.device.type == "meta" else f"of layout {x.layout}"
+        raise InputError(f"x must hold its values as a dense tensor, got one {kind}: use x.to_dense()")
+    x = x.detach()
     if x.ndim < 2 and x.numel():
         raise InputError(
             f"x must have a dimension for observations and at least one for their values, got shape "
             f"{list(x.shape)}: use x[:, None] for scalar observations"
+        )
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] == x.shape[2] > 4:
+        raise InputError(
+            f"images must be [N, channels, height, width], got shape {list(x.shape)}, whose last dimension "
+            f"looks like channels: use x.transpose(0, 3, 1, 2), of a tensor x.permute(0, 3, 1, 2)"
         )
     if x.dtype == torch.uint8 and x.numel():
         return x

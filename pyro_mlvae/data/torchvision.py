@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.images import pixels_of
 from pyro_mlvae.errors import InputError
 
 
@@ -22,12 +23,13 @@ def from_torchvision(
 
     Args:
         dataset: has a length, and gives items by index; images are PIL images, arrays or tensors. PIL
-            images become uint8 ``[channels, height, width]``, all else stays as it is.
+            images become uint8 ``[channels, height, width]``, as those of ``folder:`` do; all else stays as
+            it is.
         group: from a target to the name of the group; by default the target itself.
         label: from a target to the evaluation label; by default that of the group.
 
     Raises:
-        InputError: there are no items, or the images differ in shape.
+        InputError: there are no items, the images differ in shape, or have floating-point pixels.
 
     >>> pairs = [(torch.zeros(1, 2, 2), 7), (torch.ones(1, 2, 2), 8)]
     >>> from_torchvision(pairs, group=lambda target: target % 2).group_names
@@ -52,5 +54,4 @@ def from_torchvision(
 def _to_tensor(image: Any) -> Tensor:
     if isinstance(image, Tensor | np.ndarray):
         return torch.as_tensor(image)
-    pixels = torch.from_numpy(np.array(image.convert("RGB" if image.mode not in "1L" else "L")))
-    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+    return torch.from_numpy(pixels_of(image).copy())

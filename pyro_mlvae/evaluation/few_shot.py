@@ -217,10 +217,7 @@ def _accuracy(score: Score, query: Tensor, given: Tensor, values: int) -> dict[s
     right = torch.arange(ways)
     chunks = [each.split(max(1, _CHUNK // values)) for each in (query, given)]
     per_episode = torch.cat(
-        [
-            (score(q, g).argmax(-1).cpu() == right).double().mean(-1)
-            for q, g in zip(*chunks, strict=True)
-        ]
+        [(score(q, g).argmax(-1).cpu() == right).double().mean(-1) for q, g in zip(*chunks, strict=True)]
     )
     error = float(per_episode.std()) / math.sqrt(episodes) if episodes > 1 else math.nan
     return {"accuracy": float(per_episode.mean()), "standard_error": error}

@@ -7,11 +7,13 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from pyro_mlvae.errors import printable
 from pyro_mlvae.plotting.style import new_figure
 
 # Tol's "muted", with black for its pale grey: ten colours told apart with any kind of colour vision.
@@ -47,6 +49,8 @@ def latent_map(
     figure = new_figure(9.4, 4.3)
     panels = figure.subplots(1, 2)
     present = label.unique().tolist()
+    texts = [printable(str(names[value])) for value in present]
+    handles: dict[int, Artist] = {}
     colours = ListedColormap(TOL_MUTED) if len(present) <= 10 else colormaps["viridis"]
     for axes, codes, title in zip(
         panels,
@@ -58,21 +62,32 @@ def latent_map(
         for rank, value in enumerate(present):
             position = rank if len(present) <= 10 else rank / max(len(present) - 1, 1)
             here = (label == value).numpy()
-            name = str(names[value])
-            # A name of one character is its own marker: it reads without any colour at all.
-            marker, size = (f"${name}$", 26) if len(name) == 1 else ("o", 9)
-            axes.scatter(
-                *place[here].T, s=size, linewidths=0, color=colours(position), marker=marker, label=name
+            text = texts[rank]
+            # A letter or digit is its own marker: it reads without any colour at all.
+            marker, size = (f"${text}$", 26) if _is_letter(text) else ("o", 9)
+            dots = axes.scatter(
+                *place[here].T, s=size, linewidths=0, color=colours(position), marker=marker
             )
+            handles.setdefault(rank, dots)
         axes.set_title(title, fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_color("#cccccc")
-    if len(present) <= 12 and any(len(str(names[value])) > 1 for value in present):
-        handles, texts = panels[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside right center", frameon=False, markerscale=1.6)
+    if len(present) <= 12 and not all(map(_is_letter, texts)):
+        numbers = map(str, handles)
+        legend = figure.legend(
+            handles.values(), numbers, loc="outside right center", frameon=False, markerscale=1.6
+        )
+        # A name is no formula, and is shown if it begins with an underscore, which a label would not be.
+        for line, text in zip(legend.get_texts(), texts, strict=True):
+            line.set_parse_math(False)
+            line.set_text(text)
     return figure
+
+
+def _is_letter(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text.isalnum()
 
 
 def _two_dimensions(codes: Tensor) -> np.ndarray:
