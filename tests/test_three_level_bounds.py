@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import Trace_ELBO
 
 from pyro_mlvae import GroupedDataset, make_estimator
@@ -74,13 +75,18 @@ def test_the_nested_bound_lies_between_the_elbo_and_the_evidence_and_above_one_w
     assert elbo < single.mean() < nested.mean() < evidence + 3 * nested.std() / 8**0.5
 
 
-def test_the_metrics_of_three_levels_keep_super_groups_whole():
+@pytest.mark.parametrize("as_functions", [False, True])
+def test_the_metrics_of_three_levels_keep_super_groups_whole(as_functions):
+    """Whatever the classes are: it is the guide's plates that tell."""
     solved, model, guide, batch = problem()
+    pair = (
+        (poutine.mask(model, mask=True), poutine.mask(guide, mask=True)) if as_functions else (model, guide)
+    )
     names = [f"{parent}-{group}" for group, parent in enumerate(PARENT.tolist())]
     data = GroupedDataset.from_arrays(
         batch.x, [names[g] for g in batch.group.tolist()], parent={name: name[0] for name in names}
     )
-    found = elbo_metrics(model, guide, data, observations_per_group=100, content_draws=2, style_draws=2)
+    found = elbo_metrics(*pair, data, observations_per_group=100, content_draws=2, style_draws=2)
     expected = float(solved.log_evidence(batch).sum()) / len(batch)
     assert found["nested_iwae_per_observation"] == pytest.approx(expected, abs=1e-8)
     assert sorted(name for name in found if name.startswith("kl_")) == [

@@ -16,7 +16,7 @@ from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators import ElboTerms, nested_bound
 from pyro_mlvae.estimators.group_weights import has_super_groups
-from pyro_mlvae.estimators.programs import Program, in_mode, place_of
+from pyro_mlvae.estimators.programs import Program, in_mode, module_of, place_of
 from pyro_mlvae.models import VAE
 from pyro_mlvae.training import elbo_terms
 
@@ -118,7 +118,7 @@ def _of_units(
     model: Program, guide: Program, batch: GroupedBatch, draws: int, inner: int, seed: int
 ) -> Tensor:
     """The nested bound of each group, or super-group that has latents, on the CPU."""
-    if not isinstance(model, VAE):
+    if not isinstance(module_of(model), VAE):
         return nested_bound(model, guide, batch, draws, inner, seed=seed).cpu()
     # To a VAE an observation is a group.
     alone = nested_bound(model, guide, batch.singletons(), draws, inner, seed=seed).cpu()
