@@ -10,9 +10,14 @@ from pyro_mlvae import GroupedDataset, InputError
 from pyro_mlvae.evaluation import decoder_score, few_shot_accuracy, log_predictive
 from pyro_mlvae.evaluation.few_shot import posterior_score
 from pyro_mlvae.latents.encoding import encode, experts
-from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+from pyro_mlvae.solved import (
+    LinearGaussian,
+    LinearGaussianGuide,
+    LinearGaussianModel,
+    ThreeLevelGaussianGuide,
+    ThreeLevelGaussianModel,
+)
 from pyro_mlvae.solved.three_level import ThreeLevelGaussian
-from pyro_mlvae.solved import ThreeLevelGaussianGuide, ThreeLevelGaussianModel
 
 QUERY = torch.tensor([0, 4, 8])
 GIVEN = torch.tensor([[1, 2], [5, 6], [9, 10]])
@@ -116,9 +121,7 @@ def test_both_scores_of_the_exact_guide_choose_alike():
     model, guide = LinearGaussianModel(solved), LinearGaussianGuide.exact(solved)
     options = {"shots": 2, "episodes": 50, "seed": 2}
     posterior = few_shot_accuracy(experts(guide, encode(guide, data)), data.group, **options)
-    decoder = few_shot_accuracy(
-        decoder_score(model, guide, data, samples=1), data.group, **options
-    )
+    decoder = few_shot_accuracy(decoder_score(model, guide, data, samples=1), data.group, **options)
     assert posterior == decoder
     assert 0.5 < posterior["accuracy"] < 1.0
 
@@ -142,8 +145,7 @@ def test_random_state_and_mode_are_left_alone_and_seeds_count():
     model = LinearGaussianModel(solved)
     before = torch.get_rng_state()
     first, one, other = (
-        log_predictive(model, guide, data, QUERY, GIVEN, samples=5, seed=seed)[0]
-        for seed in (0, 0, 1)
+        log_predictive(model, guide, data, QUERY, GIVEN, samples=5, seed=seed)[0] for seed in (0, 0, 1)
     )
     assert torch.equal(first, one)
     assert not torch.equal(first, other)

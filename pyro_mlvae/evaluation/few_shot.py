@@ -163,7 +163,8 @@ def few_shot_accuracy(
     """
     dim = 1
     if isinstance(score, Normal):
-        score, dim = posterior_score(score), score.loc.shape[-1]
+        dim = score.loc.shape[-1]
+        score = posterior_score(score)
     query, given = draw_episodes(group, ways, shots, episodes, seed, within)
     return _accuracy(score, query, given, dim * ways * max(ways, shots))
 
@@ -217,10 +218,7 @@ def _accuracy(score: Score, query: Tensor, given: Tensor, values: int) -> dict[s
     right = torch.arange(ways)
     chunks = [each.split(max(1, _CHUNK // values)) for each in (query, given)]
     per_episode = torch.cat(
-        [
-            (score(q, g).argmax(-1).cpu() == right).double().mean(-1)
-            for q, g in zip(*chunks, strict=True)
-        ]
+        [(score(q, g).argmax(-1).cpu() == right).double().mean(-1) for q, g in zip(*chunks, strict=True)]
     )
     error = float(per_episode.std()) / math.sqrt(episodes) if episodes > 1 else math.nan
     return {"accuracy": float(per_episode.mean()), "standard_error": error}

@@ -87,9 +87,7 @@ def unseen_metrics(
         "verification_auc": auc["trained"],
         "vae": None,
         **controls,
-        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed)
-        if ways > 1
-        else [],
+        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed) if ways > 1 else [],
     }
 
 
