@@ -4,7 +4,8 @@ Run: python examples/omniglot_unseen.py --data omniglot --data-root data [--down
      python examples/omniglot_unseen.py --data folder:PATH --hold-out ALPHABET
 
 PATH holds a folder an alphabet, which holds a folder a character. Writes swap.png: characters of the
-held-out alphabet, each in the style of other drawings.
+held-out alphabet, each in the style of other drawings. With --one-shot-runs FOLDER, which holds run01 to
+run20 of Omniglot's official one-shot test, prints the error on that test beside its controls.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from pyro_mlvae import (
     load_dataset,
 )
 from pyro_mlvae.data import AffineJitter
-from pyro_mlvae.evaluation import unseen_metrics
+from pyro_mlvae.evaluation import load_one_shot, one_shot_metrics, unseen_metrics
 from pyro_mlvae.plotting import save_figure, swap_figure
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,11 +36,14 @@ parser.add_argument("--data", default="omniglot")
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")
 parser.add_argument("--hold-out", default="Korean")
+parser.add_argument("--one-shot-runs", metavar="FOLDER", help="the official one-shot test, unpacked")
 parser.add_argument("--steps", type=int, default=6000)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
 options = parser.parse_args()
 
+# Before training, so that a wrong folder is refused at once; ink is as bright as in training, below.
+trials = options.one_shot_runs and load_one_shot(options.one_shot_runs, 28, invert=True)
 size = 28 if options.data.startswith("folder:") else None
 data = load_dataset(options.data, options.data_root, download=options.download, image_size=size)
 train, test = data.split_groups([options.hold_out])
@@ -92,4 +96,9 @@ if metrics is not None:
             if k in metrics["shots"]
         }
         print(f"  {name}: {found}")
+if trials:
+    found = one_shot_metrics(guide, trials)
+    print(f"error in {found['trials']} trials of the one-shot test, chance {found['chance']:.3f}:")
+    for name in ("posterior", "pixels", "hausdorff"):
+        print(f"  {name}: {found[name]['error']:.4f} +- {found[name]['standard_error']:.4f}")
 save_figure(swap_figure(model, guide, test), Path("swap.png"))

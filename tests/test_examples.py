@@ -77,5 +77,24 @@ def test_the_mnist_example_leaves_a_digit_out_in_its_best_configuration(tmp_path
     assert "9, never seen" in done.stdout
 
 
+def test_the_omniglot_example_takes_the_official_one_shot_test(tmp_path, pictures):
+    runs = tmp_path / "runs"
+    for part in ("training", "test"):
+        folder = runs / "run01" / part
+        folder.mkdir(parents=True)
+        for i in range(2):
+            drawing = Image.new("L", (40, 40), "white")
+            drawing.paste(0, (5, 5, 10 + 20 * i, 8))
+            drawing.save(folder / f"{i}.png")
+    lines = [f"run01/test/{i}.png run01/training/{i}.png" for i in range(2)]
+    (runs / "run01" / "class_labels.txt").write_text("\n".join(lines))
+    options = ["--data", f"folder:{pictures}", "--hold-out", "Korean", "--one-shot-runs", "runs"]
+    command = [sys.executable, str(EXAMPLES / "omniglot_unseen.py"), "--smoke", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "error in 2 trials of the one-shot test, chance 0.500" in done.stdout
+    assert "hausdorff: 0.0000" in done.stdout
+
+
 def test_every_example_is_listed_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(WRITES)

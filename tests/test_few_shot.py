@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from pyro_mlvae import InputError
 from pyro_mlvae.evaluation.draws import distinct
-from pyro_mlvae.evaluation.episodes import draw_episodes
+from pyro_mlvae.evaluation.episodes import draw_episodes, most_ways
 from pyro_mlvae.evaluation.few_shot import (
     few_shot_accuracy,
     log_evidence_ratio,
@@ -206,6 +206,32 @@ def test_episodes_are_of_distinct_groups_and_distinct_observations():
     assert (members.sort(-1).values.diff(dim=-1) > 0).all()
 
 
+def test_episodes_within_a_super_group_draw_all_their_groups_from_one():
+    group = torch.arange(9).repeat_interleave(4)[torch.randperm(36)]
+    # Of 2, 3 and 4 groups: the first is too small for three ways.
+    within = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 2])[group]
+    query, given = draw_episodes(group, 3, 2, 2000, 0, within)
+    own = group[query]
+    assert torch.equal(group[given], own[..., None].expand(-1, -1, 2))
+    assert (own.sort(1).values.diff(dim=1) > 0).all()
+    chosen = within[query]
+    assert (chosen == chosen[:, :1]).all()
+    # Both that are large enough are as likely, whatever their size, and so are the groups of each.
+    counts = torch.bincount(chosen[:, 0], minlength=3)
+    assert counts[0] == 0
+    assert abs(int(counts[1]) - 1000) < 5 * math.sqrt(500)
+    times = torch.bincount(own[chosen[:, 0] == 2].flatten())[5:]
+    assert (times - 0.75 * counts[2]).abs().max() < 5 * math.sqrt(0.1875 * counts[2])
+    assert most_ways(group, 2, within) == 4
+    assert (most_ways(group, 3), most_ways(group, 4), most_ways(group, 4, within)) == (9, 0, 0)
+
+
+def test_too_few_groups_in_every_super_group_are_refused():
+    group = torch.arange(9).repeat_interleave(4)
+    with pytest.raises(InputError, match="in one super-group, but no super-group has more than 3"):
+        draw_episodes(group, 5, 2, 10, 0, within=group // 3)
+
+
 def test_distinct_values_are_uniform_over_all_their_orders():
     counts = torch.full((60_000,), 4)
     chosen = distinct(counts, 3, torch.Generator().manual_seed(0))
@@ -259,7 +285,7 @@ def test_the_callers_random_state_is_left_alone():
     ("options", "sentence"),
     [
         ({"ways": 13}, r"13-way 1-shot episodes need 13 groups of at least 2 .* only 12 of 12"),
-        ({"shots": 8}, r"5-way 8-shot episodes need 5 groups of at least 9 observations, but only 0 of 12"),
+        ({"shots": 8}, r"5-way 8-shot .* need 5 groups of at least 9 .* only 0 of 12 .* largest has 8"),
         ({"ways": 0}, "ways must be a positive whole number, got 0"),
         ({"shots": -1}, "shots must be a positive whole number, got -1"),
         ({"episodes": 0}, "episodes must be a positive whole number, got 0"),

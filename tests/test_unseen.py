@@ -71,6 +71,40 @@ def test_controls_are_measured_like_what_they_control(data):
     assert metrics["pixels"]["verification_auc"] < metrics["verification_auc"]
 
 
+def test_protocols_name_ways_shots_and_where_groups_come_from(data):
+    # Groups of one super-group are near each other, so that to tell those apart is harder.
+    group = torch.arange(50).repeat_interleave(6)
+    x = torch.randn(300, 4) + 8.0 * (group // 25)[:, None]
+    x[:, 0] += 0.5 * (group % 25)
+    parent = {g: g // 25 for g in range(50)}
+    guide = ProductOfNormals(Informed(0.3))
+    metrics = unseen_metrics(
+        guide, guide, GroupedDataset.from_arrays(x, group, parent=parent), episodes=400
+    )
+    rows = metrics["protocols"]
+    kinds = [(row["ways"], row["shots"], row["within"]) for row in rows]
+    assert kinds == [(w, k, within) for within in (True, False) for w in (5, 20) for k in (1, 5)]
+    by_kind = dict(zip(kinds, rows, strict=True))
+    for row in rows:
+        assert row["chance"] == 1 / row["ways"]
+        scores = {name: row[name] for name in ("accuracy", "standard_error")}
+        assert row["untrained"] == scores
+        assert set(row["pixels"]) == set(scores)
+    for k in (1, 5):
+        mixed = by_kind[5, k, False]
+        assert {name: mixed[name] for name in ("accuracy", "standard_error")} == metrics["shots"][str(k)]
+        for ways in (5, 20):
+            assert by_kind[ways, k, True]["accuracy"] < by_kind[ways, k, False]["accuracy"]
+
+
+def test_protocols_without_enough_groups_or_super_groups_are_left_out(data):
+    guide = ProductOfNormals(Informed(1.0))
+    rows = unseen_metrics(guide, guide, data, episodes=10)["protocols"]
+    assert [(row["ways"], row["shots"], row["within"]) for row in rows] == [(5, 1, False), (5, 5, False)]
+    few = data.subset((data.group < 3).nonzero().flatten())
+    assert unseen_metrics(guide, guide, few, episodes=10)["protocols"] == []
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unseen") / "run"

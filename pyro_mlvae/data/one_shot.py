@@ -36,7 +36,7 @@ class OneShotTrials:
     query: Int64[Tensor, "runs trials"]
     given: Int64[Tensor, "runs ways 1"]
     answer: Int64[Tensor, "runs trials"]
-    ink: tuple[Float[Tensor, "points 2"], ...]
+    ink: tuple[Float[Tensor, "_ 2"], ...]
 
 
 def load_one_shot(
@@ -125,6 +125,9 @@ def _read_run(root: Path, run: Path) -> tuple[list[Path], list[Path], list[int]]
     if missing:
         raise InputError(f"{missing[0]} is missing: give a folder that holds {_FORM}")
     training, test = find_images(run / "training"), find_images(run / "test")
+    for part, images in (("training", training), ("test", test)):
+        if not images:
+            raise InputError(f"{run / part} holds no image: give a folder that holds {_FORM}")
     place = {path.relative_to(root).as_posix(): i for i, path in enumerate(training)}
     known = {path.relative_to(root).as_posix(): path for path in test}
     found: dict[str, int] = {}
@@ -135,7 +138,7 @@ def _read_run(root: Path, run: Path) -> tuple[list[Path], list[Path], list[int]]
                 f"line {number} of {labels} must name a test image and a training image, with a space "
                 f"between them, got {line!r:.100}: correct it"
             )
-        absent = [word for word, there in zip(words, (known, place), strict=True) if word not in there]
+        absent = [words[0]] * (words[0] not in known) + [words[1]] * (words[1] not in place)
         if absent:
             raise InputError(
                 f"line {number} of {labels} names {absent[0]!r:.100}, which is no image in the folder "
@@ -145,9 +148,8 @@ def _read_run(root: Path, run: Path) -> tuple[list[Path], list[Path], list[int]]
             raise InputError(f"{labels} names {words[0]} twice: leave one of the lines out")
         found[words[0]] = place[words[1]]
     unnamed = [name for name in known if name not in found]
-    if unnamed or not found:
-        what = f"does not name {unnamed[0]}" if unnamed else "names no image"
-        raise InputError(f"{labels} {what}: give one line for every image in test")
+    if unnamed:
+        raise InputError(f"{labels} does not name {unnamed[0]}: give one line for every image in test")
     return training, [known[name] for name in found], list(found.values())
 
 

@@ -163,7 +163,8 @@ def few_shot_accuracy(
     """
     dim = 1
     if isinstance(score, Normal):
-        score, dim = posterior_score(score), score.loc.shape[-1]
+        dim = score.loc.shape[-1]
+        score = posterior_score(score)
     query, given = draw_episodes(group, ways, shots, episodes, seed, within)
     return _accuracy(score, query, given, dim * ways * max(ways, shots))
 

@@ -97,7 +97,7 @@ def one_shot_error(score: Score, trials: OneShotTrials) -> dict[str, float]:
     return {"error": float(per_run.mean()), "standard_error": error}
 
 
-def hausdorff_score(ink: Sequence[Float[Tensor, "points 2"]]) -> Score:
+def hausdorff_score(ink: Sequence[Float[Tensor, "_ 2"]]) -> Score:
     """A control: minus the :func:`modified_hausdorff` distance to the nearest shot of a group.
 
     Args:
