@@ -24,7 +24,6 @@ from pyro_mlvae.solved import (
     ThreeLevelGaussianModel,
 )
 
-DRAWS = 19
 
 
 def two_levels():
@@ -45,15 +44,15 @@ def three_levels():
 both = pytest.mark.parametrize("make", [two_levels, three_levels])
 
 
-def checked(model, guide, batch, *, simulations=5, seed=0):
-    ranks = run_sbc(model, guide, batch, simulations=simulations, draws=DRAWS, seed=seed)
-    return check_sbc(ranks, draws=DRAWS)
+def checked(model, guide, batch, *, simulations=7, draws=49, seed=1):
+    ranks = run_sbc(model, guide, batch, simulations=simulations, draws=draws, seed=seed)
+    return check_sbc(ranks, draws=draws)
 
 
 @both
 def test_exact_posteriors_pass(make):
     found = checked(*make())
-    assert found["ranks"] == 300
+    assert found["ranks"] == 420
     for site in found["sites"].values():
         assert site["p"] > 0.01
         assert site["spread"] == pytest.approx(1.0, abs=0.15)
@@ -98,12 +97,13 @@ def test_a_guide_that_does_not_look_at_x_passes():
 def test_p_values_are_those_of_the_nominal_level(make):
     """Not too many small ones in 20 seeds, of each of the dimensions: 5 % of 160 is 8, within 3 sd."""
     model, guide, _ = make()
-    p = []
+    p, simulations = [], 1
     batch = LinearGaussian.correlated().sample(torch.tensor([1, 3] * 60))
     if make is three_levels:
+        simulations = 2
         batch = ThreeLevelGaussian.correlated().sample(torch.tensor([1, 3] * 60), torch.arange(120) // 2)
     for seed in range(20):
-        found = checked(model, guide, batch, simulations=1 if make is two_levels else 2, seed=seed)
+        found = checked(model, guide, batch, draws=19, simulations=simulations, seed=seed)
         p += [value for site in found["sites"].values() for value in site["p_of_dimensions"]]
     p = torch.tensor(p)
     rate, error = (p < 0.05).float().mean(), (0.05 * 0.95 / len(p)) ** 0.5

@@ -21,7 +21,8 @@ from pyro_mlvae.models import MLVAE, VAE, ThreeLevelMLVAE
 MOST_GROUPS = 40
 # Ranks by site, and draws for each: enough to find scales that are wrong by a fifth.
 RANKS, RANK_DRAWS = 400, 49
-WEIGHTS = 1000
+# Weights of each group, of which the 68 largest are its tail.
+WEIGHTS = 500
 
 
 def diagnostics_metrics(

@@ -34,6 +34,7 @@ from torch.distributions import Binomial
 
 from pyro_mlvae.data.batch import GroupedBatch, check_observations
 from pyro_mlvae.data.grouping import random_rank
+from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.estimators.group_weights import GROUPS, SUPER_GROUPS, group_frame, membership
 from pyro_mlvae.estimators.pathwise import sample_sites
@@ -81,7 +82,8 @@ def run_sbc(
     """
     require_positive(simulations=simulations, draws=draws)
     require_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    # The choice of members shares nothing with the draws of their values.
+    generator = torch.Generator().manual_seed(mixed_seed(seed, 1))
     ranks: dict[str, list[Tensor]] = {}
     with seeded(model, guide, device=batch.x.device, seed=seed):
         for _ in range(simulations):
