@@ -56,7 +56,14 @@ RANKS = {
         "style": {"p": 0.00001, "spread": 1.6, "histogram": [[39, 1]]},
     },
 }  # fmt: skip
-K_HAT = {"groups": 3, "threshold": 0.7, "share_above": 1 / 3, "median": 0.4, "max": 1.2, "k": [-0.3, 0.4, 1.2]}
+K_HAT = {
+    "groups": 3,
+    "threshold": 0.7,
+    "share_above": 1 / 3,
+    "median": 0.4,
+    "max": 1.2,
+    "k": [-0.3, 0.4, 1.2],
+}
 ACTIVITY = {
     "content": 2, "style": 1, "content_dim": 3, "style_dim": 2,
     "kl_content": [0.5, 2.0, 0.0], "kl_style": [0.0, 1.5],

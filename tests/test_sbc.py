@@ -12,9 +12,9 @@ from torch import nn
 
 from pyro_mlvae import MLVAE, GroupedBatch, InputError, MLPDecoder, MLPEncoder, ProductOfNormals
 from pyro_mlvae.evaluation import check_sbc, run_sbc
+from pyro_mlvae.guides import VAEGuide
 from pyro_mlvae.likelihoods import BernoulliLikelihood, Likelihood
 from pyro_mlvae.models import VAE
-from pyro_mlvae.guides import VAEGuide
 from pyro_mlvae.solved import (
     LinearGaussian,
     LinearGaussianGuide,
@@ -23,7 +23,6 @@ from pyro_mlvae.solved import (
     ThreeLevelGaussianGuide,
     ThreeLevelGaussianModel,
 )
-
 
 
 def two_levels():
@@ -141,7 +140,7 @@ def test_each_simulated_group_gives_one_rank_and_each_super_group_where_there_ar
     model, guide, batch = three_levels()
     ranks = run_sbc(model, guide, batch, simulations=2, draws=3)
     assert {len(rank) for rank in ranks.values()} == {120}
-    assert all(0 <= rank.min() and rank.max() == 3 for rank in ranks.values())
+    assert all(rank.min() >= 0 and rank.max() == 3 for rank in ranks.values())
 
 
 def test_it_is_fixed_by_its_seed_and_leaves_the_callers_state_alone():
@@ -157,7 +156,9 @@ def test_it_is_fixed_by_its_seed_and_leaves_the_callers_state_alone():
     other = run_sbc(model, guide, batch, simulations=1, draws=3, seed=2)
     assert not torch.equal(first["style"], other["style"])
     elsewhere = GroupedBatch(batch.x + 9.0, batch.group, batch.num_groups)
-    assert torch.equal(first["style"], run_sbc(model, guide, elsewhere, simulations=1, draws=3, seed=1)["style"])
+    assert torch.equal(
+        first["style"], run_sbc(model, guide, elsewhere, simulations=1, draws=3, seed=1)["style"]
+    )
 
 
 def test_images_under_a_bernoulli_are_drawn_as_they_are_and_a_vae_has_a_rank_an_observation():

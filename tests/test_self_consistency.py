@@ -92,7 +92,9 @@ def test_pieces_stay_inside_their_groups_and_numbers_of_groups_do_not_matter():
 def test_only_groups_with_as_much_evidence_again_take_part():
     group = torch.tensor([0] * 3 + [1] * 4 + [2] * 10)
     loc = torch.randn(17, 2)
-    metrics = self_consistency_metrics(Normal(loc, torch.ones_like(loc)), group, ks=(2, 5, 6), levels=(0.9,))
+    metrics = self_consistency_metrics(
+        Normal(loc, torch.ones_like(loc)), group, ks=(2, 5, 6), levels=(0.9,)
+    )
     assert [None if row is None else len(row) for row in metrics["with_prior"]] == [1, 1, None]
     assert [None if row is None else len(row) for row in metrics["without_prior"]] == [1, 1, None]
     assert metrics["k"] == [2, 5, 6]

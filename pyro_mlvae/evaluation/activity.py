@@ -61,9 +61,7 @@ def activity_metrics(
     }
 
 
-def collapse_warnings(
-    activity: Mapping[str, Any], progress: TrainingProgress | None = None
-) -> list[str]:
+def collapse_warnings(activity: Mapping[str, Any], progress: TrainingProgress | None = None) -> list[str]:
     """One sentence for each of content and style that tells nothing of the observations.
 
     There are two findings. A code may not *vary*: no unit is active. And it may *tell* next to nothing:
@@ -105,8 +103,8 @@ def collapse_warnings(
             warnings.append(f"{site} tells nothing yet: {found}; the run is {undertrained}: train longer")
         else:
             warnings.append(
-                f"{site} {head}: {found}, so {lost}: try a smaller {other}_dim, or a likelihood that weighs "
-                f"x more, such as a Normal of smaller scale"
+                f"{site} {head}: {found}, so {lost}: try a smaller {other}_dim, or a likelihood that "
+                f"weighs x more, such as a Normal of smaller scale"
             )
     return warnings
 

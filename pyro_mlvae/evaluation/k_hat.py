@@ -53,7 +53,8 @@ def run_k_hat(
         One value a group, or one a super-group where there are latents of those; see :func:`pareto_k_hat`.
 
     Raises:
-        InputError: a site stands in none of the plates, draws are fewer than 50, or a weight is not a number.
+        InputError: a site stands in none of the plates, there are fewer than 50 draws, or a
+            weight is not a number.
 
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
@@ -91,7 +92,7 @@ def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, "
     >>> round(pareto_k_hat(exponential / 2).item(), 1)
     0.5
     """
-    draws, units = log_weights.shape
+    draws = len(log_weights)
     if draws < LEAST_DRAWS:
         raise InputError(f"draws must be at least {LEAST_DRAWS} for a tail to be fitted, got {draws}")
     largest = log_weights.max(0).values
@@ -100,7 +101,7 @@ def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, "
         bad = int((~largest.isfinite()).nonzero()[0])
         raise InputError(
             f"log weights must be numbers below infinity, and not all -infinity, but the largest of group "
-            f"{bad} is {largest[bad].item()}: check that the model's and guide's log probabilities are finite"
+            f"{bad} is {largest[bad].item()}: look for what makes log probabilities of the model or guide so"
         )
     tolerance = _ROUNDINGS * torch.finfo(log_weights.dtype).eps * largest.abs().clamp_min(1.0)
     found = [
@@ -117,8 +118,8 @@ def check_k_hat(k: Float[Tensor, " units"]) -> dict[str, Any]:
         k: what :func:`run_k_hat` returns.
 
     Returns:
-        ``{"groups": number, "threshold": 0.7, "share_above": share, "median": k, "max": k, "k": [...]}``, the
-        last in ascending order.
+        ``{"groups": number, "threshold": 0.7, "share_above": share, "median": k, "max": k, "k": [...]}``,
+        the last in ascending order.
 
     Raises:
         InputError: there is no group.

@@ -120,7 +120,8 @@ def check_sbc(
         1 where it is too unsure.
 
     Raises:
-        InputError: there are too few ranks for the test, ranks are not in 0..L, or bins do not divide L + 1.
+        InputError: there are too few ranks for the test, one is not in 0..L, or bins do not divide
+            L + 1.
 
     >>> ranks = {"content": torch.arange(100).remainder(20).unsqueeze(-1)}
     >>> check_sbc(ranks, draws=19)["sites"]["content"]["p"]
@@ -141,8 +142,8 @@ def check_sbc(
     for site, rank in ranks.items():
         if int(rank.min()) < 0 or int(rank.max()) > draws:
             raise InputError(
-                f"ranks of {site!r} must lie in 0..draws = 0..{draws}, got values from {int(rank.min())} to "
-                f"{int(rank.max())}: pass the number of draws that run_sbc was given"
+                f"ranks of {site!r} must lie in 0..draws = 0..{draws}, got values from {int(rank.min())} "
+                f"to {int(rank.max())}: pass the number of draws that run_sbc was given"
             )
     (number,) = numbers
     return {

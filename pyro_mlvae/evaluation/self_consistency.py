@@ -35,7 +35,7 @@ def self_consistency_metrics(
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The ``calibration`` of metrics.json's diagnostics: coverage of intervals from k observations, by level.
+    """The ``calibration`` of metrics.json's diagnostics: coverage of intervals from k observations.
 
     Each group of at least 2k observations is cut at random into pieces of k, and coverage is averaged
     over pieces and dimensions, without Monte Carlo. Smaller groups are left out: a piece agrees with
@@ -66,7 +66,8 @@ def self_consistency_metrics(
     >>> content = torch.randn(500, 1, generator=generator).repeat_interleave(4, 0)
     >>> seen = content + torch.randn(2000, 1, generator=generator)
     >>> group = torch.arange(500).repeat_interleave(4)
-    >>> honest = self_consistency_metrics(Normal(seen, torch.ones_like(seen)), group, ks=[1, 3], levels=[0.9])
+    >>> expert = Normal(seen, torch.ones_like(seen))
+    >>> honest = self_consistency_metrics(expert, group, ks=[1, 3], levels=[0.9])
     >>> [round(coverage, 1) for coverage in honest["with_prior"][0]], honest["with_prior"][1]
     ([0.9], None)
     >>> too_sure = self_consistency_metrics(Normal(seen, 0.5 * torch.ones_like(seen)), group, levels=[0.9])

@@ -84,7 +84,9 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
     axes.axhline(found["threshold"], **CHANCE)
     note: Look = {"fontsize": 8.5, "color": "#555555", "xycoords": ("axes fraction", "data")}
     above = {"xytext": (0, 3), "textcoords": "offset points"}
-    axes.annotate(f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note, **above)
+    axes.annotate(
+        f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note, **above
+    )
     axes.set(xlabel="group, in ascending order", ylabel="Pareto k-hat")
     axes.set_ylim(min(-0.1, *found["k"]) - 0.05, max(1.0, found["max"]) * 1.08)
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -13,9 +13,7 @@ from pyro_mlvae.runs.folder import HISTORY
 from pyro_mlvae.runs.minibatches import steps_of_an_epoch
 
 
-def training_progress(
-    folder: Path, config: RunConfig, train: GroupedDataset
-) -> TrainingProgress | None:
+def training_progress(folder: Path, config: RunConfig, train: GroupedDataset) -> TrainingProgress | None:
     """The ELBO by epoch and the number of steps; None where no history, or no epoch, was written.
 
     Args:
