@@ -29,8 +29,9 @@ def test_train_writes_the_run_folder(trained):
     assert done.returncode == 0, done.stderr
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     figures = [
-        *("active-units", "calibration", "evidence", "generation", "interpolation", "latents", "probes"),
-        *("reconstructions", "swap-evidence", "swap-vae", "swap", "training"),
+        *("active-units", "evidence", "generation", "interpolation", "k-hat", "latents", "probes"),
+        *("reconstructions", "self-consistency", "simulation-based-calibration", "swap-evidence"),
+        *("swap-vae", "swap", "training"),
         *("traversal-content", "traversal-style"),
     ]
     vae = ("checkpoint.safetensors", "config.json", "history.csv", "model.safetensors")

@@ -104,7 +104,11 @@ def test_metrics_hold_what_the_contract_names(trained):
     assert total == pytest.approx(found["elbo"]["kl_style"], rel=1e-4)
     by_group = sum(found["active_units"]["kl_content"]) * found["elbo"]["groups"]
     assert by_group / found["elbo"]["observations"] == pytest.approx(found["elbo"]["kl_content"], rel=1e-4)
-    assert len(found["calibration"]["with_prior"][0]) == len(found["calibration"]["levels"])
+    diagnostics = found["diagnostics"]
+    assert len(diagnostics["calibration"]["with_prior"][0]) == len(diagnostics["calibration"]["levels"])
+    assert set(diagnostics["simulation_based"]["sites"]) == {"content", "style"}
+    assert diagnostics["simulation_based"]["ranks"] >= 400
+    assert len(diagnostics["k_hat"]["k"]) == diagnostics["k_hat"]["groups"] == 40
 
 
 def test_a_collapsed_model_is_warned_of(tmp_path, capsys):

@@ -10,11 +10,13 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from pyro_mlvae import GroupedDataset
 from pyro_mlvae.plotting import (
     activity_figure,
-    calibration_figure,
     evidence_figure,
     few_shot_figure,
+    k_hat_figure,
     probe_figure,
     save_figure,
+    sbc_figure,
+    self_consistency_figure,
     swap_figure,
     trade_off_figure,
 )
@@ -46,6 +48,21 @@ CALIBRATION = {
     "without_prior": [[0.3, 0.7], [0.45, 0.85], None],
     "with_prior": [[0.5, 0.91], [0.52, 0.92], None],
     "observations_of_whole_group": 40.0,
+}
+RANKS = {
+    "ranks": 40, "draws": 9, "bins": 2, "band": [12, 28],
+    "sites": {
+        "content": {"p": 0.31, "spread": 1.0, "histogram": [[18, 22], [21, 19]]},
+        "style": {"p": 0.00001, "spread": 1.6, "histogram": [[39, 1]]},
+    },
+}  # fmt: skip
+K_HAT = {
+    "groups": 3,
+    "threshold": 0.7,
+    "share_above": 1 / 3,
+    "median": 0.4,
+    "max": 1.2,
+    "k": [-0.3, 0.4, 1.2],
 }
 ACTIVITY = {
     "content": 2, "style": 1, "content_dim": 3, "style_dim": 2,
@@ -95,11 +112,13 @@ def words(figure):
         evidence_figure(PROBE, EVIDENCE),
         evidence_figure(None, EVIDENCE),
         probe_figure(PROBE | {"vae": VAE}),
-        calibration_figure(CALIBRATION),
+        self_consistency_figure(CALIBRATION),
         activity_figure(ACTIVITY),
+        sbc_figure(RANKS),
+        k_hat_figure(K_HAT),
         few_shot_figure(UNSEEN | {"vae": UNSEEN["pixels"]}),
     ],
-    ids=["evidence", "evidence-only", "probe", "calibration", "activity", "few-shot"],
+    ids=["evidence", "evidence-only", "probe", "self-consistency", "activity", "sbc", "k-hat", "few-shot"],
 )
 def test_every_figure_can_be_saved_and_has_titles_and_named_axes(figure, tmp_path):
     save_figure(figure, tmp_path / "figure.png")
@@ -192,7 +211,7 @@ def test_the_probe_of_content_and_of_style_stands_beside_its_controls():
 
 
 def test_coverage_is_drawn_against_the_promise_with_and_without_the_prior():
-    without, with_prior = calibration_figure(CALIBRATION).axes
+    without, with_prior = self_consistency_figure(CALIBRATION).axes
     assert curves(without) == {
         "1 observation": [(0.5, 0.3), (0.9, 0.7)],
         "5 observations": [(0.5, 0.45), (0.9, 0.85)],
@@ -204,6 +223,26 @@ def test_coverage_is_drawn_against_the_promise_with_and_without_the_prior():
         markers = [line.get_marker() for line in axes.get_lines()[1:]]
         assert len(set(markers)) == len(markers)
         assert axes.get_ylim()[0] < 0.3
+
+
+def test_ranks_are_drawn_by_dimension_over_the_band_under_their_p_value():
+    content, style = sbc_figure(RANKS).axes
+    assert content.get_title() == "Content: p = 0.310"
+    assert style.get_title() == "Style: p < 0.001"
+    drawn = [stairs.get_data().values.tolist() for stairs in content.patches if hasattr(stairs, "get_data")]
+    assert drawn == [[18, 22], [21, 19], [19.5, 20.5]]
+    (band,) = [patch for patch in style.patches if not hasattr(patch, "get_data")]
+    assert (band.get_y(), band.get_y() + band.get_height()) == (12, 28)
+
+
+def test_k_hats_are_drawn_in_order_against_the_threshold():
+    (axes,) = k_hat_figure(K_HAT).axes
+    assert axes.get_lines()[0].get_ydata().tolist() == [-0.3, 0.4, 1.2]
+    assert level_lines(axes) == [0.7]
+    assert axes.get_title() == "33% of 3 groups above"
+    low, high = axes.get_ylim()
+    assert low < -0.3
+    assert high > 1.2
 
 
 def test_divergences_are_drawn_largest_first_under_the_number_of_active_units():

@@ -69,12 +69,19 @@ def full_metrics():
         "evidence": {"k": [1, 2, 5, 10], "content_scale": [0.72, 0.49, 0.31, None]},
         "unseen": unseen,
         "swap": {**swap, "reader_accuracy": 0.985, "vae": swap},
-        "calibration": {
-            "k": [1, 2, 5, 10],
-            "levels": [0.5, 0.8, 0.9, 0.95],
-            "without_prior": [*coverage, None],
-            "with_prior": [*coverage, None],
-            "observations_of_whole_group": 36.0,
+        "diagnostics": {
+            "calibration": {
+                "k": [1, 2, 5, 10],
+                "levels": [0.5, 0.8, 0.9, 0.95],
+                "without_prior": [*coverage, None],
+                "with_prior": [*coverage, None],
+                "observations_of_whole_group": 36.0,
+            },
+            "simulation_based": {
+                **{"ranks": 400.0, "draws": 49.0, "bins": 10, "band": [25, 56]},
+                "sites": {site: {"p": 0.125, "spread": 1.25} for site in ("content", "style")},
+            },
+            "k_hat": {"groups": 40.0, "threshold": 0.7, "share_above": 0.25, "median": 0.625, "max": 0.875},
         },
         "active_units": {
             **{"content": 14, "style": 4, "content_dim": 16, "style_dim": 4},
@@ -87,7 +94,7 @@ def full_metrics():
 
 def bare_metrics():
     """What is always there, and nothing else."""
-    parts = ("probe", "unseen", "swap", "calibration", "active_units")
+    parts = ("probe", "unseen", "swap", "diagnostics", "active_units")
     elbo = {**bound(-15.5), "vae": None, "nested_iwae_per_observation": None}
     evidence = {"k": [1, 2], "content_scale": [None, None]}
     return {**full_metrics(), "elbo": elbo, "evidence": evidence, "warnings": [], **dict.fromkeys(parts)}
@@ -176,7 +183,8 @@ def places():
     yield from re.findall(r"\{([a-z_]+\.[^{}|]+)", json.dumps(WORDS))
     for section in WORDS["sections"].values():
         for table in section.get("tables", []):
-            k = {"elbo": "content", "evidence.k": "1", "calibration.k": "1"}.get(table.get("each"), "1")
+            first = {"elbo": "content", "diagnostics.simulation_based.sites": "style"}
+            k = first.get(table.get("each"), "1")
             for _, *row in table["rows"]:
                 yield from (place.replace("{k}", k).replace("{i}", "0") for place in row if place)
 
@@ -232,8 +240,12 @@ def test_pseudo_nats_are_explained(make_run):
 def unknown_leaves():
     """Metrics of which any one part that may be null is null."""
     yield bare_metrics()
-    for part in ("probe", "unseen", "swap", "calibration", "active_units"):
+    for part in ("probe", "unseen", "swap", "diagnostics", "active_units"):
         yield {**full_metrics(), part: None}
+    for part in full_metrics()["diagnostics"]:
+        metrics = full_metrics()
+        metrics["diagnostics"][part] = None
+        yield metrics
     for part in ("probe", "swap", "unseen", "elbo"):
         metrics = full_metrics()
         metrics[part]["vae"] = None
@@ -439,7 +451,7 @@ def test_what_evaluate_measures_is_shown(make_run, unseen):
     for title in (
         "Evidence adds up",
         "Fit to held-out data",
-        "Is content as sure as it says?",
+        "Can the posterior be trusted?",
         "Dimensions in use",
     ):
         assert title in titles

@@ -16,13 +16,17 @@ from pyro_mlvae.plotting.metrics_figures import (
     probe_figure,
 )
 from pyro_mlvae.plotting.operations import generation_figure, interpolation_figure, traversal_figure
-from pyro_mlvae.plotting.posterior_figures import activity_figure, calibration_figure
+from pyro_mlvae.plotting.posterior_figures import (
+    activity_figure,
+    k_hat_figure,
+    sbc_figure,
+    self_consistency_figure,
+)
 from pyro_mlvae.plotting.run_figures import draw_run, swap_figure
 from pyro_mlvae.plotting.style import require_figure_path, save_figure
 
 __all__ = [
     "activity_figure",
-    "calibration_figure",
     "draw_comparison",
     "draw_run",
     "equal_time_figure",
@@ -30,11 +34,14 @@ __all__ = [
     "few_shot_figure",
     "generation_figure",
     "interpolation_figure",
+    "k_hat_figure",
     "latent_map",
     "probe_figure",
     "reconstructions",
     "require_figure_path",
     "save_figure",
+    "sbc_figure",
+    "self_consistency_figure",
     "signal_figure",
     "swap_figure",
     "swap_grid",

@@ -1,22 +1,23 @@
-"""Figures of the posterior: whether its intervals hold what they promise, and which dimensions it uses."""
+"""Figures of the posterior: whether it can be trusted, and which dimensions it uses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pyro_mlvae.plotting.metrics_figures import CHANCE, MARKERS, Look
-from pyro_mlvae.plotting.style import COLOURS, CONTENT, STYLE, tidy, wide_figure
+from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, tidy, wide_figure
 
 
-def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
+def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
     """What intervals of content promise, against what they hold: on the diagonal, the two are the same.
 
     Args:
-        calibration: the ``calibration`` of metrics.json.
+        calibration: the ``diagnostics.calibration`` of metrics.json.
     """
     figure = wide_figure(8.6, 3.7)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -42,6 +43,54 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
     legend: Look = {"frameon": False, "fontsize": 8.5, "title_fontsize": 8.5, "alignment": "left"}
     lines = panels[1].get_legend_handles_labels()
     figure.legend(*lines, title="content intervals from", loc="outside right center", **legend)
+    return figure
+
+
+def sbc_figure(found: Mapping[str, Any]) -> Figure:
+    """Histograms of ranks, one line a dimension, and the band of 99 % of the bars of an exact posterior.
+
+    Args:
+        found: the ``diagnostics.simulation_based`` of metrics.json.
+    """
+    sites = found["sites"]
+    figure = wide_figure(0.6 + 3.6 * len(sites), 3.1)
+    panels = figure.subplots(1, len(sites), sharey=True, squeeze=False)[0]
+    edges = torch.linspace(0.0, 1.0, found["bins"] + 1).tolist()
+    for axes, (name, site) in zip(panels, sites.items(), strict=True):
+        colour = STYLE if name == "style" else CONTENT
+        axes.axhspan(*found["band"], color=CONTROL, alpha=0.22, linewidth=0.0)
+        axes.axhline(found["ranks"] / found["bins"], **CHANCE)
+        for counts in site["histogram"]:
+            axes.stairs(counts, edges, color=colour, alpha=0.35, linewidth=1.0)
+        mean = torch.tensor(site["histogram"], dtype=torch.float64).mean(0).tolist()
+        axes.stairs(mean, edges, color=colour, linewidth=2.2)
+        tidy(axes).set(xlim=(0.0, 1.0), xlabel="rank of the truth among draws, as a share")
+        said = "p < 0.001" if site["p"] < 0.001 else f"p = {site['p']:.3f}"
+        axes.set_title(f"{name.replace('_', '-').capitalize()}: {said}", fontsize=11)
+    panels[0].set_ylim(bottom=0.0)
+    panels[0].set_ylabel(f"ranks in a bin, of {found['ranks']}")
+    return figure
+
+
+def k_hat_figure(found: Mapping[str, Any]) -> Figure:
+    """The k-hat of every group in ascending order, and the line above which weights mislead.
+
+    Args:
+        found: the ``diagnostics.k_hat`` of metrics.json.
+    """
+    figure = wide_figure(5.6, 3.1)
+    axes = tidy(figure.subplots())
+    axes.plot(range(1, found["groups"] + 1), found["k"], "o", color=CONTENT, markersize=3.5)
+    axes.axhline(found["threshold"], **CHANCE)
+    note: Look = {"fontsize": 8.5, "color": "#555555", "xycoords": ("axes fraction", "data")}
+    above = {"xytext": (0, 3), "textcoords": "offset points"}
+    axes.annotate(
+        f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note, **above
+    )
+    axes.set(xlabel="group, in ascending order", ylabel="Pareto k-hat")
+    axes.set_ylim(min(-0.1, *found["k"]) - 0.05, max(1.0, found["max"]) * 1.08)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(f"{found['share_above']:.0%} of {found['groups']} groups above", fontsize=11)
     return figure
 
 

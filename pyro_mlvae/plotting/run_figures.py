@@ -26,7 +26,12 @@ from pyro_mlvae.plotting.metrics_figures import (
     probe_figure,
 )
 from pyro_mlvae.plotting.operations import generation_figure, interpolation_figure, traversal_figure
-from pyro_mlvae.plotting.posterior_figures import activity_figure, calibration_figure
+from pyro_mlvae.plotting.posterior_figures import (
+    activity_figure,
+    k_hat_figure,
+    sbc_figure,
+    self_consistency_figure,
+)
 from pyro_mlvae.plotting.style import save_figure
 from pyro_mlvae.training import History
 
@@ -68,12 +73,18 @@ def draw_run(
         figures["swap-vae"] = swap_figure(*vae, test, of="a plain VAE")
     for part, name, draw in (
         ("probe", "probes", probe_figure),
-        ("calibration", "calibration", calibration_figure),
         ("active_units", "active-units", activity_figure),
         ("unseen", "unseen", few_shot_figure),
     ):
         if metrics[part] is not None:
             figures[name] = draw(metrics[part])
+    for part, name, draw in (
+        ("calibration", "self-consistency", self_consistency_figure),
+        ("simulation_based", "simulation-based-calibration", sbc_figure),
+        ("k_hat", "k-hat", k_hat_figure),
+    ):
+        if metrics["diagnostics"][part] is not None:
+            figures[name] = draw(metrics["diagnostics"][part])
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
