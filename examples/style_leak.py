@@ -39,7 +39,7 @@ from pyro_mlvae.evaluation import elbo_metrics, probe_metrics
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
 from pyro_mlvae.plotting import save_figure
 from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, new_figure, tidy
-from pyro_mlvae.runs.folder import write_json
+from pyro_mlvae.runs import write_json
 
 
 @dataclass(frozen=True)

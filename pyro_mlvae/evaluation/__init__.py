@@ -3,10 +3,13 @@
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
 from pyro_mlvae.evaluation.calibration import calibration_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups, group_iwae
+from pyro_mlvae.evaluation.evidence import evidence_metrics
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
-from pyro_mlvae.evaluation.probe import Probe, evidence_metrics, probe_metrics
-from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
+from pyro_mlvae.evaluation.probe import Probe, probe_metrics, vae_probe_metrics
+from pyro_mlvae.evaluation.reader import Reader
+from pyro_mlvae.evaluation.swaps import swap_metrics
+from pyro_mlvae.evaluation.truth import Renders, truth_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 
@@ -15,6 +18,7 @@ __all__ = [
     "MOST_PROBED",
     "Probe",
     "Reader",
+    "Renders",
     "activity_metrics",
     "calibration_metrics",
     "collapse_warnings",
@@ -28,6 +32,8 @@ __all__ = [
     "nearest_neighbour_auc",
     "probe_metrics",
     "swap_metrics",
+    "truth_metrics",
     "unseen_metrics",
+    "vae_probe_metrics",
     "verification_auc",
 ]

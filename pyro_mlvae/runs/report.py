@@ -23,9 +23,11 @@ from string import Template
 from typing import Any
 
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.evaluation.metrics import FORMAT_VERSION
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.runs import folder as runs
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.config_file import load_config
 
 # Figures have 200 dots an inch, and CSS 96 pixels; charts are wider than high by this, grids are not.
 CSS_PIXELS, CHART = 96 / 200, 1.5
@@ -67,7 +69,7 @@ def write_report(folder: str | Path) -> Path:
 
 def _parts(folder: Path, words: Known) -> dict[str, str]:
     """What the template leaves open."""
-    config, event_shape = runs.load_config(folder)
+    config, event_shape = load_config(folder)
     title = f"{words['models'].get(config.model) or config.model.rpartition(':')[2]} on {config.data}"
     given = {name: value for name, value in asdict(config).items() if value is not None}
     with _reading(folder / runs.METRICS) as metrics:
@@ -238,7 +240,7 @@ def _reading(file: Path, parse: Callable[[str], Any] = JSON) -> Iterator[Any]:
         raise InputError(f"{file} is missing: pyro-mlvae evaluate {file.parent} writes it")
     try:
         value = parse(file.read_text("utf-8"))
-        if isinstance(value, dict) and value["format_version"] != runs.FORMAT_VERSION:
+        if isinstance(value, dict) and value["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {value['format_version']} is not of this pyro_mlvae")
         yield value
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
