@@ -137,8 +137,8 @@ def kept(name: str, measure: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
 
 
 def accuracy(result: Mapping[str, Any], code: str) -> float:
-    """What a probe reads off the style, or off the content of one observation."""
-    scores = result["style"] if code == "style" else result["content"]["1"]
+    """What a probe reads off a draw of the style, or off the content, of one observation."""
+    scores = result["style"]["draws"] if code == "style" else result["content"]["1"]
     return float(scores["accuracy"])
 
 
