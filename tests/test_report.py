@@ -193,7 +193,8 @@ def places():
         for table in section.get("tables", []):
             k = {"elbo": "content", "evidence.k": "1", "calibration.k": "1"}.get(table.get("each"), "1")
             for _, *row in table["rows"]:
-                yield from (place.replace("{k}", k).replace("{i}", "0") for place in row if place)
+                named = (place for cell in row for place in cell.split(" ± ") if place)
+                yield from (place.replace("{k}", k).replace("{i}", "0") for place in named)
 
 
 def test_every_place_that_the_words_name_is_one_of_metrics_or_config():
@@ -209,10 +210,17 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
     page = read(make_run())
     rows = page.rows()
     assert rows["content of 1 observation"] != []
-    assert "off the content of one held-out observation in 96.0% of cases" in page.text
+    assert "off the content of one held-out observation in 96.0% of cases (standard error 1.1%" in page.text
     assert "untrained encoder in 92.0%, by chance in 10.3%" in page.text
-    assert rows["style (low is good)"] == ["56.0%", "52.0%", "10.3%", "54.0%", "\N{EN DASH}"]
-    assert rows["content donor, with content of 10 observations"] == ["97.0%", "97.0%"]
+    assert "tells it in 56.0%: a draw from its posterior" in page.text
+    style = [f"{share}% ± 1.1%" for share in ("56.0", "52.0")]
+    assert rows["style, a draw (low is good)"] == [*style, "10.3%", "54.0% ± 1.1%", "\N{EN DASH}"]
+    assert rows["style, loc and scale"][0] == "76.0% ± 1.1%"
+    assert rows["content donor, with content of 10 observations"] == ["97.0% ± 1.9%"] * 2
+    assert rows["content donor, with content of 1 observation and style set to zero"][0] == "88.0% ± 1.6%"
+    assert rows["style kept, with content of 1 observation"] == ["0.940", "0.940"]
+    assert rows["error, with content of 5 observations"] == ["0.610", "0.610"]
+    assert "a blank has 1, a copy of the style donor 0.860" in page.text
     assert "style donor, with content of 10 observations" not in rows
     assert rows["ELBO"] == ["\N{MINUS SIGN}15.50", "\N{MINUS SIGN}17.50"]
     assert rows["less divergence of content"] == ["2.00", "2.00"]
