@@ -159,10 +159,10 @@ def test_groups_are_compared_as_text():
     assert in_known_groups(data, {"3", "7"}).tolist() == [True, False, True, True]
 
 
-def test_labels_that_training_lacks_are_left_out():
-    train = GroupedDataset.from_arrays(torch.zeros(3, 1), ["a", "b", "c"]).subset(torch.tensor([0, 2]))
-    data = GroupedDataset.from_arrays(torch.arange(4.0)[:, None], ["b", "c", "a", "d"])
+def test_labels_that_training_lacks_are_left_out_and_the_others_have_its_numbers():
+    train = GroupedDataset.from_arrays(torch.zeros(3, 1), ["b", "c", "d"]).subset(torch.tensor([0, 2]))
+    data = GroupedDataset.from_arrays(torch.arange(4.0)[:, None], ["c", "d", "b", "a"])
     same = labelled_like(data, train)
     assert same.x.flatten().tolist() == [1.0, 2.0]
     assert same.label.tolist() == [2, 0]
-    assert same.label_names == ("a", "b", "c")
+    assert same.label_names == ("b", "c", "d")

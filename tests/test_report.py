@@ -212,7 +212,7 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
     assert rows["content of 1 observation"] != []
     assert "off the content of one held-out observation in 96.0% of cases (standard error 1.1%" in page.text
     assert "untrained encoder in 92.0%, by chance in 10.3%" in page.text
-    assert "tells it in 56.0%: a draw from its posterior" in page.text
+    assert "tells it in 56.0% : a draw from its posterior" in page.text
     style = [f"{share}% ± 1.1%" for share in ("56.0", "52.0")]
     assert rows["style, a draw (low is good)"] == [*style, "10.3%", "54.0% ± 1.1%", "\N{EN DASH}"]
     assert rows["style, loc and scale"][0] == "76.0% ± 1.1%"
