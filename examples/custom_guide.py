@@ -86,7 +86,7 @@ def main() -> None:
         one, five = (probe["content"][k]["accuracy"] for k in ("1", "5"))
         print(
             f"{name:22}{elbo['per_observation']:8.2f}{elbo['kl_content']:12.2f}{one:14.3f}{five:8.3f}"
-            f"{probe['style']['accuracy']:8.3f}"
+            f"{probe['style']['draws']['accuracy']:8.3f}"
         )
         evidence = evidence_metrics(guide, test, ks=(1, 2, 5, 10, 20), seed=options.seed)
         axes.plot(evidence["k"], evidence["content_scale"], "o-", color=colour, label=name)

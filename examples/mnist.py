@@ -40,7 +40,7 @@ from pyro_mlvae.evaluation import evaluate, unseen_metrics
 from pyro_mlvae.latents import encode, swap
 from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.plotting import draw_run, save_figure, swap_grid
-from pyro_mlvae.runs.folder import write_json
+from pyro_mlvae.runs import write_json
 from pyro_mlvae.training import History
 
 

@@ -39,7 +39,7 @@ from pyro_mlvae.evaluation import elbo_metrics, probe_metrics
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
 from pyro_mlvae.plotting import save_figure
 from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, new_figure, tidy
-from pyro_mlvae.runs.folder import write_json
+from pyro_mlvae.runs import write_json
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def kept(name: str, measure: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
 
 
 def accuracy(result: Mapping[str, Any], code: str) -> float:
-    """What a probe reads off the style, or off the content of one observation."""
-    scores = result["style"] if code == "style" else result["content"]["1"]
+    """What a probe reads off a draw of the style, or off the content, of one observation."""
+    scores = result["style"]["draws"] if code == "style" else result["content"]["1"]
     return float(scores["accuracy"])
 
 

@@ -31,7 +31,7 @@ def test_train_writes_the_run_folder(trained):
     figures = [
         *("active-units", "evidence", "generation", "interpolation", "k-hat", "latents", "probes"),
         *("reconstructions", "self-consistency", "simulation-based-calibration", "swap-evidence"),
-        *("swap-vae", "swap", "training"),
+        *("swap-vae-evidence", "swap-vae", "swap", "training"),
         *("traversal-content", "traversal-style"),
     ]
     vae = ("checkpoint.safetensors", "config.json", "history.csv", "model.safetensors")
@@ -64,7 +64,7 @@ def test_the_figures_are_pictures_with_something_on_them(trained):
 
 def test_metrics_are_as_the_contract_says(trained):
     metrics = json.loads((trained[0] / "metrics.json").read_text())
-    assert metrics["format_version"] == 1
+    assert metrics["format_version"] == 2
     assert metrics["data"] == "digits"
     elbo = metrics["elbo"]
     assert elbo["per_observation"] == pytest.approx(
@@ -75,12 +75,15 @@ def test_metrics_are_as_the_contract_says(trained):
     )
     for probe in (metrics["probe"], metrics["probe"]["untrained"]):
         assert list(probe["content"]) == ["1", "2", "5", "10", "50"]
-        assert set(probe["content"]["1"]) == {"accuracy", "cross_entropy", "linear_accuracy"}
+        assert set(probe["content"]["1"]) == {"accuracy", "standard_error", "cross_entropy"}
+        assert set(probe["classifier"]) == {"style", "content"}
         assert probe["content"]["50"] is None  # no digit has 50 held-out drawings
-        assert 0.0 < probe["style"]["accuracy"] <= 1.0
+        for way in ("draws", "loc", "loc_and_scale"):
+            assert 0.0 < probe["style"][way]["accuracy"] <= 1.0
     assert metrics["evidence"]["k"] == [1, 2, 5, 10]
     scales = metrics["evidence"]["content_scale"]
     assert scales == sorted(scales, reverse=True)
+    assert len(metrics["evidence"]["untrained"]) == len(metrics["evidence"]["vae"]) == len(scales)
     assert metrics["unseen"] is None
 
 

@@ -58,7 +58,7 @@ def test_what_embed_cannot_do_ends_with_one_sentence(
 def test_the_vae_stands_beside_the_model_in_every_comparison(trained):
     found = metrics(trained)
     probe = found["probe"]
-    assert set(probe["vae"]) == {"style", "content", "latent"}
+    assert set(probe["vae"]) == {"classifier", "style", "content", "latent"}
     assert set(probe["vae"]["latent"]["1"]) == set(probe["content"]["1"])
     assert found["elbo"]["vae"]["observations"] == found["elbo"]["observations"]
     assert found["swap"]["vae"]["consistency"]["10"] is not None
@@ -98,6 +98,10 @@ def test_metrics_hold_what_the_contract_names(trained):
     assert found["elbo"]["nested_iwae_per_observation"] > found["elbo"]["per_observation"]
     assert set(found["swap"]["consistency"]) == {"1", "10"}
     assert 0.8 < found["swap"]["reader_accuracy"] <= 1.0
+    assert found["swap"]["truth"] is None  # nobody can draw a 3 in the hand of a 7
+    for swap in (found["swap"], found["swap"]["vae"]):
+        assert set(swap["style_kept"]) == {"1", "10"}
+        assert all(error > 0.0 for error in swap["standard_error"]["style_zeroed"].values())
     assert found["active_units"]["content"] <= 16
     assert len(found["active_units"]["kl_style"]) == 4
     total = sum(found["active_units"]["kl_style"])

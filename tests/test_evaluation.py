@@ -70,12 +70,20 @@ def test_a_probe_reads_what_is_there_and_not_what_is_not(data):
     assert metrics["content"]["5"]["accuracy"] > metrics["content"]["1"]["accuracy"] + 0.1
     assert metrics["content"]["5"]["cross_entropy"] < metrics["content"]["1"]["cross_entropy"]
     assert metrics["content"]["50"] is None
-    assert metrics["style"]["accuracy"] < 0.4
+    assert metrics["style"]["loc"]["accuracy"] < 0.4
 
 
 def test_evidence_narrows_as_one_over_root_k(data):
     evidence = evidence_metrics(ProductOfNormals(Identity()), data, ks=(1, 4, 100))
-    assert evidence == {"k": [1, 4, 100], "content_scale": [1.0, pytest.approx(0.5), None]}
+    scales = [1.0, pytest.approx(0.5), None]
+    assert evidence == {"k": [1, 4, 100], "content_scale": scales, "untrained": None, "vae": None}
+
+
+def test_evidence_of_the_controls_stands_beside(data):
+    guide, other = ProductOfNormals(Identity()), ProductOfNormals(MLPEncoder((2,), 2, 1))
+    evidence = evidence_metrics(guide, data, untrained=other, vae=guide, ks=(1, 4))
+    assert evidence["vae"] == evidence["content_scale"]
+    assert evidence["untrained"] == evidence_metrics(other, data, ks=(1, 4))["content_scale"]
 
 
 def test_encoding_in_chunks_changes_nothing():
@@ -111,7 +119,7 @@ def test_a_probe_says_which_labels_it_was_never_shown():
     strange = torch.cat([labels, torch.tensor([7, 5])])
     with pytest.raises(InputError, match=r"among the 3 .* got 2 observation.* has label 7\).*leave these"):
         probe.scores(torch.randn(62, 2), strange)
-    assert set(probe.scores(codes, labels)) == {"accuracy", "cross_entropy", "linear_accuracy"}
+    assert set(probe.scores(codes, labels)) == {"accuracy", "standard_error", "cross_entropy"}
 
 
 def test_a_probe_of_one_label_is_refused():

@@ -23,15 +23,19 @@ from pyro_mlvae.plotting import (
 
 
 def scores(accuracy):
-    return {"accuracy": accuracy, "cross_entropy": 1.0 - accuracy, "linear_accuracy": accuracy}
+    return {"accuracy": accuracy, "standard_error": 0.02, "cross_entropy": 1.0 - accuracy}
+
+
+def style(draws):
+    return {"draws": scores(draws), "loc": scores(draws + 0.1), "loc_and_scale": scores(draws + 0.2)}
 
 
 PROBE = {
     "chance": 0.11,
-    "style": scores(0.41),
+    "style": style(0.41),
     "content": {"1": scores(0.93), "2": scores(0.97), "10": scores(1.0), "50": None},
     "untrained": {
-        "style": scores(0.66),
+        "style": style(0.12),
         "content": {"1": scores(0.67), "2": scores(0.68), "10": scores(0.74), "50": None},
     },
     "vae": None,
@@ -39,9 +43,14 @@ PROBE = {
 VAE = {
     "latent": {"1": scores(0.95), "2": scores(0.96), "10": scores(0.99), "50": None},
     "content": {"1": scores(0.83)},
-    "style": scores(0.81),
+    "style": style(0.31),
 }
-EVIDENCE = {"k": [1, 4, 10, 50], "content_scale": [0.6, 0.31, 0.2, None]}
+EVIDENCE = {
+    "k": [1, 4, 10, 50],
+    "content_scale": [0.6, 0.31, 0.2, None],
+    "untrained": [0.9, 0.5, 0.3, None],
+    "vae": None,
+}
 CALIBRATION = {
     "k": [1, 5, 50],
     "levels": [0.5, 0.9],
@@ -131,6 +140,9 @@ def test_errors_are_drawn_against_k_beside_their_control_and_chance():
     left, _ = evidence_figure(PROBE, EVIDENCE).axes
     drawn = curves(left)
     assert list(drawn) == ["trained, content", "untrained, content", "chance"]
+    (bars, _) = [each for each in left.containers if isinstance(each, ErrorbarContainer)]
+    first = bars.lines[2][0].get_segments()[0]
+    assert first[:, 1].tolist() == pytest.approx([0.05, 0.09])
     # No error at all stands at zero, on the axis; what was not measured stands nowhere.
     assert drawn["trained, content"] == [(1, pytest.approx(0.07)), (2, pytest.approx(0.03)), (10, 0.0)]
     expected = [(1, pytest.approx(0.33)), (2, pytest.approx(0.32)), (10, pytest.approx(0.26))]
@@ -155,7 +167,11 @@ def test_rounding_makes_no_error():
 def test_the_posterior_is_drawn_beside_the_prior_and_the_law_of_the_square_root():
     (only,) = evidence_figure(None, EVIDENCE).axes
     drawn = curves(only)
-    assert drawn["posterior"] == [(1, 0.6), (4, 0.31), (10, 0.2)]
+    assert drawn["trained"] == [(1, 0.6), (4, 0.31), (10, 0.2)]
+    assert drawn["untrained"] == [(1, 0.9), (4, 0.5), (10, 0.3)]
+    assert "plain VAE" not in drawn
+    (only,) = evidence_figure(None, EVIDENCE | {"vae": [0.5, 0.2, None, None]}).axes
+    assert curves(only) == drawn | {"plain VAE": [(1, 0.5), (4, 0.2)]}
     assert drawn[r"$1/\sqrt{k}$"][1] == (4, pytest.approx(0.3))
     assert drawn["prior"][0][1] == 1.0
     beside = evidence_figure(PROBE, EVIDENCE).axes[1]
@@ -164,9 +180,11 @@ def test_the_posterior_is_drawn_beside_the_prior_and_the_law_of_the_square_root(
 
 def test_evidence_that_was_not_measured_draws_an_empty_panel(tmp_path):
     empty = {**PROBE, "content": {"1": scores(1.0)}}
-    figure = evidence_figure(empty, {"k": [1, 2], "content_scale": [None, None]})
+    figure = evidence_figure(
+        empty, {**EVIDENCE, "k": [1, 2], "content_scale": [None, None], "untrained": None}
+    )
     save_figure(figure, tmp_path / "figure.png")
-    assert curves(figure.axes[1])["posterior"] == []
+    assert curves(figure.axes[1])["trained"] == []
 
 
 def bars_by_name(figure):
@@ -195,17 +213,26 @@ def test_the_probe_of_content_and_of_style_stands_beside_its_controls():
     expected = {
         ("Content", "trained"): 0.93,
         ("Content", "untrained"): 0.67,
-        ("Style", "trained"): 0.41,
-        ("Style", "untrained"): 0.66,
+        ("Style, a draw", "trained"): 0.41,
+        ("Style, a draw", "untrained"): 0.12,
+        ("Style, loc", "trained"): pytest.approx(0.51),
+        ("Style, loc", "untrained"): pytest.approx(0.22),
+        ("Style, loc and scale", "trained"): pytest.approx(0.61),
+        ("Style, loc and scale", "untrained"): pytest.approx(0.32),
     }
     figure = probe_figure(PROBE)
     assert bars_by_name(figure) == expected
     assert any(set(line.get_xdata()) == {0.11} for line in figure.axes[0].get_lines())
     assert {"chance", "93.0%", "41.0%"} <= set(words(figure))
-    assert figure.axes[0].get_title() == "Content tells 93% of labels, style 41%"
+    assert figure.axes[0].get_title() == "What a probe reads off one held-out observation"
+    bars = [bars for bars in figure.axes[0].containers if isinstance(bars, ErrorbarContainer)]
+    ends = [bar.lines[2][0].get_segments()[0][:, 0].tolist() for bar in bars]
+    assert ends[:2] == [pytest.approx([0.91, 0.95]), pytest.approx([0.65, 0.69])]
     assert bars_by_name(probe_figure(PROBE | {"vae": VAE})) == expected | {
         ("Content", "plain VAE, same dimensions"): 0.83,
-        ("Style", "plain VAE, same dimensions"): 0.81,
+        ("Style, a draw", "plain VAE, same dimensions"): 0.31,
+        ("Style, loc", "plain VAE, same dimensions"): pytest.approx(0.41),
+        ("Style, loc and scale", "plain VAE, same dimensions"): pytest.approx(0.51),
         ("Content and style", "plain VAE"): 0.95,
     }
 

@@ -28,12 +28,14 @@ EVENT_SHAPE = (1, 8, 8)
 
 
 def scores(accuracy):
-    return {"accuracy": accuracy, "cross_entropy": 0.25, "linear_accuracy": 0.5}
+    return {"accuracy": accuracy, "standard_error": 0.011, "cross_entropy": 0.25}
 
 
 def coded(start):
     content = {k: scores(start + i / 100) for i, k in enumerate(("1", "2", "5", "10"))}
-    return {"style": scores(start - 0.4), "content": {**content, "50": None}}
+    ways = zip(("draws", "loc", "loc_and_scale"), (-0.4, -0.3, -0.2), strict=True)
+    style = {way: scores(start + less) for way, less in ways}
+    return {"classifier": {}, "style": style, "content": {**content, "50": None}}
 
 
 def bound(value):
@@ -54,9 +56,20 @@ def full_metrics():
     for name, one in (("vae", 0.51), ("untrained", 0.31), ("pixels", 0.41)):
         unseen[name] = {**shots(one), "verification_auc": one + 0.25}
     coverage = [[0.5 + k / 100, 0.8, 0.9, 0.95] for k in range(3)]
-    swap = {"consistency": {"1": 0.86, "10": 0.97}, "style_donor": {"1": 0.023, "10": None}}
+    swap = {
+        **{"consistency": {"1": 0.86, "10": 0.97}, "style_zeroed": {"1": 0.88, "10": 0.98}},
+        **{"style_donor": {"1": 0.023, "10": None}, "style_kept": {"1": 0.94, "10": 0.95}},
+        "standard_error": {
+            **{"consistency": {"1": 0.014, "10": 0.019}, "style_zeroed": {"1": 0.016, "10": 0.03}},
+            "style_donor": {"1": 0.004, "10": None},
+        },
+        "truth": {
+            **{"error": {"1": 0.62, "5": 0.61}, "blank": 1.0},
+            **{"copy_style_donor": 0.86, "copy_content_donor": 1.2},
+        },
+    }
     return {
-        "format_version": 1,
+        "format_version": 2,
         "data": "digits",
         "split": "test",
         "elbo": {**bound(-15.5), "vae": bound(-17.5)},
@@ -66,7 +79,10 @@ def full_metrics():
             "untrained": coded(0.92),
             "vae": {**coded(0.94), "latent": coded(0.95)["content"]},
         },
-        "evidence": {"k": [1, 2, 5, 10], "content_scale": [0.72, 0.49, 0.31, None]},
+        "evidence": {
+            **{"k": [1, 2, 5, 10], "content_scale": [0.72, 0.49, 0.31, None]},
+            **{"untrained": [0.92, 0.69, 0.41, None], "vae": [0.62, 0.39, 0.21, None]},
+        },
         "unseen": unseen,
         "swap": {**swap, "reader_accuracy": 0.985, "vae": swap},
         "diagnostics": {
@@ -96,7 +112,7 @@ def bare_metrics():
     """What is always there, and nothing else."""
     parts = ("probe", "unseen", "swap", "diagnostics", "active_units")
     elbo = {**bound(-15.5), "vae": None, "nested_iwae_per_observation": None}
-    evidence = {"k": [1, 2], "content_scale": [None, None]}
+    evidence = {"k": [1, 2], "content_scale": [None, None], "untrained": None, "vae": None}
     return {**full_metrics(), "elbo": elbo, "evidence": evidence, "warnings": [], **dict.fromkeys(parts)}
 
 
@@ -186,7 +202,8 @@ def places():
             first = {"elbo": "content", "diagnostics.simulation_based.sites": "style"}
             k = first.get(table.get("each"), "1")
             for _, *row in table["rows"]:
-                yield from (place.replace("{k}", k).replace("{i}", "0") for place in row if place)
+                named = (place for cell in row for place in cell.split(" ± ") if place)
+                yield from (place.replace("{k}", k).replace("{i}", "0") for place in named)
 
 
 def test_every_place_that_the_words_name_is_one_of_metrics_or_config():
@@ -202,10 +219,17 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
     page = read(make_run())
     rows = page.rows()
     assert rows["content of 1 observation"] != []
-    assert "off the content of one held-out observation in 96.0% of cases" in page.text
+    assert "off the content of one held-out observation in 96.0% of cases (standard error 1.1%" in page.text
     assert "untrained encoder in 92.0%, by chance in 10.3%" in page.text
-    assert rows["style (low is good)"] == ["56.0%", "52.0%", "10.3%", "54.0%", "\N{EN DASH}"]
-    assert rows["content donor, with content of 10 observations"] == ["97.0%", "97.0%"]
+    assert "tells it in 56.0% : a draw from its posterior" in page.text
+    style = [f"{share}% ± 1.1%" for share in ("56.0", "52.0")]
+    assert rows["style, a draw (low is good)"] == [*style, "10.3%", "54.0% ± 1.1%", "\N{EN DASH}"]
+    assert rows["style, loc and scale"][0] == "76.0% ± 1.1%"
+    assert rows["content donor, with content of 10 observations"] == ["97.0% ± 1.9%"] * 2
+    assert rows["content donor, with content of 1 observation and style set to zero"][0] == "88.0% ± 1.6%"
+    assert rows["style kept, with content of 1 observation"] == ["0.940", "0.940"]
+    assert rows["error, with content of 5 observations"] == ["0.610", "0.610"]
+    assert "a blank has 1, a copy of the style donor 0.860" in page.text
     assert "style donor, with content of 10 observations" not in rows
     assert rows["ELBO"] == ["\N{MINUS SIGN}15.50", "\N{MINUS SIGN}17.50"]
     assert rows["less divergence of content"] == ["2.00", "2.00"]
@@ -250,6 +274,10 @@ def unknown_leaves():
         metrics = full_metrics()
         metrics[part]["vae"] = None
         yield metrics
+    metrics = full_metrics()
+    metrics["swap"]["truth"] = metrics["swap"]["reader_accuracy"] = None
+    metrics["evidence"]["vae"] = None
+    yield metrics
     metrics = full_metrics() | {"probe": None}
     metrics["unseen"] |= {"ways": None, "chance": None, "shots": {"1": None, "5": None}}
     for control in ("vae", "untrained", "pixels"):
@@ -443,7 +471,7 @@ def test_what_evaluate_measures_is_shown(make_run, unseen):
     data = GroupedDataset.from_arrays(x, torch.arange(120) % 6)
     train, test = data.split_groups(0.5, seed=0) if unseen else data.split(0.5, seed=0)
     pair, vae = config.build((5,)), config.plain_vae().build((5,))
-    metrics = evaluate(*pair, pair[1], train, test, vae=vae, data_name="random", unseen_groups=unseen)
+    metrics = evaluate(*pair, pair[1], train, test, vae=vae, data_name="random")
     page = read(make_run(metrics))
     headings = ["What the codes tell", "Groups never seen in training"]
     titles = [text for _, text in page.all("h2")]

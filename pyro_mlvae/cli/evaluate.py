@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from torch import Tensor
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
+from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
 from pyro_mlvae.runs.progress import training_progress
 from pyro_mlvae.runs.report import write_report
@@ -37,8 +41,17 @@ class Evaluate:
         run = runs.load_run(self.folder)
         source = load_for(run, self.data, self.data_root)
         name, data, own = source.name, source.data, source.own
-        # Training saw no group of another data set, so all of it is held out.
-        config, train, test = run.config.split(data) if own else (run.config, data, data)
+        train: GroupedDataset | None
+        if own:
+            config, train, test = run.config.split(data)
+        else:
+            # All of another data set is held out.
+            config, train, test = run.config, _trained_on(run), data
+            if isinstance(data.x, Tensor) and data.x.is_floating_point():
+                run.model.likelihood.check(data.x)
+        trained_groups = run.trained_groups
+        if train is not None and not trained_groups:
+            trained_groups = present_names(train.group, train.group_names)
         _, untrained = run.config.build(run.event_shape)
         vae = runs.load_vae(self.folder)
         if vae is not None:
@@ -48,13 +61,14 @@ class Evaluate:
             run.model.to(device),
             run.guide.to(device),
             untrained.to(device),
-            train.sample(MOST_PROBED, seed=config.seed),
+            None if train is None else train.sample(MOST_PROBED, seed=config.seed),
             test.sample(MOST_MEASURED, seed=config.seed),
             vae=vae,
             data_name=name,
-            unseen_groups=not own or bool(config.hold_out_groups),
             # Of other data it is not known what was trained on, and so not in how many steps.
             progress=training_progress(self.folder, config, train) if own else None,
+            trained_groups=trained_groups,
+            other_data=not own,
             seed=config.seed,
         )
         file = runs.METRICS if own else f"metrics-{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.json"
@@ -64,3 +78,17 @@ class Evaluate:
             write_report(self.folder)
         print(summary(metrics))
         return 0
+
+
+def _trained_on(run: runs.Run) -> GroupedDataset | None:
+    """What the run was trained on, for probes; None where it is not to be had any more."""
+    try:
+        return run.config.split(run.config.load())[1]
+    except InputError as error:
+        if not run.trained_groups:
+            raise InputError(
+                f"the run does not say which groups it was trained on, and its own data cannot be read "
+                f"({error}): put that where it was, or train the run again"
+            ) from None
+        print(f"the run's own data cannot be read, so no probe is trained ({error})", file=sys.stderr)
+        return None

@@ -45,9 +45,16 @@ def summary(metrics: Mapping[str, Any]) -> str:
 def _probe_lines(probe: Mapping[str, Any]) -> Iterator[str]:
     # The parts of a VAE's latent have no roles, so what it knows is in the whole of it.
     vae = probe["vae"]
-    whole = vae and {"style": None, "content": vae["latent"]}
+    whole = vae and {"style": {}, "content": vae["latent"]}
     columns = {"trained": probe, "VAE": vae, "VAE, whole": whole, "untrained": probe["untrained"]}
-    rows: list[Row] = [("style (low is good)", lambda of: of["style"])]
+    rows: list[Row] = [
+        (f"style, {name}", partial(_of_style, way))
+        for way, name in (
+            ("draws", "a draw (low is good)"),
+            ("loc", "loc"),
+            ("loc_and_scale", "loc, scale"),
+        )
+    ]
     rows += [
         (f"content of {k} observation{'s' if k != '1' else ''}", partial(_of_content, k))
         for k in probe["content"]
@@ -71,11 +78,24 @@ def _unseen_lines(unseen: Mapping[str, Any]) -> Iterator[str]:
 def _swap_lines(swap: Mapping[str, Any]) -> Iterator[str]:
     columns = {"trained": swap, "VAE": swap["vae"]}
     rows: list[Row] = [
-        (f"{whose} donor's, content of {k}", partial(_of_swap, name, k))
-        for name, whose in (("consistency", "content"), ("style_donor", "style"))
-        for k in swap["consistency"]
+        (f"{what}, content of {k}", partial(_of_swap, name, k))
+        for name, what in (
+            ("consistency", "content donor's"),
+            ("style_zeroed", "so with zero style"),
+            ("style_donor", "style donor's"),
+        )
+        for k in swap[name]
     ]
-    yield from _table("Whose label a classifier reads off a swap", columns, rows)
+    yield from _table("Whose label a reader sees in a swap", columns, rows)
+    kept: list[Row] = [(f"content of {k}", partial(_of_swap, "style_kept", k)) for k in swap["style_kept"]]
+    yield from _table("How much style a swap keeps, R2", columns, kept)
+    if swap["truth"] is not None:
+        wrong: list[Row] = [(f"content of {k}", partial(_of_truth, k)) for k in swap["truth"]["error"]]
+        yield from _table("Squared error against the truth", columns, wrong)
+
+
+def _of_style(way: str, of: Mapping[str, Any]) -> Scores:
+    return of["style"].get(way)
 
 
 def _of_content(k: str, of: Mapping[str, Any]) -> Scores:
@@ -83,7 +103,19 @@ def _of_content(k: str, of: Mapping[str, Any]) -> Scores:
 
 
 def _of_swap(name: str, k: str, of: Mapping[str, Any]) -> Scores:
-    return None if of[name][k] is None else {"accuracy": of[name][k]}
+    error = of["standard_error"].get(name, {}).get(k)
+    return None if of[name][k] is None else {"accuracy": of[name][k], "standard_error": error}
+
+
+def _of_truth(k: str, of: Mapping[str, Any]) -> Scores:
+    return None if of["truth"]["error"][k] is None else {"accuracy": of["truth"]["error"][k]}
+
+
+def _cell(score: Scores) -> str:
+    if not score:
+        return "-"
+    error = score.get("standard_error")
+    return f"{score['accuracy']:.3f}" + ("      " if error is None else f" ±{error:.3f}")
 
 
 def _table(
@@ -91,9 +123,11 @@ def _table(
 ) -> Iterator[str]:
     """Lines of a table, without the columns and rows of which nothing is known."""
     columns = {name: of for name, of in columns.items() if of is not None}
-    yield f"{title:42}" + "".join(f"{name:>11}" for name in columns) + ("     chance" if chance else "")
-    for name, pick in rows:
-        scores = [pick(of) for of in columns.values()]
+    scored = [(name, [pick(of) for of in columns.values()]) for name, pick in rows]
+    if all(scores[0] is None for _, scores in scored):
+        return
+    yield f"{title:36}" + "".join(f"{name:>14}" for name in columns) + ("  chance" if chance else "")
+    for name, scores in scored:
         if scores[0] is not None:
-            cells = "".join(f"{score['accuracy']:11.3f}" if score else f"{'-':>11}" for score in scores)
-            yield f"  {name:40}{cells}" + (f"{chance:11.3f}" if chance else "")
+            cells = "".join(f"{_cell(score):>14}" for score in scores)
+            yield f"  {name:34}{cells}" + (f"{chance:8.3f}" if chance else "")

@@ -14,8 +14,10 @@ from tqdm import tqdm
 from pyro_mlvae import runs
 from pyro_mlvae.checking import check
 from pyro_mlvae.cli.job import Job, job
+from pyro_mlvae.cli.source import value_range
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
 from pyro_mlvae.files import find_path, remove_leftovers
@@ -108,8 +110,8 @@ class Train(RunConfig):
             measured,
             vae=vae,
             data_name=config.data,
-            unseen_groups=bool(config.hold_out_groups),
             progress=training_progress(folder, config, train),
+            trained_groups=present_names(train.group, train.group_names),
             seed=config.seed,
         )
         runs.write_json(folder / runs.METRICS, metrics)
@@ -169,7 +171,13 @@ class Train(RunConfig):
         """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
         if here.first:
             folder.mkdir(exist_ok=True)
-            runs.save_config(folder, config, train.event_shape)
+            runs.save_config(
+                folder,
+                config,
+                train.event_shape,
+                trained_groups=present_names(train.group, train.group_names),
+                value_range=value_range(train),
+            )
         name = "the plain VAE" if config.model == "vae" else "the model"
         desc, quiet = f"training {name}", not here.first or sys.stderr is None
         with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:

@@ -130,3 +130,12 @@ def find_groups(
             )
             raise InputError(f"no group or super-group is called {name!r}: {hint}")
     return found
+
+
+def present_names(group: Tensor, group_names: Sequence[Hashable]) -> tuple[str, ...]:
+    """The names, as text, of the groups that have an observation.
+
+    >>> present_names(torch.tensor([2, 0, 2]), ["ann", "bob", "cid"])
+    ('ann', 'cid')
+    """
+    return tuple(str(group_names[i]) for i in group.unique().tolist())

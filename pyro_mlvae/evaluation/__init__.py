@@ -3,16 +3,19 @@
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
 from pyro_mlvae.evaluation.diagnostics import diagnostics_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
+from pyro_mlvae.evaluation.evidence import evidence_metrics
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.k_hat import check_k_hat, pareto_k_hat, run_k_hat
 from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
 from pyro_mlvae.evaluation.one_shot import load_one_shot, one_shot_error, one_shot_metrics
 from pyro_mlvae.evaluation.predictive import decoder_score, log_predictive
-from pyro_mlvae.evaluation.probe import Probe, evidence_metrics, probe_metrics
+from pyro_mlvae.evaluation.probe import Probe, probe_metrics, vae_probe_metrics
 from pyro_mlvae.evaluation.progress import TrainingProgress
+from pyro_mlvae.evaluation.reader import Reader
 from pyro_mlvae.evaluation.sbc import check_sbc, run_sbc
 from pyro_mlvae.evaluation.self_consistency import self_consistency_metrics
-from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
+from pyro_mlvae.evaluation.swaps import swap_metrics
+from pyro_mlvae.evaluation.truth import Renders, truth_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 
@@ -21,6 +24,7 @@ __all__ = [
     "MOST_PROBED",
     "Probe",
     "Reader",
+    "Renders",
     "TrainingProgress",
     "activity_metrics",
     "check_k_hat",
@@ -45,6 +49,8 @@ __all__ = [
     "run_sbc",
     "self_consistency_metrics",
     "swap_metrics",
+    "truth_metrics",
     "unseen_metrics",
+    "vae_probe_metrics",
     "verification_auc",
 ]

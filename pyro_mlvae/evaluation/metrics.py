@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from pyro.distributions import Normal
 
 from pyro_mlvae.data import GroupedDataset, regroup
+from pyro_mlvae.data.labels import present_names
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
+from pyro_mlvae.evaluation.classifiers import require_readable
 from pyro_mlvae.evaluation.diagnostics import diagnostics_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics
-from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics, vae_probe_metrics
+from pyro_mlvae.evaluation.evidence import evidence_metrics
+from pyro_mlvae.evaluation.known import in_known_groups, labelled_like, split_name
+from pyro_mlvae.evaluation.probe import probe_metrics, vae_probe_metrics
 from pyro_mlvae.evaluation.progress import TrainingProgress
-from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
+from pyro_mlvae.evaluation.reader import Reader
+from pyro_mlvae.evaluation.swaps import swap_metrics
+from pyro_mlvae.evaluation.truth import truth_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import moments
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KS = (1, 2, 5, 10, 50)
 # A probe is a classifier: with as many labels as a set of faces has people, it is none of any use.
 MOST_LABELS = 1000
@@ -35,12 +42,13 @@ def evaluate(
     model: MLVAE,
     guide: GroupedGuide,
     untrained: GroupedGuide,
-    train: GroupedDataset,
+    train: GroupedDataset | None,
     test: GroupedDataset,
     *,
     vae: tuple[MLVAE, GroupedGuide] | None = None,
     data_name: str,
-    unseen_groups: bool = False,
+    trained_groups: Collection[str] | None = None,
+    other_data: bool = False,
     observations_per_group: int = 10,
     ks: Sequence[int] = KS,
     progress: TrainingProgress | None = None,
@@ -48,16 +56,21 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a trained model and guide on held-out observations.
 
+    Those in groups that training saw are probed, by classifiers of their labels. No probe could know
+    the labels of the others: they get few-shot classification and verification.
+
     Args:
         model: the trained model.
         guide: its trained guide.
         untrained: a guide of the same shape with its initial weights, for the control.
-        train: what probes are trained on; none of it is ever tested on.
+        train: what probes are trained on; none of it is ever tested on. None where it is not at hand:
+            then nothing is probed.
         test: held-out observations.
         vae: a VAE of the same networks with its guide, trained on the same data, to be compared with.
         data_name: what the data set is called.
-        unseen_groups: whether the held-out groups were never seen in training: then no probe could
-            know their labels, and few-shot classification takes its place.
+        trained_groups: the names, as text, of the groups that training saw; by default those of
+            ``train``.
+        other_data: whether ``test`` is of another data set than the run's own; it names the split.
         observations_per_group: size of the groups in which the ELBO is measured.
         ks: numbers of observations from which content is inferred.
         progress: what training came to, for warnings that tell undertraining from collapse.
@@ -68,30 +81,50 @@ def evaluate(
         than 1,000 labels.
     """
     started = time.perf_counter()
+    if trained_groups is None:
+        trained_groups = () if train is None else present_names(train.group, train.group_names)
+    is_known = in_known_groups(test, trained_groups)
+    known, unseen = (test.subset(part.nonzero().flatten()) for part in (is_known, ~is_known))
     fixed: dict[str, Any] = {"observations_per_group": observations_per_group, "seed": seed}
     elbo = elbo_metrics(model, guide, test, **fixed)
     elbo["vae"] = elbo_metrics(*vae, test, **fixed) if vae else None
     codes = encode(guide, test)
     # Nothing varies between one observation.
     activity = _activity(guide, codes, test, observations_per_group, seed) if len(test) > 1 else None
-    readable = not unseen_groups and 1 < len(train.label.unique()) <= MOST_LABELS
     control = None if vae is None else vae[1]
+    readable, warnings = _readable(train, known)
     return {
         "format_version": FORMAT_VERSION,
         "data": data_name,
-        "split": "unseen groups" if unseen_groups else "test",
+        "split": split_name(is_known, other_data=other_data),
         "elbo": elbo,
-        "probe": _probes(guide, untrained, control, train, test, ks, seed) if readable else None,
-        "evidence": evidence_metrics(guide, test, codes=codes, seed=seed),
-        "unseen": unseen_metrics(guide, untrained, test, vae=control, seen=train, seed=seed)
-        if unseen_groups
+        "probe": None
+        if train is None or readable is None
+        else _probes(guide, untrained, control, train, readable, ks, seed),
+        "evidence": evidence_metrics(guide, test, untrained=untrained, vae=control, codes=codes, seed=seed),
+        "unseen": unseen_metrics(guide, untrained, unseen, vae=control, seen=train, seed=seed)
+        if len(unseen)
         else None,
-        "swap": _swaps(model, guide, vae, train, test, codes, seed) if readable else None,
+        "swap": _swaps(model, guide, vae, train, readable or test, readable is not None, seed),
         "diagnostics": diagnostics_metrics(model, guide, test, codes, **fixed),
         "active_units": activity,
-        "warnings": collapse_warnings(activity, progress) if activity else [],
+        "warnings": [*warnings, *(collapse_warnings(activity, progress) if activity else [])],
         "seconds": time.perf_counter() - started,
     }
+
+
+def _readable(
+    train: GroupedDataset | None, known: GroupedDataset
+) -> tuple[GroupedDataset | None, list[str]]:
+    """What of ``known`` a probe can read, labelled as ``train`` is; or None, and why where it matters."""
+    if train is None or not 1 < len(train.label.unique()) <= MOST_LABELS or not len(known):
+        return None, []
+    try:
+        require_readable(train.label.numpy())
+    except InputError as error:
+        return None, [f"labels are not probed: {error}"]
+    readable = labelled_like(known, train)
+    return (readable, []) if len(readable) else (None, [])
 
 
 def _probes(
@@ -115,19 +148,24 @@ def _swaps(
     model: MLVAE,
     guide: GroupedGuide,
     vae: tuple[MLVAE, GroupedGuide] | None,
-    train: GroupedDataset,
+    train: GroupedDataset | None,
     test: GroupedDataset,
-    codes: Codes,
+    readable: bool,
     seed: int,
 ) -> dict[str, Any] | None:
-    reader = Reader.train(train, seed=seed)
-    found = swap_metrics(model, guide, test, reader, codes=codes, seed=seed)
-    if found is None:
-        return None
-    return {
+    """Swaps of the model and of the VAE; the reader knows only the labels of training."""
+    reader = Reader.train(train, seed=seed) if readable and train is not None else None
+
+    def measured(model: MLVAE, guide: GroupedGuide) -> dict[str, Any] | None:
+        codes = encode(guide, test)
+        found = swap_metrics(model, guide, test, reader, codes=codes, seed=seed)
+        return found and {**found, "truth": truth_metrics(model, guide, test, codes=codes, seed=seed)}
+
+    found = measured(model, guide)
+    return found and {
         **found,
-        "reader_accuracy": reader.accuracy(test),
-        "vae": swap_metrics(*vae, test, reader, seed=seed) if vae else None,
+        "reader_accuracy": None if reader is None else reader.accuracy(test),
+        "vae": None if vae is None else measured(*vae),
     }
 
 

@@ -1,73 +1,86 @@
-"""Swap consistency: does an image made of one's content and another's style show the content?
+r"""Swaps: contents decoded in the styles of other observations. Do both keep their part?
 
-An independent classifier, trained on pixels, reads the label of decoded swaps. How often it is the
-content donor's is what the swap is for; how often it is the style donor's is what leaks.
+A swap that ignores style shows its content perfectly, so consistency alone proves little. Beside it
+stand the same with style set to zero, and how much of the donor's style the swap kept. For that swaps
+are encoded again, and the locs of their style, :math:`s'`, are compared with the donors', :math:`s`:
+
+.. math:: R^2 = 1 - \frac{\sum_i \lVert s'_i - s_i \rVert^2}{\sum_i \lVert s_i - \bar s \rVert^2}
+    = \sum_d w_d R^2_d, \qquad w_d \propto \sum_i (s_{id} - \bar s_d)^2,
+
+the mean over dimensions, each weighted by the variance of its loc: one that has collapsed on the
+prior tells nothing, and weighs nothing. It is 1 where style is kept, and 0 for a swap that always
+shows the mean style; below, it shows others.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset, regroup
+from pyro_mlvae.evaluation.reader import Reader
+from pyro_mlvae.evaluation.standard_errors import of_pairs
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.decoding import decode
 from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import mean_of
 
-# So many values are read in training, over all observations; of larger data, fewer observations.
-_MOST_VALUES = 5 * 10**7
-_MOST_VISITS = 600_000
+PROPORTIONS = ("consistency", "style_zeroed", "style_donor")
+# Decoded, read and encoded at once.
+_AT_ONCE = 1000
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A classifier of observations themselves, one hidden layer of 256; it knows of no latent.
+@dataclass(frozen=True, eq=False)
+class Swaps:
+    """Pairs of a content and a style of observations with different labels.
 
-    >>> from pyro_mlvae import load_dataset
-    >>> train, test = load_dataset("digits").split(0.2, seed=0)
-    >>> Reader.train(train).accuracy(test) > 0.9
-    True
+    Attributes:
+        content: of groups of k observations, ``[contents, content]``.
+        first: an observation of each of those groups, ``[contents]``.
+        row: which content each swap has, ``[swaps]``.
+        donor: which observation's style, ``[swaps]``.
     """
 
-    classifier: Any
+    content: Tensor
+    first: Tensor
+    row: Tensor
+    donor: Tensor
 
-    @classmethod
-    def train(cls, data: GroupedDataset, *, seed: int = 0) -> Reader:
-        """Fit it to the observations and labels of ``data``."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.neural_network import MLPClassifier
+    def decoded(self, model: MLVAE, style: Tensor) -> Tensor:
+        """The swaps in the styles of ``style [observations, style]``: ``[swaps, *event_shape]``."""
+        device = self.content.device
+        return decode(model, self.content[self.row.to(device)], style[self.donor.to(device)])
 
-        data = data.sample(max(1, _MOST_VALUES // data.event_shape.numel()), seed=seed)
-        epochs = min(max(_MOST_VISITS // len(data), 5), 100)
-        classifier = MLPClassifier((256,), alpha=1e-3, max_iter=epochs, random_state=seed)
-        with threadpool_limits(1), warnings.catch_warnings():
-            # Stopping after a fixed number of epochs is the reader's definition, not a failure.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return cls(classifier.fit(_flat(data.observations()), data.label.numpy()))
+    def parts(self) -> list[Swaps]:
+        """The same, a number of swaps at a time."""
+        pairs = zip(self.row.split(_AT_ONCE), self.donor.split(_AT_ONCE), strict=True)
+        return [replace(self, row=row, donor=donor) for row, donor in pairs]
 
-    def read(self, x: Tensor) -> Tensor:
-        """The label that each of ``x [N, *event_shape]`` shows, ``[N]``."""
-        with threadpool_limits(1):
-            return torch.from_numpy(self.classifier.predict(_flat(x)))
 
-    def accuracy(self, data: GroupedDataset) -> float:
-        """How often it reads the label of ``data``'s own observations: the most that a swap can get."""
-        return float((self.read(data.observations()) == data.label).double().mean())
+def make_swaps(
+    guide: GroupedGuide, codes: Codes, data: GroupedDataset, k: int, count: int, *, seed: int = 0
+) -> Swaps | None:
+    """``count`` random swaps with contents of k observations, or None where no group has as many."""
+    generator = torch.Generator().manual_seed(seed)
+    index, group = regroup(data.group, k, generator, drop_smaller=True)
+    if not len(index):
+        return None
+    content = mean_of(group_content(guide, codes, index, group))
+    first = torch.empty(len(content), dtype=torch.int64)
+    first[group] = index
+    return Swaps(content, first, *_donors(data.label[first], data.label, count, generator))
 
 
 def swap_metrics(
     model: MLVAE,
     guide: GroupedGuide,
     test: GroupedDataset,
-    reader: Reader,
+    reader: Reader | None,
     *,
     ks: Sequence[int] = (1, 10),
     swaps: int = 5000,
@@ -80,43 +93,75 @@ def swap_metrics(
         model: the trained model.
         guide: its trained guide.
         test: held-out observations; both donors are of them.
-        reader: a classifier trained on the training observations.
+        reader: a classifier trained on the training observations, or None where their labels are not
+            those of ``test``.
         ks: from how many observations of a group content is inferred.
         swaps: how many, for each k.
         codes: of ``test``, where they are known already.
         seed: of the donors.
 
     Returns:
-        ``{"consistency": {"1": ...}, "style_donor": {"1": ...}}``: how often the label read is the
-        content donor's, and how often the style donor's; None for a k for which no group is large
-        enough, and None in all where the observations have a single label.
+        By k as text: ``consistency``, how often the label read is the content donor's;
+        ``style_zeroed``, the same with style set to zero; ``style_donor``, how often it is the style
+        donor's; ``style_kept``, this module's R2; and under ``standard_error`` those of the first three.
+        None for a k for which no group is large enough, without a reader for what it reads, and in
+        all where the observations have a single label.
     """
     if len(test.label.unique()) < 2:
         return None
     codes = codes or encode(guide, test)
-    styles = mean_of(codes.style)
-    result: dict[str, Any] = {"consistency": {}, "style_donor": {}}
+    style = mean_of(codes.style)
+    result: dict[str, Any] = {name: {} for name in (*PROPORTIONS, "style_kept")}
+    result["standard_error"] = {name: {} for name in PROPORTIONS}
     for k in ks:
-        generator = torch.Generator().manual_seed(seed)
-        index, group = regroup(test.group, k, generator, drop_smaller=True)
-        shows: dict[str, float | None] = {"consistency": None, "style_donor": None}
-        if len(index):
-            content = mean_of(group_content(guide, codes, index, group))
-            first = torch.empty(len(content), dtype=torch.int64)
-            first[group] = index
-            row, donor = _donors(test.label[first], test.label, swaps, generator)
-            device = content.device
-            read = torch.cat(
-                [
-                    reader.read(decode(model, content[r.to(device)], styles[d.to(device)]))
-                    for r, d in zip(row.split(1000), donor.split(1000), strict=True)
-                ]
-            )
-            shows["consistency"] = float((read == test.label[first[row]]).double().mean())
-            shows["style_donor"] = float((read == test.label[donor]).double().mean())
-        for name, value in shows.items():
+        made = make_swaps(guide, codes, test, k, swaps, seed=seed)
+        found = {} if made is None else _measured(model, guide, test, made, style, reader)
+        for name in (*PROPORTIONS, "style_kept"):
+            value, error = found.get(name, (None, None))
             result[name][str(k)] = value
+            if name in PROPORTIONS:
+                result["standard_error"][name][str(k)] = error
     return result
+
+
+def _measured(
+    model: MLVAE,
+    guide: GroupedGuide,
+    test: GroupedDataset,
+    made: Swaps,
+    style: Tensor,
+    reader: Reader | None,
+) -> dict[str, tuple[float | None, float | None]]:
+    """Each number by name, with its standard error where it is a proportion."""
+    read, zeroed, again = [], [], []
+    for part in made.parts():
+        x = part.decoded(model, style)
+        # With what is known of the observation that gave style, in the group that gave content.
+        swapped = replace(test.subset(part.donor), x=x, group=test.group[part.first[part.row]])
+        again.append(mean_of(encode(guide, swapped).style))
+        if reader is not None:
+            read.append(reader.read(x))
+            zeroed.append(reader.read(part.decoded(model, torch.zeros_like(style))))
+    kept = _kept(torch.cat(again), style[made.donor.to(style.device)])
+    if reader is None:
+        return {"style_kept": (kept, None)}
+    content, donor = test.label[made.first[made.row]], test.label[made.donor]
+    hits = {
+        "consistency": torch.cat(read) == content,
+        "style_zeroed": torch.cat(zeroed) == content,
+        "style_donor": torch.cat(read) == donor,
+    }
+    return {"style_kept": (kept, None)} | {
+        name: (float(hit.double().mean()), of_pairs(hit.double(), made.row, made.donor))
+        for name, hit in hits.items()
+    }
+
+
+def _kept(style: Tensor, donor: Tensor) -> float | None:
+    """R2 of ``style`` against ``donor``, both ``[swaps, style]``; None where no donor's differs."""
+    style, donor = style.double(), donor.double()
+    spread = (donor - donor.mean(0)).square().sum()
+    return float(1.0 - (style - donor).square().sum() / spread) if spread > 0.0 else None
 
 
 def _donors(
@@ -133,7 +178,3 @@ def _donors(
         donors.append(donor[fit])
         missing -= len(fit)
     return torch.cat(rows), torch.cat(donors)
-
-
-def _flat(x: Tensor) -> Any:
-    return x.detach().flatten(1).cpu().numpy()

@@ -6,7 +6,7 @@ What is None there, because it is not defined or was not measured, is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -50,30 +50,36 @@ def probe_figure(probe: Mapping[str, Any]) -> Figure:
     """How much of the label a probe reads off content, and how much off style, of one observation.
 
     Args:
-        probe: the ``probe`` of metrics.json.
+        probe: the ``probe`` of metrics.json; bars end in the standard errors there.
     """
-    vae, untrained = probe["vae"] or {}, probe["untrained"]
-    bars = [
-        ("Content", "trained", probe["content"]["1"], CONTENT),
-        ("Content", "plain VAE, same dimensions", vae.get("content", {}).get("1"), VAE["color"]),
-        ("Content", "untrained", untrained["content"]["1"], CONTROL),
-        ("Style", "trained", probe["style"], STYLE),
-        ("Style", "plain VAE, same dimensions", vae.get("style"), VAE["color"]),
-        ("Style", "untrained", untrained["style"], CONTROL),
-        ("Content and style", "plain VAE", vae.get("latent", {}).get("1"), VAE["color"]),
+    vae, untrained = probe["vae"], probe["untrained"]
+    codes: list[tuple[str, str, Callable[[Any], Any]]] = [
+        ("Content", CONTENT, lambda of: of["content"]["1"]),
+        ("Style, a draw", STYLE, lambda of: of["style"]["draws"]),
+        ("Style, loc", STYLE, lambda of: of["style"]["loc"]),
+        ("Style, loc and scale", STYLE, lambda of: of["style"]["loc_and_scale"]),
     ]
-    drawn = [bar for bar in bars if bar[2] is not None]
-    codes = list(dict.fromkeys(code for code, *_ in drawn))
+    bars = []
+    for code, colour, pick in codes:
+        bars.append((code, "trained", pick(probe), colour))
+        if vae is not None:
+            bars.append((code, "plain VAE, same dimensions", pick(vae), VAE["color"]))
+        bars.append((code, "untrained", pick(untrained), CONTROL))
+    if vae is not None:
+        bars.append(("Content and style", "plain VAE", vae["latent"]["1"], VAE["color"]))
+    names = list(dict.fromkeys(code for code, *_ in bars))
     # Every code has a row for its name, above those of its bars.
-    rows = [place + codes.index(code) + 1 for place, (code, *_) in enumerate(drawn)]
-    heads = [min(row for row, bar in zip(rows, drawn, strict=True) if bar[0] == code) - 1 for code in codes]
+    rows = [place + names.index(code) + 1 for place, (code, *_) in enumerate(bars)]
+    heads = [min(row for row, bar in zip(rows, bars, strict=True) if bar[0] == code) - 1 for code in names]
     figure = new_figure(6.4, 0.9 + 0.26 * (len(rows) + len(heads)))
     axes = tidy(figure.subplots())
-    for row, (_, _, scores, colour) in zip(rows, drawn, strict=True):
-        axes.barh(row, scores["accuracy"], 0.74, color=colour)
+    for row, (_, _, scores, colour) in zip(rows, bars, strict=True):
+        accuracy, error = scores["accuracy"], scores["standard_error"]
+        axes.barh(row, accuracy, 0.74, color=colour)
+        axes.errorbar(accuracy, row, xerr=error, ecolor="black", elinewidth=1.0, capsize=2.0)
         text: Look = {"va": "center", "fontsize": 8.5, "bbox": {"color": "white", "pad": 0.5}}
-        axes.text(scores["accuracy"] + 0.012, row, f"{scores['accuracy']:.1%}", **text)
-    axes.set_yticks([*rows, *heads], [*(name for _, name, *_ in drawn), *codes], fontsize=9)
+        axes.text(accuracy + error + 0.012, row, f"{accuracy:.1%}", **text)
+    axes.set_yticks([*rows, *heads], [*(name for _, name, *_ in bars), *names], fontsize=9)
     for label in axes.get_yticklabels()[len(rows) :]:
         label.set_fontweight("bold")
     axes.axvline(probe["chance"], **CHANCE)
@@ -84,9 +90,8 @@ def probe_figure(probe: Mapping[str, Any]) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set(xlim=(0.0, 1.1), ylim=(max(rows) + 0.6, -0.5), xticks=[0.0, 0.25, 0.5, 0.75, 1.0])
-    axes.set_xlabel("accuracy of a probe on the code of one held-out observation")
-    content, style = probe["content"]["1"]["accuracy"], probe["style"]["accuracy"]
-    axes.set_title(f"Content tells {content:.0%} of labels, style {style:.0%}", fontsize=11, pad=18)
+    axes.set_xlabel("accuracy, with standard error")
+    axes.set_title("What a probe reads off one held-out observation", fontsize=11, pad=18)
     return figure
 
 
@@ -156,10 +161,13 @@ def _draw_errors(axes: Axes, probe: Mapping[str, Any]) -> None:
         # Rounded, so that a mean of ones that falls short by rounding makes no error of 1e-16.
         if not scores:
             continue
-        known = sorted((int(k), round(1.0 - s["accuracy"], 9)) for k, s in scores.items() if s is not None)
-        axes.plot([k for k, _ in known], [error for _, error in known], label=name, linewidth=1.5, **look)
-        ks |= {k for k, _ in known}
-        smallest = min([smallest, *(error for _, error in known if error > 0.0)])
+        measured = {int(k): score for k, score in sorted(scores.items(), key=_by_k) if score is not None}
+        errors = [round(1.0 - score["accuracy"], 9) for score in measured.values()]
+        axes.plot([*measured], errors, label=name, linewidth=1.5, **look)
+        bars = [score["standard_error"] for score in measured.values()]
+        axes.errorbar([*measured], errors, bars, fmt="none", ecolor=look["color"], elinewidth=1.0)
+        ks |= {*measured}
+        smallest = min([smallest, *(error for error in errors if error > 0.0)])
     axes.axhline(1.0 - probe["chance"], label="chance", **CHANCE)
     lowest = math.floor(math.log10(smallest))
     axes.set_xscale("log")
@@ -172,27 +180,41 @@ def _draw_errors(axes: Axes, probe: Mapping[str, Any]) -> None:
     tidy(axes).set(xlabel="observations of the group, k", ylabel="errors of a probe")
     _tick_at(axes, sorted(ks))
     axes.set_title("Labels read off k observations", fontsize=11)
-    axes.legend(frameon=False, fontsize=8)
+    # Below the line of chance.
+    axes.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 0.93))
 
 
 def _draw_scales(axes: Axes, evidence: Mapping[str, Any]) -> None:
     """The scale of content's posterior against k, beside the prior's and the square-root law."""
-    pairs = zip(evidence["k"], evidence["content_scale"], strict=True)
-    known = [(k, scale) for k, scale in pairs if scale is not None]
-    ks, scales = [k for k, _ in known], [scale for _, scale in known]
     axes.axhline(1.0, label="prior", **CHANCE)
-    law = [scales[0] * (ks[0] / k) ** 0.5 for k in ks]
-    axes.plot(ks, law, color=CONTROL, linestyle="--", linewidth=1.2, label=r"$1/\sqrt{k}$")
-    axes.plot(ks, scales, linewidth=1.5, label="posterior", **TRAINED)
+    shown: list[int] = []
+    for name, key, look in (
+        ("trained", "content_scale", TRAINED),
+        ("plain VAE", "vae", VAE),
+        ("untrained", "untrained", UNTRAINED),
+    ):
+        pairs = zip(evidence["k"], evidence[key] or [], strict=False)
+        known = [(k, scale) for k, scale in pairs if scale is not None]
+        ks, scales = [k for k, _ in known], [scale for _, scale in known]
+        if key == "content_scale":
+            law = [scales[0] * (ks[0] / k) ** 0.5 for k in ks]
+            axes.plot(ks, law, color=CONTROL, linestyle="--", linewidth=1.2, label=r"$1/\sqrt{k}$")
+            shown = ks
+        if evidence[key] is not None:
+            axes.plot(ks, scales, linewidth=1.5, label=name, **look)
     tidy(axes).set(
         xlabel="observations of the group, k", ylabel=r"mean scale of $q(C \mid x_1 \ldots x_k)$"
     )
     axes.set(xscale="log", yscale="log")
-    _tick_at(axes, ks)
+    _tick_at(axes, shown)
     for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         ticks(FormatStrFormatter("%.2g"))
-    axes.set_title("Evidence sharpens content", fontsize=11)
+    axes.set_title("Scale of content's posterior", fontsize=11)
     axes.legend(frameon=False, fontsize=8)
+
+
+def _by_k(entry: tuple[str, Any]) -> int:
+    return int(entry[0])
 
 
 def _tick_at(axes: Axes, ks: list[int]) -> None:

@@ -71,6 +71,7 @@ def draw_run(
     }
     if vae is not None:
         figures["swap-vae"] = swap_figure(*vae, test, of="a plain VAE")
+        figures["swap-vae-evidence"] = swap_figure(*vae, test, accumulate=True, of="a plain VAE")
     for part, name, draw in (
         ("probe", "probes", probe_figure),
         ("active_units", "active-units", activity_figure),

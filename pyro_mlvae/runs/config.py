@@ -10,6 +10,7 @@ import torch
 from pyro.infer import ELBO
 
 from pyro_mlvae.data import GroupedDataset, load_dataset
+from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
@@ -193,7 +194,7 @@ class RunConfig:
         if not (self.hold_out_groups or self.hold_out_fraction):
             return self, *data.split(self.test_fraction, seed=self.seed)
         train, test = data.split_groups(self.hold_out_groups or self.hold_out_fraction, seed=self.seed)
-        names = tuple(str(data.group_names[i]) for i in test.group.unique().tolist())
+        names = present_names(test.group, data.group_names)
         named = replace(self, hold_out_groups=self.hold_out_groups or names, hold_out_fraction=0.0)
         return named, train, test
 

@@ -6,11 +6,9 @@ appears whole or not at all.
 
 from __future__ import annotations
 
-import json
-import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +16,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from pyro_mlvae.errors import InputError, printable, require_positive
+from pyro_mlvae.errors import InputError, printable
 from pyro_mlvae.files import find_path, is_leftover, remove_leftovers, write_atomically
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.custom import custom_file, is_custom
+from pyro_mlvae.runs.config_file import CODE, CONFIG, WEIGHTS, read_config, required
 
-FORMAT_VERSION = 1
-CONFIG, WEIGHTS, HISTORY, METRICS = "config.json", "model.safetensors", "history.csv", "metrics.json"
+HISTORY, METRICS = "history.csv", "metrics.json"
 # From which an interrupted run goes on.
 CHECKPOINT = "checkpoint.safetensors"
 REPORT = "report.html"
 FIGURES = "figures"
-# Copies of the user's own files that the run is made from.
-CODE = "code"
 # A run folder inside the run folder: the plain VAE that the run is compared with.
 VAE = "vae"
 
@@ -46,12 +41,17 @@ class Run:
         event_shape: the shape of one observation.
         model: the trained model.
         guide: its trained guide.
+        trained_groups: the names of the groups that training saw, as text; empty in runs of format
+            version 1, which do not say.
+        value_range: the smallest and the largest value of x in training, or None where it is not known.
     """
 
     config: RunConfig
     event_shape: tuple[int, ...]
     model: MLVAE
     guide: GroupedGuide
+    trained_groups: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
 
 
 def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -117,31 +117,6 @@ def prepare_folder(
     return path
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, whole or not at all; NaN and infinities are refused, not written."""
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def save_config(path: Path, config: RunConfig, event_shape: Sequence[int]) -> None:
-    """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
-
-    A file of the user's is copied into the run's folder, and named there: the run goes on meaning the
-    same when that file is changed, or the folder moved.
-    """
-    settings = asdict(config)
-    for kind in ("model", "guide"):
-        file = custom_file(settings[kind]) if is_custom(settings[kind]) else None
-        if file is not None:
-            copy = path / CODE / f"{kind}.py"
-            with write_atomically(copy) as temporary:
-                temporary.write_bytes(file.read_bytes())
-            settings[kind] = f"{CODE}/{copy.name}:{settings[kind].rpartition(':')[2]}"
-    write_json(
-        path / CONFIG, {"format_version": FORMAT_VERSION, **settings, "event_shape": list(event_shape)}
-    )
-
-
 def save_weights(path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> None:
     """Write model.safetensors: the weights of the pair."""
     tensors = {
@@ -153,17 +128,6 @@ def save_weights(path: Path, model: torch.nn.Module, guide: torch.nn.Module) -> 
         temporary.write_bytes(save(tensors))
 
 
-def load_config(path: str | Path) -> tuple[RunConfig, tuple[int, ...]]:
-    """What the run in a folder is made from, and the shape of one observation, finished or not.
-
-    Raises:
-        InputError: there is no config.json, or it is not what this version writes.
-    """
-    settings = _read_config(find_path(path))
-    event_shape = tuple(settings.pop("event_shape"))
-    return RunConfig(**settings), event_shape
-
-
 def load_run(path: str | Path) -> Run:
     """Open a run folder: the pair with its trained weights, on the CPU.
 
@@ -171,8 +135,9 @@ def load_run(path: str | Path) -> Run:
         InputError: the folder lacks a file, or one of them is not what this version writes.
     """
     path = find_path(path)
-    config, event_shape = load_config(path)
-    file = _required(path, WEIGHTS)
+    settings, data = read_config(path)
+    config = RunConfig(**settings)
+    file = required(path, WEIGHTS)
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -182,7 +147,7 @@ def load_run(path: str | Path) -> Run:
     if strange:
         raise InputError(f"{file} is damaged ({strange[0]!r} is not finite): train the run again")
     # The config may ask for no more weights than the file can hold, in a byte each at the least.
-    model, guide = config.build(event_shape, most_parameters=file.stat().st_size)
+    model, guide = config.build(data["event_shape"], most_parameters=file.stat().st_size)
     for kind, module in (("model", model), ("guide", guide)):
         prefix = f"{kind}."
         weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -194,7 +159,7 @@ def load_run(path: str | Path) -> Run:
                 f"the {kind}'s weights in {path / WEIGHTS} do not fit {CONFIG} ({reason}): both must come "
                 f"from the same run"
             ) from None
-    return Run(config, event_shape, model, guide)
+    return Run(config, model=model, guide=guide, **data)
 
 
 def load_vae(path: str | Path) -> tuple[Any, Any] | None:
@@ -203,46 +168,3 @@ def load_vae(path: str | Path) -> tuple[Any, Any] | None:
         return None
     run = load_run(Path(path) / VAE)
     return run.model, run.guide
-
-
-def _required(path: Path, name: str) -> Path:
-    if not (path / name).is_file():
-        resume = f", or finish it with train --resume {path}" if name == WEIGHTS else ""
-        raise InputError(
-            f"{path} is not a finished run folder: {name} is missing; name one from train{resume}"
-        )
-    return path / name
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    file = _required(path, CONFIG)
-    try:
-        settings = json.loads(file.read_text())
-        version = settings.pop("format_version")
-        # Runs written before there was a choice.
-        settings.setdefault("precision", RunConfig.precision)
-        known = {field.name for field in fields(RunConfig)} | {"event_shape"}
-        if version != FORMAT_VERSION or set(settings) != known:
-            raise InputError(
-                f"{file} has format_version {version!r:.100} and settings other than those of this version "
-                f"of pyro_mlvae: open it with the version that wrote it"
-            )
-        settings["hidden"] = tuple(settings["hidden"])
-        settings["hold_out_groups"] = tuple(settings["hold_out_groups"])
-        require_positive(**{f"side {i} of event_shape": n for i, n in enumerate(settings["event_shape"])})
-        require_positive(**{"the size of event_shape": math.prod(settings["event_shape"])})
-        for kind in ("model", "guide"):
-            if not isinstance(settings[kind], str):
-                raise TypeError(f"{kind} is no text")
-            copy, _, name = settings[kind].rpartition(":")
-            # Of a run's folder no code is run but its own copy.
-            if copy == f"{CODE}/{kind}.py":
-                settings[kind] = f"{path / copy}:{name}"
-            elif is_custom(settings[kind]) and custom_file(settings[kind]) is not None:
-                raise InputError(f"{file} names code outside {path / CODE}: train the run again")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = printable(str(error)[:200])
-        raise InputError(f"{file} is damaged ({reason}): train the run again") from None
-    return settings

@@ -10,11 +10,10 @@ import base64
 import csv
 import json
 import re
-import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from html import escape
 from importlib import resources
@@ -23,9 +22,12 @@ from string import Template
 from typing import Any
 
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.evaluation.metrics import FORMAT_VERSION
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.runs import folder as runs
+from pyro_mlvae.runs.command import command_line
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.config_file import load_config
 
 # Figures have 200 dots an inch, and CSS 96 pixels; charts are wider than high by this, grids are not.
 CSS_PIXELS, CHART = 96 / 200, 1.5
@@ -67,7 +69,7 @@ def write_report(folder: str | Path) -> Path:
 
 def _parts(folder: Path, words: Known) -> dict[str, str]:
     """What the template leaves open."""
-    config, event_shape = runs.load_config(folder)
+    config, event_shape = load_config(folder)
     title = f"{words['models'].get(config.model) or config.model.rpartition(':')[2]} on {config.data}"
     given = {name: value for name, value in asdict(config).items() if value is not None}
     with _reading(folder / runs.METRICS) as metrics:
@@ -83,7 +85,7 @@ def _parts(folder: Path, words: Known) -> dict[str, str]:
     main = _join(*(_tag("section", _tag("h2", heading), body, id=name) for name, heading, body in sections))
     listed = json.dumps({**given, "event_shape": event_shape}, indent=2, ensure_ascii=False)
     page = {"title": title, "head": head, "links": links, "sections": main}
-    return {**page, "command": _command(folder, config), "settings": listed}
+    return {**page, "command": command_line(folder, config), "settings": listed}
 
 
 def _headline(metrics: Known, words: Known) -> Html:
@@ -147,10 +149,10 @@ def _table(known: Known, table: Known) -> Html | None:
     found: dict[Html, list[Html | None]] = {}
     for label, *places in table["rows"]:
         for i, k in entries if "{k}" in label else [("", "")]:
-            own = [_at(known, place.replace("{k}", k).replace("{i}", i)) for place in places]
+            own = [_cell(known, place.replace("{k}", k).replace("{i}", i), form) for place in places]
             name = _fill(label, {**known, "k": k.replace("_", " ")})
             if name and own[0] is not None:
-                found[name] = [_shown(value, form) for value in own]
+                found[name] = own
     columns = [column for column in range(len(heads)) if any(cells[column] for cells in found.values())]
     if not columns:
         return None
@@ -163,6 +165,16 @@ def _table(known: Known, table: Known) -> Html | None:
     head = _tag("thead", _tag("tr", _tag("td"), *top))
     body = _tag("caption", table["caption"]), head, _tag("tbody", *lines)
     return _scroll(_tag("table", *body), table["caption"])
+
+
+def _cell(known: Known, place: str, form: str) -> Html | None:
+    """The number at a place, with its standard error where it has one."""
+    place, _, error_place = place.partition(" ± ")
+    value, error = _at(known, place), _at(known, error_place)
+    if isinstance(value, Mapping):
+        value, error = value["accuracy"], value["standard_error"]
+    shown = _shown(value, form)
+    return shown if shown is None or error is None else _join(shown, " ± ", _shown(error, form))
 
 
 def _fill(text: str, known: Known) -> Html | None:
@@ -204,17 +216,6 @@ def _figures(folder: Path, words: Known) -> dict[str, Html]:
     return figures
 
 
-def _command(folder: Path, config: RunConfig) -> str:
-    """The command line that makes the run, with the options that are not as by default."""
-    command = ["pyro-mlvae", "train", "--data", config.data, "--out", str(folder)]
-    for field in fields(RunConfig):
-        value, option = getattr(config, field.name), field.name.replace("_", "-")
-        if field.name != "data" and value != field.default:
-            given = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
-            command += [f"--no-{option}" if value is False else f"--{option}", *map(str, given)]
-    return shlex.join(command)
-
-
 def _scroll(wide: Html, label: str) -> Html:
     """A box in which what is wide scrolls, by the keyboard too, and the page does not."""
     return _tag("div", wide, class_="scroll", role="region", tabindex="0", aria_label=label)
@@ -238,7 +239,7 @@ def _reading(file: Path, parse: Callable[[str], Any] = JSON) -> Iterator[Any]:
         raise InputError(f"{file} is missing: pyro-mlvae evaluate {file.parent} writes it")
     try:
         value = parse(file.read_text("utf-8"))
-        if isinstance(value, dict) and value["format_version"] != runs.FORMAT_VERSION:
+        if isinstance(value, dict) and value["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {value['format_version']} is not of this pyro_mlvae")
         yield value
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
