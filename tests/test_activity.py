@@ -1,4 +1,4 @@
-"""Active units and divergences of hand-built codes, and the sentences that warn of codes that tell nothing."""
+"""Active units and divergences of hand-built codes, and sentences that warn of those that tell nothing."""
 
 import pytest
 import torch

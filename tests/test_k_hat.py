@@ -59,7 +59,7 @@ def test_exact_posteriors_have_constant_weights_and_no_tail(make, dtype):
 
 @both
 def test_guides_too_narrow_by_two_are_above_the_threshold_and_wider_ones_below(make):
-    """Weights are exp(0.75 / 2 chi2) where narrow: a tail of shape 0.75, which a fit puts on either side of it."""
+    """Weights are exp(0.75 / 2 chi2) where narrow: a tail of shape 0.75."""
     model, guide, batch = make()
     narrow = check_k_hat(run_k_hat(model, scaled(guide, 0.5), batch, draws=300))
     assert narrow["median"] > 0.8

@@ -47,5 +47,5 @@ def test_progress_is_read_from_the_history_that_training_writes(tmp_path):
 @pytest.mark.parametrize("text", ["epoch\n1\n", "epoch,elbo_per_observation\n1,much\n", "epoch,a\n1\n"])
 def test_a_damaged_history_is_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "history.csv").write_text(text)
-    with pytest.raises(InputError, match="history.csv is damaged .* train the run again"):
+    with pytest.raises(InputError, match=r"history.csv is damaged .* train the run again"):
         training_progress(tmp_path, RunConfig(), DATA)

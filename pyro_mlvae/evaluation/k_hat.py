@@ -67,8 +67,8 @@ def run_k_hat(
     with seeded(model, guide, device=batch.x.device, seed=seed):
         weights = []
         for _ in range(draws):
-            pair = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
-            weights.append(group_log_weights(*pair, batch))
+            of_model, of_guide = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
+            weights.append(group_log_weights(of_model, of_guide, batch))
     return pareto_k_hat(torch.stack(weights))
 
 
@@ -101,7 +101,7 @@ def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, "
         bad = int((~largest.isfinite()).nonzero()[0])
         raise InputError(
             f"log weights must be numbers below infinity, and not all -infinity, but the largest of group "
-            f"{bad} is {largest[bad].item()}: look for what makes log probabilities of the model or guide so"
+            f"{bad} is {largest[bad].item()}: look for what makes log probabilities so"
         )
     tolerance = _ROUNDINGS * torch.finfo(log_weights.dtype).eps * largest.abs().clamp_min(1.0)
     found = [

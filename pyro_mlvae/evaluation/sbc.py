@@ -164,12 +164,13 @@ def _simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]
             f"model must be able to draw x and its latents, but a distribution has no sample(): define it "
             f"({error!r})"
         ) from error
-    if "x" not in truth.nodes or "was_observed" not in truth.nodes["x"]["infer"]:
+    node: Any = truth.nodes.get("x")
+    if node is None or "was_observed" not in node["infer"]:
         raise InputError(
             f"model must observe x at the site 'x', got the sites {[n for n, _ in sample_sites(truth)]}: "
             f"name it so, and pass obs=batch.x"
         )
-    x = truth.nodes["x"]["value"]
+    x: Tensor = node["value"]
     check_observations(x)
     return truth, batch.with_tensors({**batch.tensors(), "x": x})
 
@@ -197,7 +198,7 @@ def _independent(
 
 def _rows(trace: Trace, site: str, index: Tensor) -> Tensor:
     """The values of some members of a site, ``[members, dimensions]``."""
-    value: Tensor = trace.nodes[site]["value"]
+    value: Any = trace.nodes[site]["value"]
     return value.index_select(0, index).reshape(len(index), -1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pyro_mlvae.plotting.metrics_figures import CHANCE, MARKERS, Look
 from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, tidy, wide_figure
@@ -61,9 +61,9 @@ def sbc_figure(found: Mapping[str, Any]) -> Figure:
         axes.axhspan(*found["band"], color=CONTROL, alpha=0.22, linewidth=0.0)
         axes.axhline(found["ranks"] / found["bins"], **CHANCE)
         for counts in site["histogram"]:
-            axes.stairs(counts, edges, color=colour, alpha=0.35, linewidth=1.0)
+            axes.stairs(counts, edges, color=colour, alpha=0.35, linewidth=1.0, baseline=None)
         mean = torch.tensor(site["histogram"], dtype=torch.float64).mean(0).tolist()
-        axes.stairs(mean, edges, color=colour, linewidth=2.2)
+        axes.stairs(mean, edges, color=colour, linewidth=2.2, baseline=None)
         tidy(axes).set(xlim=(0.0, 1.0), xlabel="rank of the truth among draws, as a share")
         said = "p < 0.001" if site["p"] < 0.001 else f"p = {site['p']:.3f}"
         axes.set_title(f"{name.replace('_', '-').capitalize()}: {said}", fontsize=11)
@@ -83,13 +83,11 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
     axes.plot(range(1, found["groups"] + 1), found["k"], "o", color=CONTENT, markersize=3.5)
     axes.axhline(found["threshold"], **CHANCE)
     note: Look = {"fontsize": 8.5, "color": "#555555", "xycoords": ("axes fraction", "data")}
-    above = {"xytext": (0, 3), "textcoords": "offset points"}
-    axes.annotate(
-        f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note, **above
-    )
+    note |= {"xytext": (0, 3), "textcoords": "offset points"}
+    axes.annotate(f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note)
     axes.set(xlabel="group, in ascending order", ylabel="Pareto k-hat")
     axes.set_ylim(min(-0.1, *found["k"]) - 0.05, max(1.0, found["max"]) * 1.08)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"{found['share_above']:.0%} of {found['groups']} groups above", fontsize=11)
     return figure
 

@@ -79,13 +79,13 @@ def draw_run(
     ):
         if metrics[part] is not None:
             figures[name] = draw(metrics[part])
-    for part, name, draw in (
+    for part, name, draw_part in (
         ("calibration", "self-consistency", self_consistency_figure),
         ("simulation_based", "simulation-based-calibration", sbc_figure),
         ("k_hat", "k-hat", k_hat_figure),
     ):
         if metrics["diagnostics"][part] is not None:
-            figures[name] = draw(metrics["diagnostics"][part])
+            figures[name] = draw_part(metrics["diagnostics"][part])
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
