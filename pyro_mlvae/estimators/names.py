@@ -8,9 +8,13 @@ from typing import Any
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
+from pyro_mlvae.estimators.ciwae import GroupCIWAE
 from pyro_mlvae.estimators.dreg import GroupDReG
 from pyro_mlvae.estimators.group_renyi import GroupIWAE, GroupRenyiELBO
 from pyro_mlvae.estimators.local import LocalELBO
+from pyro_mlvae.estimators.miwae import GroupMIWAE
+from pyro_mlvae.estimators.piwae import GroupPIWAE
+from pyro_mlvae.estimators.reweighted_wake_sleep import GroupRWS
 from pyro_mlvae.estimators.sticking_the_landing import StickingTheLanding
 
 ESTIMATORS: dict[str, Callable[..., ELBO]] = {
@@ -21,6 +25,10 @@ ESTIMATORS: dict[str, Callable[..., ELBO]] = {
     "group-iwae": GroupIWAE,
     "group-renyi": GroupRenyiELBO,
     "dreg": GroupDReG,
+    "miwae": GroupMIWAE,
+    "piwae": GroupPIWAE,
+    "ciwae": GroupCIWAE,
+    "rws": GroupRWS,
     "stl": StickingTheLanding,
     "local": LocalELBO,
 }
@@ -36,8 +44,9 @@ def make_estimator(name: str, num_particles: int = 1, *, alpha: float | None = N
             (one importance weight for the whole batch, and so loose; under the scale of ``fit`` its
             weights become w^(1/groups), which is "trace" in all but name); or ours, "group-iwae" and
             "group-renyi" (one weight a group), "dreg" (group-iwae with doubly reparameterised
-            gradients), "stl" (sticking the landing) or "local" (a draw of content for every
-            observation).
+            gradients), "miwae" (the mean of several group-iwae), "piwae" (group-iwae for the model,
+            miwae for the guide), "ciwae" (half ELBO, half group-iwae), "rws" (reweighted wake-sleep),
+            "stl" (sticking the landing) or "local" (a draw of content for every observation).
         num_particles: draws from the guide, vectorised.
         alpha: the order of "renyi" and "group-renyi"; by default 0 and 0.5.
 
