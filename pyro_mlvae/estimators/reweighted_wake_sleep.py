@@ -55,7 +55,9 @@ class GroupRWS(GroupIWAE):
         self, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, dict[str, Tensor]]:
         """The guide run once, with draws that have no path to its parameters."""
-        drawn = poutine.trace(_ConstantDraws()(guide)).get_trace(*args, **kwargs)
+        # Around the trace, which would note a draw before what is inside it has cut that off.
+        with _ConstantDraws():
+            drawn = poutine.trace(guide).get_trace(*args, **kwargs)
         return drawn, {
             name: site["value"] for name, site in sample_sites(drawn) if not site["is_observed"]
         }

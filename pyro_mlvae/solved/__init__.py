@@ -1,6 +1,7 @@
 """The solved models of two and three levels: linear and Gaussian, so that the truth is known exactly."""
 
 from pyro_mlvae.solved.elbo import exact_elbo
+from pyro_mlvae.solved.eubo import exact_eubo
 from pyro_mlvae.solved.guides import LinearGaussianGuide, ThreeLevelGaussianGuide
 from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel, ThreeLevelGaussianModel
 from pyro_mlvae.solved.networks import LinearEncoder, LinearShift
@@ -18,4 +19,5 @@ __all__ = [
     "ThreeLevelGaussianGuide",
     "ThreeLevelGaussianModel",
     "exact_elbo",
+    "exact_eubo",
 ]
