@@ -7,6 +7,7 @@ from pyro_mlvae.estimators.group_weights import group_log_weights
 from pyro_mlvae.estimators.local import LocalELBO
 from pyro_mlvae.estimators.miwae import GroupMIWAE
 from pyro_mlvae.estimators.names import ESTIMATORS, make_estimator
+from pyro_mlvae.estimators.nested import NestedIWAE, nested_bound
 from pyro_mlvae.estimators.pathwise import PathwiseELBO
 from pyro_mlvae.estimators.piwae import GroupPIWAE
 from pyro_mlvae.estimators.reweighted_wake_sleep import GroupRWS
@@ -24,8 +25,10 @@ __all__ = [
     "GroupRWS",
     "GroupRenyiELBO",
     "LocalELBO",
+    "NestedIWAE",
     "PathwiseELBO",
     "StickingTheLanding",
     "group_log_weights",
     "make_estimator",
+    "nested_bound",
 ]

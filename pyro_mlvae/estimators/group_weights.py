@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float
+from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.trace_struct import Trace
@@ -21,6 +23,7 @@ from torch import Tensor
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.pathwise import sample_sites
+from pyro_mlvae.estimators.programs import Program
 
 SUPER_GROUPS, GROUPS, OBSERVATIONS = "super-groups", "groups", "observations"
 PARTICLES = "num_particles_vectorized"  # the plate in which Pyro vectorises them
@@ -79,6 +82,16 @@ def sum_upwards(
             zero = terms.new_zeros(*terms.shape[:-1], count)
             total = total + zero.index_add(-1, member, terms)
     return total
+
+
+def has_super_groups(guide: Program, batch: GroupedBatch) -> bool:
+    """Whether the guide draws latents of super-groups; the random state is left as it was."""
+    if batch.parent is None:
+        return False
+    device = batch.x.device
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        trace = poutine.trace(guide).get_trace(batch)
+    return any(group_frame(name, site, batch).name == SUPER_GROUPS for name, site in sample_sites(trace))
 
 
 def membership(plate: str, top: str, batch: GroupedBatch) -> tuple[Tensor, int]:
