@@ -12,15 +12,18 @@ import pyro
 import torch
 from pyro.infer import SVI
 
-from pyro_mlvae.comparison.bounds import tight_bound
 from pyro_mlvae.comparison.cases import Case
 from pyro_mlvae.comparison.problem import Problem
+from pyro_mlvae.comparison.weights import draw_log_weights
 from pyro_mlvae.data.samplers import mixed_seed
-from pyro_mlvae.training import Objective, elbo_terms, fused_adam
+from pyro_mlvae.estimators import nested_bound
+from pyro_mlvae.estimators.programs import in_mode
+from pyro_mlvae.training import Objective, fused_adam
 from pyro_mlvae.training.gradients import Checked, NotFiniteError
 from pyro_mlvae.training.surroundings import on_place, validated_at_first
 
-IMPORTANCE_SAMPLES = 50
+# Of content, and of style given each: 50 passes of the decoder.
+NESTED_DRAWS = (10, 5)
 _PARTICLES = 10
 # Minibatches of another seed are those of epochs that no other seed comes to.
 _APART = 1_000_000
@@ -36,13 +39,13 @@ class Trainee:
         seed: of its draws and minibatches.
 
     Attributes:
-        curve: what was measured: ``seconds``, ``steps``, ``elbo`` and ``group_iwae_50``.
+        curve: what was measured: ``seconds``, ``steps``, ``elbo`` and ``nested_iwae``.
         diverged: whether a loss or a gradient was not finite; then nothing is done or measured any more.
     """
 
     def __init__(self, problem: Problem, case: Case, learning_rate: float, seed: int) -> None:
         self.diverged = False
-        self.curve: dict[str, list[Any]] = {"seconds": [], "steps": [], "elbo": [], "group_iwae_50": []}
+        self.curve: dict[str, list[Any]] = {"seconds": [], "steps": [], "elbo": [], "nested_iwae": []}
         model, self._guide = problem.pair()
         self._model = problem.trained_model(model)
         self._loss = Checked(Objective(case.make()))
@@ -82,11 +85,11 @@ class Trainee:
         """Note the held-out ELBO and the tighter bound, with draws that are always the same."""
         if self.diverged:
             return
-        batch = self._held_out
-        with pyro.validation_enabled(False):
-            terms = elbo_terms(self._model, self._guide, batch, num_particles=_PARTICLES)
-            bound = tight_bound(self._model, self._guide, batch, IMPORTANCE_SAMPLES).sum()
-        found = {"elbo": float(terms.elbo), "group_iwae_50": float(bound)}
+        pair, batch = (self._model, self._guide), self._held_out
+        with pyro.validation_enabled(False), in_mode(*pair, training=False):
+            elbo = draw_log_weights(*pair, batch, _PARTICLES, seed=0).mean(0).sum()
+            bound = nested_bound(*pair, batch, *NESTED_DRAWS).sum()
+        found = {"elbo": float(elbo), "nested_iwae": float(bound)}
         self.curve["seconds"].append(self._seconds)
         self.curve["steps"].append(self._steps)
         for name, value in found.items():
