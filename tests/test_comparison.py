@@ -455,7 +455,9 @@ def test_rows_are_as_the_contract_says():
     assert comparison["refused"] == []
     for curve in comparison["curves"]:
         assert len(curve["seconds"]) == len(curve["steps"]) == len(curve["elbo"]) == 7
-        assert len(curve["passes"]) == len(curve["elbo_interval"]) == len(curve["nested_iwae_interval"]) == 7
+        assert (
+            len(curve["passes"]) == len(curve["elbo_interval"]) == len(curve["nested_iwae_interval"]) == 7
+        )
         assert curve["steps"][-1] >= 6
         assert curve["seconds"] == sorted(curve["seconds"])
         assert curve["nested_iwae"][0] == comparison["curves"][0]["nested_iwae"][0]
@@ -485,7 +487,9 @@ def test_estimators_that_do_not_take_the_pair_are_left_out_with_the_reason():
     (refused,) = comparison["refused"]
     assert refused["estimator"] == "local"
     assert "needs Normal content" in refused["why"]
-    with pytest.raises(InputError, match="none of the estimators takes this pair: .* needs Normal content"):
+    with pytest.raises(
+        InputError, match=r"none of the estimators takes this pair: .* needs Normal content"
+    ):
         compare_elbos(problem, ("local",), (1,), **FEW)
 
 

@@ -1,4 +1,4 @@
-"""MIWAE, PIWAE, CIWAE and reweighted wake-sleep by group, against group-iwae's weights of the same draws."""
+"""MIWAE, PIWAE, CIWAE and reweighted wake-sleep by group, against group-iwae of the same draws."""
 
 import pyro
 import pytest
@@ -158,7 +158,7 @@ def test_with_many_particles_wake_sleep_descends_the_exact_divergence_from_poste
 
 
 def test_wake_sleep_trains_a_guide_that_is_not_reparameterised():
-    solved, model, guide, batch = problem(LOADINGS["orthogonal"])
+    _, model, guide, batch = problem(LOADINGS["orthogonal"])
 
     class Opaque(dist.Normal):
         has_rsample = False

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pyro import poutine
 
 from pyro_mlvae import InputError
 from pyro_mlvae.comparison import sandwich, solved_problem
@@ -39,7 +40,6 @@ def test_the_exact_upper_bound_is_the_mean_log_weight_of_posterior_draws(make):
     solved, model, guide = off(make)
     batch = solved.sample(SIZES, seed=1)
     posterior = LinearGaussianGuide.exact(solved)
-    from pyro import poutine
 
     values = []
     for _ in range(400):

@@ -35,9 +35,7 @@ def _for_training(comparison: Mapping[str, Any]) -> str:
     if not ends:
         return ""
     best, width, curve = max(ends, key=lambda end: end[0])
-    tied = [
-        _name(other) for elbo, own, other in ends if other is not curve and best - elbo <= width + own
-    ]
+    tied = [_name(other) for elbo, own, other in ends if other is not curve and best - elbo <= width + own]
     sentence = (
         f"To train on the ELBO for {curve['seconds'][-1]:.2g} s take {_name(curve)} at learning rate "
         f"{curve['learning_rate']:g}: its held-out ELBO is highest, {best:.2f} +- {width:.2f} "
@@ -68,8 +66,8 @@ def _trust(rows: Sequence[Mapping[str, Any]]) -> str:
     if k > _HEAVY:
         steady = ", ".join(name for name in UNWEIGHTED if name in {row["estimator"] for row in rows})
         return (
-            f"The weights of a group have a k-hat of {k:.2f}, above {_HEAVY}: their means, and gradients made "
-            f"of them, rest on few draws ({steady or 'trace'} weigh nothing)."
+            f"The weights of a group have a k-hat of {k:.2f}, above {_HEAVY}: their means, and gradients "
+            f"made of them, rest on few draws ({steady or 'trace'} weigh nothing)."
         )
     return f"The weights of a group have a k-hat of {k:.2f}, at most {_HEAVY}: their means can be trusted."
 

@@ -21,8 +21,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
     rates = {(c["estimator"], c["num_particles"]): c["learning_rate"] for c in comparison["curves"]}
     rows = [row for row in comparison["rows"] if row["stage"] == "trained"]
     lines = [
-        f"{comparison['data']}: {comparison['observations']} observations in {comparison['groups']} groups, "
-        f"after {comparison['epochs']} epochs with trace",
+        f"{comparison['data']}: {comparison['observations']} observations in {comparison['groups']} "
+        f"groups, after {comparison['epochs']} epochs with trace",
         f"value and gap: {units} per observation; the gap is to {of}",
         "cont., style, dec.: signal / noise of one gradient; |z|: largest bias in standard errors",
         "pass: network passes a step for each observation; rate: best learning rate of its own",

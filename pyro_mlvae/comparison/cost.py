@@ -88,9 +88,13 @@ def network_passes(
     12.0
     """
     devices = [batch.x.device] if batch.x.device.type == "cuda" else []
-    with counted(model, guide) as passes, torch.random.fork_rng(devices), torch.no_grad():
-        with pyro.get_param_store().scope():
-            estimator.loss(model, guide, batch)  # type: ignore[attr-defined]
+    with (
+        counted(model, guide) as passes,
+        torch.random.fork_rng(devices),
+        torch.no_grad(),
+        pyro.get_param_store().scope(),
+    ):
+        estimator.loss(model, guide, batch)  # type: ignore[attr-defined]
     total = passes.encoded + passes.decoded
     return total / len(batch) if passes.encoded and passes.decoded else None
 

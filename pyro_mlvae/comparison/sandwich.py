@@ -57,8 +57,8 @@ def sandwich(
         seed: of all draws.
 
     Returns:
-        For each K: ``num_particles``, ``lower`` and ``upper`` in nats per observation, ``difference`` between
-        the two, each with its standard error over data sets and draws (``lower_error`` and so on), and
+        For each K: ``num_particles``, ``lower`` and ``upper`` in nats per observation, ``difference``
+        between the two, each with its standard error over data sets and draws (``lower_error`` and so on), and
         ``log_evidence``, None where it is not known.
 
     Raises:
@@ -163,9 +163,7 @@ def log_weight(
 ) -> Float[Tensor, " units"]:
     """The log importance weight of each unit at the given latents, in nats, in float64."""
     with pyro.get_param_store().scope():
-        traces = [
-            poutine.trace(pin(program, latents)).get_trace(batch) for program in (model, guide)
-        ]
+        traces = [poutine.trace(pin(program, latents)).get_trace(batch) for program in (model, guide)]
     for trace in traces:
         trace.compute_log_prob()
     return group_log_weights(traces[0], traces[1], batch).double()

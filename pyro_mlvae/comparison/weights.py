@@ -46,9 +46,7 @@ def weighs_units(case: Case) -> bool:
     return case.same.name not in (*UNWEIGHTED, "nested-iwae")
 
 
-def effective_sample_size(
-    case: Case, log_weights: Float[Tensor, "draws units"]
-) -> float | None:
+def effective_sample_size(case: Case, log_weights: Float[Tensor, "draws units"]) -> float | None:
     """How many of K samples count, of 1 to K: one over the sum of squared weights.
 
     A mean over as many draws of K weights as there are, and over groups where every group has weights of

@@ -65,7 +65,7 @@ def outer_of(num_particles: int, outer: int | None) -> int:
     require_positive(outer=outer)
     if num_particles % outer:
         raise InputError(
-            f"outer must divide num_particles = {num_particles}, got {outer}: the particles are outer times "
-            f"inner ones"
+            f"outer must divide num_particles = {num_particles}, got {outer}: the particles are outer "
+            f"times inner ones"
         )
     return outer

@@ -58,9 +58,7 @@ class GroupRWS(GroupIWAE):
         # Around the trace, which would note a draw before what is inside it has cut that off.
         with _ConstantDraws():
             drawn = poutine.trace(guide).get_trace(*args, **kwargs)
-        return drawn, {
-            name: site["value"] for name, site in sample_sites(drawn) if not site["is_observed"]
-        }
+        return drawn, {name: site["value"] for name, site in sample_sites(drawn) if not site["is_observed"]}
 
 
 class _ConstantDraws(Messenger):

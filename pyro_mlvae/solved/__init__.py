@@ -1,4 +1,4 @@
-"""Solved models, of which the truth is known: linear and Gaussian of two and three levels, and a mixture."""
+"""Models whose truth is known: linear and Gaussian, of two and three levels, and a mixture."""
 
 from pyro_mlvae.solved.elbo import exact_elbo
 from pyro_mlvae.solved.eubo import exact_eubo

@@ -71,7 +71,8 @@ class PolynomialMixture:
             raise InputError(f"weights must be positive and sum to one, got {self.weights.tolist()}")
         if not (bool((self.scales > 0.0).all()) and self.noise_scale > 0.0):
             raise InputError(
-                f"scales and noise_scale must be positive, got {self.scales.tolist()} and {self.noise_scale}"
+                f"scales and noise_scale must be positive, got {self.scales.tolist()} and "
+                f"{self.noise_scale}"
             )
 
     @classmethod
