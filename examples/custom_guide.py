@@ -81,7 +81,7 @@ def main() -> None:
         epochs = 2 if options.smoke else options.epochs
         sampler = ObservationSampler(train, observations_per_batch=160, seed=options.seed)
         fit(model, guide, sampler, epochs=epochs, seed=options.seed)
-        elbo = elbo_metrics(model, guide, test, importance_samples=1, seed=options.seed)
+        elbo = elbo_metrics(model, guide, test, content_draws=1, style_draws=1, seed=options.seed)
         probe = probe_metrics(guide, train, test, ks=(1, 5), seed=options.seed)
         one, five = (probe["content"][k]["accuracy"] for k in ("1", "5"))
         print(

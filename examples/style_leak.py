@@ -117,7 +117,7 @@ def measured(name: str) -> dict[str, Any]:
         "remedy": name,
         "seed": options.seed,
         "training_seconds": seconds,
-        "elbo": elbo_metrics(model, guide, test, importance_samples=10, seed=options.seed),
+        "elbo": elbo_metrics(model, guide, test, content_draws=5, style_draws=2, seed=options.seed),
         "probe": probe_metrics(guide, train, test, ks=KS, seed=options.seed),
     }
 

@@ -28,7 +28,7 @@ NAMES = (
     digits linear-gaussian mnist fashion-mnist omniglot celeba lfw digit Digits : http://x/y npz:npz:x
     mlvae vae three-level mixture-prior auto product-of-normals average-of-normals product-with-prior
     own.py:Model own.py:Guide own.py:Nothing own.py: .py: x.py:Y broken.py:Model
-    pyro_mlvae/models/mlvae.py:MLVAE own.py:Model:Guide trace mean-field graph renyi group-iwae
+    pyro_mlvae/models/mlvae.py:MLVAE own.py:Model:Guide trace mean-field graph renyi group-iwae nested-iwae
     group-renyi dreg stl local normal normal-learned bernoulli continuous-bernoulli mlp conv groups
     observations cpu cuda cuda:0 cuda:-1 cuda:9999999999999999999999 meta grid content style both a b
     None none True False [] ()

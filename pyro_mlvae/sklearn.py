@@ -19,7 +19,7 @@ from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.estimators import ElboTerms, make_estimator
+from pyro_mlvae.estimators import ElboTerms
 from pyro_mlvae.latents import decode, embed, encode
 from pyro_mlvae.latents.encoding import BATCH_SIZE
 from pyro_mlvae.ops import mean_of
@@ -60,7 +60,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many rows at
             most stand for each: biased for the ELBO of a larger group, the less so the more rows.
         epochs, learning_rate: passes over the groups, or the rows, as the sampler has it; and Adam's.
-        elbo, num_particles, alpha: the estimator's name, draws and order, as :func:`make_estimator` says.
+        elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
         beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps they rise.
         free_bits_content, free_bits_style: nats per dimension below which a divergence is left alone.
         aggregate_style: weight of a penalty on a group's aggregate style that differs from the prior.
@@ -126,6 +126,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         elbo: str = RunConfig.elbo,
         num_particles: int = RunConfig.num_particles,
         alpha: float | None = RunConfig.alpha,
+        inner: int | None = RunConfig.inner,
         beta_content: float = RunConfig.beta_content,
         beta_style: float = RunConfig.beta_style,
         warmup_steps: int = RunConfig.warmup_steps,
@@ -143,12 +144,11 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.network, self.hidden, self.sampler = network, hidden, sampler
         self.groups_per_batch, self.observations_per_group = groups_per_batch, observations_per_group
         self.epochs, self.learning_rate, self.elbo = epochs, learning_rate, elbo
-        self.num_particles, self.alpha, self.warmup_steps = num_particles, alpha, warmup_steps
-        self.beta_content, self.beta_style = beta_content, beta_style
+        self.num_particles, self.alpha, self.inner = num_particles, alpha, inner
+        self.beta_content, self.beta_style, self.warmup_steps = beta_content, beta_style, warmup_steps
         self.free_bits_content, self.free_bits_style = free_bits_content, free_bits_style
-        self.aggregate_style, self.hsic = aggregate_style, hsic
-        self.precision, self.device = precision, device
-        self.random_state, self.verbose = random_state, verbose
+        self.aggregate_style, self.hsic, self.precision = aggregate_style, hsic, precision
+        self.device, self.random_state, self.verbose = device, random_state, verbose
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
         """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
@@ -165,7 +165,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             guide,
             make_sampler(config, data.to(device)),
             epochs=config.epochs,
-            estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
+            estimator=config.estimator(),
             optimizer=fused_adam(config.learning_rate),
             penalties=config.penalties(),
             device=device,

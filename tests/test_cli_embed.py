@@ -95,7 +95,7 @@ def test_a_vae_is_a_run_of_its_own_too(tmp_path, capsys):
 
 def test_metrics_hold_what_the_contract_names(trained):
     found = metrics(trained)
-    assert found["elbo"]["group_iwae_per_observation"] > found["elbo"]["per_observation"]
+    assert found["elbo"]["nested_iwae_per_observation"] > found["elbo"]["per_observation"]
     assert set(found["swap"]["consistency"]) == {"1", "10"}
     assert 0.8 < found["swap"]["reader_accuracy"] <= 1.0
     assert found["active_units"]["content"] <= 16

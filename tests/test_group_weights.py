@@ -11,8 +11,8 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.enum import get_importance_trace
 
 from pyro_mlvae import VAE, GroupedDataset, InputError, MLPEncoder, NormalLikelihood, VAEGuide
-from pyro_mlvae.estimators import group_log_weights
-from pyro_mlvae.evaluation import elbo_metrics, group_iwae
+from pyro_mlvae.estimators import group_log_weights, nested_bound
+from pyro_mlvae.evaluation import elbo_metrics
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
 from pyro_mlvae.solved.models import LinearDecoder
 
@@ -53,7 +53,7 @@ def test_with_the_exact_guide_every_group_weighs_its_evidence(solved, batch):
 def test_with_one_sample_the_bound_is_trace_elbo_draw_by_draw(solved, batch):
     model, guide = LinearGaussianModel(solved), imperfect(solved)
     for seed in range(5):
-        bound = group_iwae(model, guide, batch, 1, seed=seed)
+        bound = nested_bound(model, guide, batch, 1, 1, seed=seed)
         torch.manual_seed(seed)
         elbo = -Trace_ELBO(max_plate_nesting=1).loss(model, guide, batch)
         assert float(bound.sum()) == pytest.approx(elbo, abs=1e-9)
@@ -64,7 +64,7 @@ def test_more_samples_tighten_the_bound_of_every_group_towards_its_evidence(solv
     evidence = solved.log_evidence(batch)
     means, errors = [], []
     for samples in (1, 10, 60):
-        bounds = torch.stack([group_iwae(model, guide, batch, samples, seed=s) for s in range(30)])
+        bounds = torch.stack([nested_bound(model, guide, batch, samples, 1, seed=s) for s in range(30)])
         means.append(bounds.mean(0))
         errors.append(bounds.std(0) / 30**0.5)
     assert (means[0] < means[1] + 4 * errors[0]).all()
@@ -110,14 +110,14 @@ def test_a_vae_is_weighted_observation_by_observation_which_is_tighter():
     model = VAE(LinearDecoder(solved), NormalLikelihood(solved.noise_scale), 3, 2).double()
     guide = VAEGuide(MLPEncoder((8,), 3, 2, (4,))).double()
     data = GroupedDataset.from_arrays(batch.x, batch.group)
-    found = elbo_metrics(model, guide, data, importance_samples=20)
-    singly = group_iwae(model, guide, batch.singletons(), 20, seed=0).mean()
-    each = torch.stack([group_iwae(model, guide, batch.singletons(), 1, seed=s) for s in range(20)])
+    found = elbo_metrics(model, guide, data, content_draws=20, style_draws=1)
+    singly = nested_bound(model, guide, batch.singletons(), 20, 1).mean()
+    each = torch.stack([nested_bound(model, guide, batch.singletons(), 1, 1, seed=s) for s in range(20)])
     zero = torch.zeros(20, batch.num_groups, dtype=torch.float64)
     products = zero.index_add(1, batch.group, each)
     jointly = (products.logsumexp(0) - math.log(20)).sum() / len(batch)
-    assert found["group_iwae_per_observation"] == pytest.approx(float(singly), rel=0.05)
-    assert found["group_iwae_per_observation"] > float(jointly) + 1.0
-    assert found["group_iwae_per_observation"] > found["per_observation"]
+    assert found["nested_iwae_per_observation"] == pytest.approx(float(singly), rel=0.05)
+    assert found["nested_iwae_per_observation"] > float(jointly) + 1.0
+    assert found["nested_iwae_per_observation"] > found["per_observation"]
     with pytest.raises(InputError, match=r"must be of the batch's size 8, got 52: .*singletons"):
-        group_iwae(model, guide, batch, 1)
+        nested_bound(model, guide, batch, 1, 1)

@@ -39,8 +39,9 @@ def coded(start):
 def bound(value):
     terms = {"reconstruction": value + 6.25, "kl_content": 2.0, "kl_style": 4.25}
     found = {"per_observation": value, "per_group": 9 * value, **terms, "observations": 359, "groups": 40}
-    samples = {"group_iwae_per_observation": value + 1.125, "importance_samples": 50}
-    return {**found, **samples, "observations_per_group": 10, "units": "nats"}
+    nested = {"nested_iwae_per_observation": value + 1.125, "nested_iwae_standard_error": 0.25}
+    draws = {"standard_error": 0.375, "content_draws": 20, "style_draws": 10}
+    return {**found, **nested, **draws, "observations_per_group": 10, "units": "nats"}
 
 
 def shots(one):
@@ -87,7 +88,7 @@ def full_metrics():
 def bare_metrics():
     """What is always there, and nothing else."""
     parts = ("probe", "unseen", "swap", "calibration", "active_units")
-    elbo = {**bound(-15.5), "vae": None, "group_iwae_per_observation": None}
+    elbo = {**bound(-15.5), "vae": None, "nested_iwae_per_observation": None}
     evidence = {"k": [1, 2], "content_scale": [None, None]}
     return {**full_metrics(), "elbo": elbo, "evidence": evidence, "warnings": [], **dict.fromkeys(parts)}
 

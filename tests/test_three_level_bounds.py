@@ -5,8 +5,8 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from pyro_mlvae import GroupedDataset, make_estimator
+from pyro_mlvae.estimators import nested_bound
 from pyro_mlvae.evaluation import elbo_metrics
-from pyro_mlvae.evaluation.elbo import group_iwae
 from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
 
 SIZES, PARENT = torch.tensor([1, 4, 2, 7, 1, 3]), torch.tensor([0, 2, 0, 1, 2, 0])
@@ -59,15 +59,16 @@ def test_doubly_reparameterised_gradients_are_those_of_the_bound_on_average():
 
 def test_with_the_exact_guide_the_nested_bound_is_the_evidence():
     solved, model, guide, batch = problem()
-    bound = group_iwae(model, guide, batch, 3)
+    bound = nested_bound(model, guide, batch, 3, 2)
     torch.testing.assert_close(bound, solved.log_evidence(batch), atol=1e-8, rtol=0)
 
 
 def test_the_nested_bound_lies_between_the_elbo_and_the_evidence_and_above_one_weight_for_all():
     solved, model, guide, batch = problem(wrong=0.5)
     evidence = float(solved.log_evidence(batch).sum())
-    nested = torch.tensor([float(group_iwae(model, guide, batch, 50, seed=s).sum()) for s in range(8)])
-    # As many passes, but one weight for all that a super-group has.
+    bounds = [nested_bound(model, guide, batch, 10, 5, seed=s).sum() for s in range(8)]
+    nested = torch.stack(bounds)
+    # As many draws, but one weight for all that a super-group has.
     single = torch.tensor([-make_estimator("group-iwae", 500).loss(model, guide, batch) for _ in range(8)])
     elbo = -Trace_ELBO(2000, max_plate_nesting=1, vectorize_particles=True).loss(model, guide, batch)
     assert elbo < single.mean() < nested.mean() < evidence + 3 * nested.std() / 8**0.5
@@ -79,9 +80,9 @@ def test_the_metrics_of_three_levels_keep_super_groups_whole():
     data = GroupedDataset.from_arrays(
         batch.x, [names[g] for g in batch.group.tolist()], parent={name: name[0] for name in names}
     )
-    found = elbo_metrics(model, guide, data, observations_per_group=100, importance_samples=2)
+    found = elbo_metrics(model, guide, data, observations_per_group=100, content_draws=2, style_draws=2)
     expected = float(solved.log_evidence(batch).sum()) / len(batch)
-    assert found["group_iwae_per_observation"] == pytest.approx(expected, abs=1e-8)
+    assert found["nested_iwae_per_observation"] == pytest.approx(expected, abs=1e-8)
     assert sorted(name for name in found if name.startswith("kl_")) == [
         "kl_content",
         "kl_style",

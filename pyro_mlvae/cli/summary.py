@@ -21,18 +21,20 @@ def summary(metrics: Mapping[str, Any]) -> str:
         for name, value in elbo.items()
         if name.startswith("kl_")
     )
+    error = "" if elbo["standard_error"] is None else f" ± {elbo['standard_error']:.2f}"
     lines = [
         f"ELBO on {elbo['observations']} held-out observations in {elbo['groups']} groups of at most "
         f"{elbo['observations_per_group']}:",
-        f"  {elbo['per_observation']:.2f} {units} per observation ({elbo['per_group']:.2f} per group)",
+        f"  {elbo['per_observation']:.2f}{error} {units} per observation "
+        f"({elbo['per_group']:.2f} per group)",
         f"  = reconstruction {elbo['reconstruction']:.2f}{divergences}",
-        f"  with {elbo['importance_samples']} importance samples a group: "
-        f"{elbo['group_iwae_per_observation']:.2f}",
+        f"  nested bound, {elbo['content_draws']} draws of content x {elbo['style_draws']} of style: "
+        f"{elbo['nested_iwae_per_observation']:.2f}",
     ]
     if elbo["vae"] is not None:
         lines.append(
             f"  a plain VAE of the same size: {elbo['vae']['per_observation']:.2f} "
-            f"({elbo['vae']['group_iwae_per_observation']:.2f})"
+            f"({elbo['vae']['nested_iwae_per_observation']:.2f})"
         )
     for name, part in (("probe", _probe_lines), ("unseen", _unseen_lines), ("swap", _swap_lines)):
         if metrics[name] is not None:

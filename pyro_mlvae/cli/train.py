@@ -17,7 +17,6 @@ from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
 from pyro_mlvae.files import find_path, remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
@@ -181,7 +180,7 @@ class Train(RunConfig):
                 *pair,
                 make_sampler(config, train.to(here.device)),
                 epochs=config.epochs,
-                estimator=make_estimator(config.elbo, config.num_particles, alpha=config.alpha),
+                estimator=config.estimator(),
                 optimizer=fused_adam(config.learning_rate),
                 penalties=config.penalties(),
                 validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),

@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 # "graph" is left out: where every site is reparameterised, as all of ours are, it equals "trace".
 DEFAULT_ESTIMATORS = (
     "trace", "mean-field", "stl", "local", "renyi", "group-iwae", "group-renyi", "dreg", "miwae", "piwae",
-    "ciwae", "rws",
+    "ciwae", "rws", "nested-iwae",
 )  # fmt: skip
 TIMED_ROUNDS = 15
 

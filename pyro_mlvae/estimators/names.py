@@ -13,6 +13,7 @@ from pyro_mlvae.estimators.dreg import GroupDReG
 from pyro_mlvae.estimators.group_renyi import GroupIWAE, GroupRenyiELBO
 from pyro_mlvae.estimators.local import LocalELBO
 from pyro_mlvae.estimators.miwae import GroupMIWAE
+from pyro_mlvae.estimators.nested import NestedIWAE
 from pyro_mlvae.estimators.piwae import GroupPIWAE
 from pyro_mlvae.estimators.reweighted_wake_sleep import GroupRWS
 from pyro_mlvae.estimators.sticking_the_landing import StickingTheLanding
@@ -24,6 +25,7 @@ ESTIMATORS: dict[str, Callable[..., ELBO]] = {
     "renyi": RenyiELBO,
     "group-iwae": GroupIWAE,
     "group-renyi": GroupRenyiELBO,
+    "nested-iwae": NestedIWAE,
     "dreg": GroupDReG,
     "miwae": GroupMIWAE,
     "piwae": GroupPIWAE,
@@ -35,7 +37,9 @@ ESTIMATORS: dict[str, Callable[..., ELBO]] = {
 HAVE_ORDER = ("renyi", "group-renyi")
 
 
-def make_estimator(name: str, num_particles: int = 1, *, alpha: float | None = None) -> ELBO:
+def make_estimator(
+    name: str, num_particles: int = 1, *, alpha: float | None = None, inner: int | None = None
+) -> ELBO:
     """The ELBO estimator of that name.
 
     Args:
@@ -43,16 +47,18 @@ def make_estimator(name: str, num_particles: int = 1, *, alpha: float | None = N
             "graph" (equal to "trace" where every site is reparameterised, as all of ours are) or "renyi"
             (one importance weight for the whole batch, and so loose; under the scale of ``fit`` its
             weights become w^(1/groups), which is "trace" in all but name); or ours, "group-iwae" and
-            "group-renyi" (one weight a group), "dreg" (group-iwae with doubly reparameterised
+            "group-renyi" (one weight a group), "nested-iwae" (several draws of style for each of content,
+            weighed for each observation by itself), "dreg" (group-iwae with doubly reparameterised
             gradients), "miwae" (the mean of several group-iwae), "piwae" (group-iwae for the model,
             miwae for the guide), "ciwae" (half ELBO, half group-iwae), "rws" (reweighted wake-sleep),
             "stl" (sticking the landing) or "local" (a draw of content for every observation).
-        num_particles: draws from the guide, vectorised.
+        num_particles: draws from the guide, vectorised; those of content in "nested-iwae".
         alpha: the order of "renyi" and "group-renyi"; by default 0 and 0.5.
+        inner: the draws of style for every draw of content in "nested-iwae"; by default 5.
 
     Raises:
-        InputError: the name is not known, ``num_particles`` is not positive, alpha is out of range, or
-            is given to an estimator without an order.
+        InputError: the name is not known, a number of draws is not positive, alpha is out of range, or
+            alpha or inner is given to an estimator that has none.
 
     >>> make_estimator("trace", num_particles=2).num_particles
     2
@@ -73,6 +79,12 @@ def make_estimator(name: str, num_particles: int = 1, *, alpha: float | None = N
                 f"{alpha}"
             )
         options["alpha"] = alpha
+    if inner is not None:
+        if name != "nested-iwae":
+            raise InputError(
+                f"inner is a number of draws of nested-iwae, but the estimator is {name!r}: leave it out"
+            )
+        options["inner"] = inner
     return ESTIMATORS[name](
         num_particles=num_particles,
         vectorize_particles=num_particles > 1,

@@ -186,7 +186,7 @@ class _Passes:
         self._estimator = _Value(draws, inner, max_plate_nesting=nesting)
         self.counts = self._estimator.counts(guide, batch)
         self._at_once = max(1, _VALUES_AT_ONCE // batch.x.numel())
-        if self._at_once > 1:
+        if self._at_once > 1 and draws * inner > 1:
             try:
                 self._of_many({OBSERVATIONS: 2}, {})
             except (ValueError, RuntimeError, IndexError):

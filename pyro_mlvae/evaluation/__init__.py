@@ -2,7 +2,7 @@
 
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
 from pyro_mlvae.evaluation.calibration import calibration_metrics
-from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups, group_iwae
+from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
 from pyro_mlvae.evaluation.probe import Probe, evidence_metrics, probe_metrics
@@ -23,7 +23,6 @@ __all__ = [
     "evidence_metrics",
     "few_shot_accuracy",
     "fixed_groups",
-    "group_iwae",
     "nearest_neighbour_accuracy",
     "nearest_neighbour_auc",
     "probe_metrics",

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from pyro.infer import ELBO
 
-from pyro_mlvae.data import (
-    GroupedDataset,
-    load_dataset,
-)
+from pyro_mlvae.data import GroupedDataset, load_dataset
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
-from pyro_mlvae.estimators import ESTIMATORS, make_estimator
+from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods import make_likelihood
@@ -103,12 +101,15 @@ class RunConfig:
     """Adam's."""
     elbo: str = "trace"
     """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
-    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), dreg (group-iwae with
-    better gradients), stl (sticking the landing) or local (content drawn for every observation)."""
+    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae (--inner
+    draws of style for each of content), dreg (group-iwae with better gradients), stl (sticking the
+    landing) or local (content drawn for every observation)."""
     num_particles: int = 1
     """Draws from the guide in every step."""
     alpha: float | None = None
     """The order of renyi and group-renyi; by default 0 and 0.5."""
+    inner: int | None = None
+    """Draws of style for every draw of content, in nested-iwae; by default 5."""
     beta_content: float = 1.0
     """Weight of the divergence of content in training; 1 is the ELBO's."""
     beta_style: float = 1.0
@@ -148,7 +149,6 @@ class RunConfig:
             num_particles=self.num_particles,
         )
         for what, name, known in (
-            ("ELBO estimator", self.elbo, ESTIMATORS),
             ("sampler", self.sampler, SAMPLERS),
             ("network", self.network, ["auto", *NETWORKS]),
             ("precision", self.precision, PRECISIONS),
@@ -157,8 +157,7 @@ class RunConfig:
                 raise unknown_name(what, name, known)
         check_names(self.model, self.guide)
         self.penalties()
-        if self.alpha is not None:
-            make_estimator(self.elbo, alpha=self.alpha)
+        self.estimator()
         make_likelihood(self.likelihood)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
@@ -170,6 +169,10 @@ class RunConfig:
             **{f"the width of hidden layer {i}": n for i, n in enumerate(self.hidden, start=1)}
         )
         require_seed(self.seed, MOST_SEED)
+
+    def estimator(self) -> ELBO:
+        """The estimator of training."""
+        return make_estimator(self.elbo, self.num_particles, alpha=self.alpha, inner=self.inner)
 
     def load(self, *, download: bool = False) -> GroupedDataset:
         """The data."""
