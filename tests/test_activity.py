@@ -1,4 +1,4 @@
-"""Active units and divergences of hand-built codes, and the sentence that tells of a collapsed one."""
+"""Active units and divergences of hand-built codes, and the sentences that warn of codes that tell nothing."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from pyro.distributions import Normal
 from torch import nn
 
 from pyro_mlvae import InputError, MLPEncoder, ProductOfNormals
-from pyro_mlvae.evaluation import activity_metrics, collapse_warnings
+from pyro_mlvae.evaluation import TrainingProgress, activity_metrics, collapse_warnings
 from pyro_mlvae.latents import encode
 from pyro_mlvae.ops import unbounded
 
@@ -77,28 +77,64 @@ def test_a_head_that_says_nothing_is_warned_of_in_one_sentence(constant, site, o
     assert activity[site] == 0
     (sentence,) = collapse_warnings(activity)
     assert sentence.startswith(
-        f"{site} has collapsed: none of its {activity[f'{site}_dim']} dimensions varies"
+        f"{site} has collapsed onto the prior: the loc of none of its {activity[f'{site}_dim']} dimensions "
+        f"varies between observations, and its divergence from the prior is "
+        f"{sum(activity[f'kl_{site}']):.2g} nats per"
     )
-    assert f"{sum(activity[f'kl_{site}']):.2g} nats per" in sentence
     assert f"try a smaller {other}_dim" in sentence
 
 
-def test_constant_codes_far_from_the_prior_have_collapsed_too():
+def test_constant_codes_far_from_the_prior_do_not_vary_and_have_not_collapsed_onto_it():
     """As a product of many experts without the prior is: narrow, whatever the observations."""
     loc = torch.randn(50, 2)
     constant = Normal(torch.ones(50, 2), torch.full((50, 2), 0.1))
     (sentence,) = collapse_warnings(activity_metrics(constant, Normal(loc, 0.1 + 0 * loc), constant))
-    assert sentence.startswith("content has collapsed")
+    assert sentence.startswith("content does not vary: the loc of none of its 2 dimensions varies")
+    assert "though its divergence from the prior is 4.6 nats per group" in sentence
+    assert "collapsed" not in sentence
 
 
-def test_a_unit_that_is_barely_active_and_tells_next_to_nothing_has_collapsed():
+def test_a_unit_that_is_barely_active_tells_next_to_nothing_and_has_not_collapsed():
     loc = 0.15 * torch.randn(500, 2)
     faint = Normal(loc, torch.ones_like(loc))
     healthy = Normal(10 * loc, 0.5 + 0 * loc)
     activity = activity_metrics(faint, healthy, faint)
     assert activity["content"] == 2
     (sentence,) = collapse_warnings(activity)
-    assert "2 of its 2 dimensions vary between observations" in sentence
+    assert sentence.startswith("content tells next to nothing: its divergence from the prior is 0.0")
+    assert "though 2 of its 2 dimensions vary between observations" in sentence
+    assert "collapsed" not in sentence
+
+
+RISING, AT_REST = [-67.6, -22.3, -10.9], [-67.6, *[10.0, 10.05] * 20]
+
+
+@pytest.mark.parametrize("constant", [0, 1])
+def test_while_the_elbo_still_rises_nothing_is_called_collapsed(constant):
+    activity = activity_of(Heads(constant))
+    (sentence,) = collapse_warnings(activity, TrainingProgress(RISING, steps=27))
+    assert "tells nothing yet" in sentence
+    assert sentence.endswith(
+        "the run is undertrained: 3 epochs (27 steps), and the ELBO was still rising by 11 nats per "
+        "observation an epoch: train longer"
+    )
+    assert "collapsed" not in sentence
+    (sentence,) = collapse_warnings(activity, TrainingProgress(AT_REST, steps=369))
+    assert "has collapsed" in sentence
+    assert "undertrained" not in sentence
+
+
+def test_a_healthy_code_is_not_warned_of_however_short_the_training():
+    assert collapse_warnings(activity_of(Heads()), TrainingProgress(RISING, steps=27)) == []
+
+
+def test_the_rise_is_that_of_the_last_tenth_an_epoch():
+    # 40 epochs that rise by 0.3 an epoch to the end, and 40 that do so half the way.
+    steady = [0.3 * epoch for epoch in range(40)]
+    assert "by 0.3 nats per observation an epoch" in TrainingProgress(steady, 400).undertrained()
+    assert TrainingProgress([min(e, 6.0) for e in steady], 400).undertrained() is None
+    assert TrainingProgress(steady[::-1], 400).undertrained() is None
+    assert TrainingProgress([-5.0], 9).undertrained().startswith("undertrained: 1 epoch (9 steps)")
 
 
 def test_activity_is_plain_numbers(tmp_path):

@@ -47,7 +47,6 @@ from pyro_mlvae.comparison.weights import (
     draw_log_weights,
     effective_sample_size,
     k_hat,
-    pareto_k_hat,
 )
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel, exact_elbo
 
@@ -298,13 +297,6 @@ def test_effective_sample_size_by_hand():
     log_weights = vector(3.0, 1.0, 1.0, 1.0).log().unsqueeze(-1)
     # Pairs of 3 and 1, and of 1 and 1: 16 / 10 and 2.
     assert effective_sample_size(Case("group-iwae", 2), log_weights) == pytest.approx((1.6 + 2.0) / 2)
-
-
-@pytest.mark.parametrize("k", [0.3, 1.0])
-def test_the_tail_of_a_pareto_is_found(k):
-    uniform = torch.rand(5000, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = pareto_k_hat(-k * uniform.log())
-    assert (found - k).abs().max() < 0.25
 
 
 def test_alignment_is_with_the_direction_and_not_with_its_size():

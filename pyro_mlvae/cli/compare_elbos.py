@@ -162,8 +162,8 @@ class CompareElbos:
                 if getattr(self, name) != own:
                     came = f"{name} {getattr(self, name)!r}"
                     raise InputError(
-                        f"--data {self.data} brings its own model and guide, got {came}: leave that out, or "
-                        f"name other data"
+                        f"--data {self.data} brings its own model and guide, got {came}: leave that out, "
+                        f"or name other data"
                     )
             # Small and in float64: nothing for a GPU.
             rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}

@@ -14,6 +14,7 @@ from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
+from pyro_mlvae.runs.progress import training_progress
 from pyro_mlvae.runs.report import write_report
 
 
@@ -52,6 +53,8 @@ class Evaluate:
             vae=vae,
             data_name=name,
             unseen_groups=not own or bool(config.hold_out_groups),
+            # Of other data it is not known what was trained on, and so not in how many steps.
+            progress=training_progress(self.folder, config, train) if own else None,
             seed=config.seed,
         )
         file = runs.METRICS if own else f"metrics-{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.json"

@@ -24,6 +24,7 @@ from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.runs.progress import training_progress
 from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
 from pyro_mlvae.training.acceleration import require_possible
@@ -108,6 +109,7 @@ class Train(RunConfig):
             vae=vae,
             data_name=config.data,
             unseen_groups=bool(config.hold_out_groups),
+            progress=training_progress(folder, config, train),
             seed=config.seed,
         )
         runs.write_json(folder / runs.METRICS, metrics)

@@ -58,8 +58,8 @@ def sandwich(
 
     Returns:
         For each K: ``num_particles``, ``lower`` and ``upper`` in nats per observation, ``difference``
-        between the two, each with its standard error over data sets and draws (``lower_error`` and so on), and
-        ``log_evidence``, None where it is not known.
+        between the two, each with its standard error over data sets and draws (``lower_error`` and so on),
+        and ``log_evidence``, None where it is not known.
 
     Raises:
         InputError: a number is not positive, there are fewer than two repeats, or x has no draws.

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import pyro
 import torch
 from jaxtyping import Float
-from pyro.ops.stats import fit_generalized_pareto
 from torch import Tensor, nn
 
 from pyro_mlvae.comparison.cases import UNWEIGHTED, Case
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.estimators import GroupIWAE
+from pyro_mlvae.evaluation.k_hat import pareto_k_hat
 
 # Weights of a group whose tail is fitted, at the least; they are drawn so many at a time.
 WEIGHT_DRAWS = 1000
 _AT_ONCE = 50
-# Weights that vary by less than this, relatively, have no tail.
-_EQUAL = 1e-9
 
 
 @torch.no_grad()
@@ -77,27 +73,3 @@ def k_hat(case: Case, log_weights: Float[Tensor, "draws units"]) -> float | None
 def _of_case(case: Case, log_weights: Tensor) -> Tensor:
     """Pyro's "renyi" has one weight for the batch: the product of those of its groups."""
     return log_weights.sum(-1, keepdim=True) if case.name == "renyi" else log_weights
-
-
-def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float[Tensor, " units"]:
-    """The shape k of a generalised Pareto distribution fitted to the largest weights of each unit.
-
-    Below 0.5 the weights have a variance; above 0.7 no mean of them is to be trusted. 0 for weights that do
-    not vary.
-
-    Reference: Vehtari et al. (2015), arXiv 1507.02646.
-
-    >>> k = 0.5  # (u^-k - 1) / k of a uniform u has that shape
-    >>> u = torch.rand(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> abs(float(pareto_k_hat(((u**-k - 1) / k).log())) - k) < 0.2
-    True
-    """
-    count = len(log_weights)
-    tail = math.ceil(min(0.2 * count, 3.0 * math.sqrt(count)))
-    found = []
-    for own in log_weights.double().cpu().unbind(-1):
-        weights = (own - own.max()).exp().sort().values
-        excess = weights[-tail:] - weights[-tail - 1]
-        varies = float(weights[-1] - weights[-tail - 1]) > _EQUAL
-        found.append(fit_generalized_pareto(excess.clamp_min(1e-300))[0] if varies else 0.0)
-    return torch.tensor(found, dtype=torch.float64)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyro
 import torch
 from torch import nn
 
@@ -49,3 +50,19 @@ def in_mode(*programs: Program, training: bool) -> Iterator[None]:
     finally:
         for part, mode in before:
             part.training = mode
+
+
+@contextmanager
+def seeded(*programs: Program, device: torch.device, seed: int) -> Iterator[None]:
+    """Programs run with draws fixed by ``seed``, in evaluation mode, without gradients.
+
+    The caller's random state and parameter store are left as they were.
+    """
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        pyro.get_param_store().scope(),
+        in_mode(*programs, training=False),
+        torch.no_grad(),
+    ):
+        torch.manual_seed(seed)
+        yield

@@ -17,9 +17,7 @@ from pyro.distributions import Normal
 from torch.distributions import kl_divergence
 
 from pyro_mlvae.errors import InputError
-
-# A code that tells less cannot tell two things apart: that takes log 2, about 0.7 nats.
-LEAST_NATS = 0.1
+from pyro_mlvae.evaluation.progress import LEAST_NATS, TrainingProgress
 
 
 def activity_metrics(
@@ -63,20 +61,27 @@ def activity_metrics(
     }
 
 
-def collapse_warnings(activity: Mapping[str, Any]) -> list[str]:
-    """One sentence for each of content and style that has collapsed, and no longer tells anything.
+def collapse_warnings(activity: Mapping[str, Any], progress: TrainingProgress | None = None) -> list[str]:
+    """One sentence for each of content and style that tells nothing of the observations.
 
-    It has where no unit is active, or where its divergence from the prior, which bounds what it can
-    tell, is below 0.1 nats in all: two things told apart take 0.7.
+    There are two findings. A code may not *vary*: no unit is active. And it may *tell* next to nothing:
+    its divergence from the prior, which bounds what it can tell, is below 0.1 nats in all, where two
+    things told apart take 0.7. A code with both has collapsed onto the prior, if training had come to
+    rest; where the ELBO was still rising, it is undertrained, and more cannot be said.
 
     Args:
         activity: what :func:`activity_metrics` returns.
+        progress: what training came to; without it, nothing is said of undertraining.
 
     >>> activity = {"content": 2, "content_dim": 2, "kl_content": [1.5, 0.5]}
     >>> activity |= {"style": 0, "style_dim": 4, "kl_style": [0.0, 0.0, 0.01, 0.0]}
-    >>> [warning.split(",")[0] for warning in collapse_warnings(activity)]
-    ['style has collapsed: none of its 4 dimensions varies between observations']
+    >>> [warning.split(":")[0] for warning in collapse_warnings(activity)]
+    ['style has collapsed onto the prior']
+    >>> progress = TrainingProgress([-67.6, -22.3, -10.9], steps=27)
+    >>> [warning.split(":")[0] for warning in collapse_warnings(activity, progress)]
+    ['style tells nothing yet']
     """
+    undertrained = progress and progress.undertrained()
     warnings = []
     for site, other, unit, lost in (
         ("content", "style", "group", "what a group shares is left to style"),
@@ -85,12 +90,22 @@ def collapse_warnings(activity: Mapping[str, Any]) -> list[str]:
         units, dims, total = activity[site], activity[f"{site}_dim"], sum(activity[f"kl_{site}"])
         if units > 0 and total >= LEAST_NATS:
             continue
-        varying = f"{units or 'none'} of its {dims} dimensions {'vary' if units > 1 else 'varies'}"
-        warnings.append(
-            f"{site} has collapsed: {varying} between observations, and it diverges from the prior by "
-            f"{total:.2g} nats per {unit} in all, so {lost}: try a smaller {other}_dim, longer training, "
-            f"or a likelihood that weighs x more, such as a Normal of smaller scale"
-        )
+        nats = f"its divergence from the prior is {total:.2g} nats per {unit} in all"
+        still = f"the loc of none of its {dims} dimensions varies between observations"
+        if units > 0:
+            head = "tells next to nothing"
+            found = f"{nats}, though {units} of its {dims} dimensions vary between observations"
+        elif total >= LEAST_NATS:
+            head, found = "does not vary", f"{still}, though {nats}"
+        else:
+            head, found = "has collapsed onto the prior", f"{still}, and {nats}"
+        if undertrained:
+            warnings.append(f"{site} tells nothing yet: {found}; the run is {undertrained}: train longer")
+        else:
+            warnings.append(
+                f"{site} {head}: {found}, so {lost}: try a smaller {other}_dim, or a likelihood that weighs "
+                f"x more, such as a Normal of smaller scale"
+            )
     return warnings
 
 

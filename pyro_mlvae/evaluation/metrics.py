@@ -11,13 +11,14 @@ from pyro.distributions import Normal
 
 from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
-from pyro_mlvae.evaluation.calibration import calibration_metrics
+from pyro_mlvae.evaluation.diagnostics import diagnostics_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics
 from pyro_mlvae.evaluation.probe import evidence_metrics, probe_metrics, vae_probe_metrics
+from pyro_mlvae.evaluation.progress import TrainingProgress
 from pyro_mlvae.evaluation.swaps import Reader, swap_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
-from pyro_mlvae.guides import GroupedGuide, ThreeLevelGuide
-from pyro_mlvae.latents.encoding import Codes, encode, experts, group_content
+from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import moments
 
@@ -41,6 +42,7 @@ def evaluate(
     unseen_groups: bool = False,
     observations_per_group: int = 10,
     ks: Sequence[int] = KS,
+    progress: TrainingProgress | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure a trained model and guide on held-out observations.
@@ -57,6 +59,7 @@ def evaluate(
             know their labels, and few-shot classification takes its place.
         observations_per_group: size of the groups in which the ELBO is measured.
         ks: numbers of observations from which content is inferred.
+        progress: what training came to, for warnings that tell undertraining from collapse.
         seed: of every random choice.
 
     Returns:
@@ -83,14 +86,9 @@ def evaluate(
         if unseen_groups
         else None,
         "swap": _swaps(model, guide, vae, train, test, codes, seed) if readable else None,
-        # Of guides whose experts multiply; an average of them promises something else.
-        "calibration": calibration_metrics(
-            experts(guide, codes), test.group.to(codes.features.device), seed=seed
-        )
-        if guide.multiplies_normals or isinstance(guide, ThreeLevelGuide)
-        else None,
+        "diagnostics": diagnostics_metrics(model, guide, test, codes, **fixed),
         "active_units": activity,
-        "warnings": collapse_warnings(activity) if activity else [],
+        "warnings": collapse_warnings(activity, progress) if activity else [],
         "seconds": time.perf_counter() - started,
     }
 

@@ -12,16 +12,21 @@ _OF_GROUPS = ("group-iwae", "group-renyi", "dreg", "local")
 
 def make_sampler(config: RunConfig, data: GroupedDataset) -> Sampler:
     """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""
-    mean_size = len(data) / int((data.sizes > 0).sum())
-    large = mean_size > 4 * config.observations_per_group
-    sampler: Sampler
-    if config.sampler == "observations" or (config.sampler == "auto" and large):
-        together = min(config.groups_per_batch * config.observations_per_group, len(data))
-        sampler = ObservationSampler(data, together, seed=config.seed)
-    else:
-        sampler = GroupSampler(
-            data, config.groups_per_batch, config.observations_per_group, seed=config.seed
-        )
+    sampler: Sampler = _sampler(config, data)
     if config.model == "vae" and config.elbo in _OF_GROUPS:
         sampler = Singletons(sampler)
     return ahead_if_spare(sampler) if data.on_disk else sampler
+
+
+def steps_of_an_epoch(config: RunConfig, data: GroupedDataset) -> int:
+    """The number of minibatches in an epoch."""
+    return sum(1 for _ in _sampler(config, data).indices(0))
+
+
+def _sampler(config: RunConfig, data: GroupedDataset) -> GroupSampler | ObservationSampler:
+    mean_size = len(data) / int((data.sizes > 0).sum())
+    large = mean_size > 4 * config.observations_per_group
+    if config.sampler == "observations" or (config.sampler == "auto" and large):
+        together = min(config.groups_per_batch * config.observations_per_group, len(data))
+        return ObservationSampler(data, together, seed=config.seed)
+    return GroupSampler(data, config.groups_per_batch, config.observations_per_group, seed=config.seed)

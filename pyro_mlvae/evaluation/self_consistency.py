@@ -1,4 +1,4 @@
-r"""Calibration of content: do intervals from a few observations hold what the whole group then says?
+r"""Consistency of content with itself: do intervals from a few observations hold what the whole group says?
 
 A few observations give the content posterior :math:`N(m, s^2)`, the whole group :math:`N(M, S^2)`, in each
 dimension. A central interval of the first promises to hold content with probability ``level``; it holds
@@ -7,7 +7,8 @@ dimension. A central interval of the first promises to hold content with probabi
     z = \Phi^{-1}\Big(\frac{1 + \text{level}}{2}\Big)
 
 of the draws from the second. Less than promised is content too sure of itself, more is content too unsure.
-The guide is compared with itself: this is consistency between little and much evidence, not truth.
+The guide is compared with itself, so a guide that is wrong in the same way everywhere passes. Whether it
+agrees with the model is what :func:`~pyro_mlvae.evaluation.run_sbc` measures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.ops.evidence import Evidence
 
 
-def calibration_metrics(
+def self_consistency_metrics(
     expert: Normal,
     group: Int64[Tensor, " observations"],
     *,
@@ -34,7 +35,7 @@ def calibration_metrics(
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The ``calibration`` part of metrics.json: coverage of intervals from k observations, by level.
+    """The ``calibration`` of metrics.json's diagnostics: coverage of intervals from k observations, by level.
 
     Each group of at least 2k observations is cut at random into pieces of k, and coverage is averaged
     over pieces and dimensions, without Monte Carlo. Smaller groups are left out: a piece agrees with
@@ -65,10 +66,10 @@ def calibration_metrics(
     >>> content = torch.randn(500, 1, generator=generator).repeat_interleave(4, 0)
     >>> seen = content + torch.randn(2000, 1, generator=generator)
     >>> group = torch.arange(500).repeat_interleave(4)
-    >>> honest = calibration_metrics(Normal(seen, torch.ones_like(seen)), group, ks=[1, 3], levels=[0.9])
+    >>> honest = self_consistency_metrics(Normal(seen, torch.ones_like(seen)), group, ks=[1, 3], levels=[0.9])
     >>> [round(coverage, 1) for coverage in honest["with_prior"][0]], honest["with_prior"][1]
     ([0.9], None)
-    >>> too_sure = calibration_metrics(Normal(seen, 0.5 * torch.ones_like(seen)), group, levels=[0.9])
+    >>> too_sure = self_consistency_metrics(Normal(seen, 0.5 * torch.ones_like(seen)), group, levels=[0.9])
     >>> too_sure["with_prior"][0][0] < 0.8
     True
     """

@@ -1,11 +1,11 @@
-"""Calibration of content: against the solved model, against counted draws, and where it must fail."""
+"""Self-consistency of content: against the solved model, against counted draws, and where it must fail."""
 
 import pytest
 import torch
 from torch.distributions import Normal
 
 from pyro_mlvae import InputError
-from pyro_mlvae.evaluation import calibration_metrics
+from pyro_mlvae.evaluation import self_consistency_metrics
 from pyro_mlvae.latents import encode, experts
 from pyro_mlvae.ops.evidence import Evidence
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
@@ -31,7 +31,7 @@ def z_scores(product, expert, group, parts=40):
     """
     rounds = []
     for loc, scale, own in zip(*(t.chunk(parts) for t in (expert.loc, expert.scale, group)), strict=True):
-        rounds.append(calibration_metrics(Normal(loc, scale), own, ks=KS, levels=LEVELS)[product])
+        rounds.append(self_consistency_metrics(Normal(loc, scale), own, ks=KS, levels=LEVELS)[product])
     coverage = torch.tensor(rounds, dtype=torch.float64)
     return (coverage.mean(0) - torch.tensor(LEVELS)) / (coverage.std(0) / parts**0.5)
 
@@ -72,7 +72,7 @@ def test_the_closed_form_is_how_many_draws_fall_inside(product):
     drawn = whole.sample((draws,))[:, group]
     z = Normal(0.0, 1.0).icdf(torch.tensor((1.0 + 0.8) / 2.0))
     counted = ((drawn - alone.loc).abs() < z * alone.scale).double().mean((1, 2))
-    metrics = calibration_metrics(Normal(loc, scale), group, ks=[1], levels=[0.8])
+    metrics = self_consistency_metrics(Normal(loc, scale), group, ks=[1], levels=[0.8])
     standard_error = counted.std() / draws**0.5
     assert standard_error < 0.001
     assert metrics[product][0][0] == pytest.approx(float(counted.mean()), abs=4 * float(standard_error))
@@ -82,7 +82,7 @@ def test_pieces_stay_inside_their_groups_and_numbers_of_groups_do_not_matter():
     """Every group agrees in itself, and groups are far apart: any mixing of groups would cover nothing."""
     group = torch.tensor([900, 7, -3, 7, -3, 7, -3, 7, -3])
     loc = group[:, None].double()
-    metrics = calibration_metrics(Normal(loc, torch.ones_like(loc)), group, ks=[2], levels=[0.8])
+    metrics = self_consistency_metrics(Normal(loc, torch.ones_like(loc)), group, ks=[2], levels=[0.8])
     # Same loc, and half the evidence: an interval of sqrt(2) times the scale.
     z = 2**0.5 * Normal(0.0, 1.0).icdf(torch.tensor(0.9, dtype=torch.float64))
     expected = 2.0 * float(Normal(0.0, 1.0).cdf(z)) - 1.0
@@ -92,23 +92,25 @@ def test_pieces_stay_inside_their_groups_and_numbers_of_groups_do_not_matter():
 def test_only_groups_with_as_much_evidence_again_take_part():
     group = torch.tensor([0] * 3 + [1] * 4 + [2] * 10)
     loc = torch.randn(17, 2)
-    metrics = calibration_metrics(Normal(loc, torch.ones_like(loc)), group, ks=(2, 5, 6), levels=(0.9,))
+    metrics = self_consistency_metrics(
+        Normal(loc, torch.ones_like(loc)), group, ks=(2, 5, 6), levels=(0.9,)
+    )
     assert [None if row is None else len(row) for row in metrics["with_prior"]] == [1, 1, None]
     assert [None if row is None else len(row) for row in metrics["without_prior"]] == [1, 1, None]
     assert metrics["k"] == [2, 5, 6]
     assert metrics["levels"] == [0.9]
     assert metrics["observations_of_whole_group"] == 7.0
-    assert calibration_metrics(Normal(loc, torch.ones_like(loc)), group, ks=(6, 50)) is None
+    assert self_consistency_metrics(Normal(loc, torch.ones_like(loc)), group, ks=(6, 50)) is None
 
 
 def test_the_callers_random_state_is_left_alone_and_seeds_give_the_same_cuts():
     loc, group = torch.randn(40, 2), torch.arange(4).repeat(10)
     expert = Normal(loc, torch.ones_like(loc))
     before = torch.get_rng_state()
-    first = calibration_metrics(expert, group, ks=[3], seed=1)
+    first = self_consistency_metrics(expert, group, ks=[3], seed=1)
     assert torch.equal(before, torch.get_rng_state())
-    assert first == calibration_metrics(expert, group, ks=[3], seed=1)
-    assert first != calibration_metrics(expert, group, ks=[3], seed=2)
+    assert first == self_consistency_metrics(expert, group, ks=[3], seed=1)
+    assert first != self_consistency_metrics(expert, group, ks=[3], seed=2)
 
 
 @pytest.mark.parametrize(
@@ -123,4 +125,4 @@ def test_the_callers_random_state_is_left_alone_and_seeds_give_the_same_cuts():
 def test_what_makes_no_sense_is_refused(wrong, sentence):
     expert = Normal(torch.zeros(4, 1), torch.ones(4, 1))
     with pytest.raises(InputError, match=sentence):
-        calibration_metrics(expert, torch.zeros(4, dtype=torch.int64), **wrong)
+        self_consistency_metrics(expert, torch.zeros(4, dtype=torch.int64), **wrong)
