@@ -23,7 +23,7 @@ from pyro_mlvae.solved import (
 SIZES = torch.tensor([1, 4, 2])
 
 
-def off(make, by=0.2):
+def off(make, by=0.05):
     solved = make(dim=6, content_dim=3, style_dim=2)
     guide = LinearGaussianGuide.exact(solved)
     with torch.no_grad():
@@ -42,15 +42,15 @@ def test_the_exact_upper_bound_is_the_mean_log_weight_of_posterior_draws(make):
     posterior = LinearGaussianGuide.exact(solved)
 
     values = []
-    for _ in range(400):
+    for _ in range(225):
         drawn = poutine.trace(posterior).get_trace(batch)
         latents = {name: drawn.nodes[name]["value"].detach() for name in ("content", "style")}
         values.append(log_weight(model, guide, batch, latents).sum())
     values = torch.stack(values)
-    exact = float(exact_eubo(solved, guide, batch))
-    assert abs(float(values.mean()) - exact) < 4.5 * float(values.std()) / 20
+    exact = float(exact_eubo(solved, guide, batch).detach())
+    assert abs(float(values.mean()) - exact) < 4.5 * float(values.std()) / 15
     evidence = float(solved.log_evidence(batch).sum())
-    assert float(exact_elbo(model, guide, batch)) + 0.05 < evidence < exact - 0.05
+    assert float(exact_elbo(model, guide, batch).detach()) + 0.05 < evidence < exact - 0.05
 
 
 @each
@@ -85,7 +85,7 @@ def test_one_particle_is_the_exact_elbo_and_the_exact_upper_bound_on_average():
         lower, upper = bounds(model, guide, drawn, log_weight(model, guide, drawn, latents), 1, seed=seed)
         exact = exact_elbo(model, guide, drawn), exact_eubo(solved, guide, drawn)
         pairs = zip((lower, upper), exact, strict=True)
-        differences.append([float(own.sum()) - float(known) for own, known in pairs])
+        differences.append([float(own.sum()) - float(known.detach()) for own, known in pairs])
     found = torch.tensor(differences)
     error = found.std(0) / math.sqrt(8)
     assert (found.mean(0).abs() < 4.5 * error).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ MOST_HELD_OUT = 200
 _MIXTURE_GROUPS, _MIXTURE_HIDDEN = 200, (64,)
 
 
+@runtime_checkable
 class Solved(Protocol):
     """A model whose evidence is known."""
 

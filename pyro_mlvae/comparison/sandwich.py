@@ -41,7 +41,7 @@ def sandwich(
     batch: GroupedBatch,
     particles: Sequence[int] = PARTICLES,
     *,
-    repeats: int = 20,
+    repeats: int = 10,
     log_evidence: Callable[[GroupedBatch], Tensor] | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:

@@ -57,8 +57,8 @@ class PolynomialMixture:
     """
 
     weights: Float[Tensor, " components"]
-    locs: Float[Tensor, " components"]
-    scales: Float[Tensor, " components"]
+    locs: Float[Tensor, " _"]  # of the same length, which is checked below
+    scales: Float[Tensor, " _"]
     content_loading: Float[Tensor, "dim degree"]
     style_loading: Float[Tensor, "dim style"]
     noise_scale: float
@@ -125,7 +125,7 @@ class PolynomialMixture:
         """Points of content, evenly spaced, and log p(X_G, C) there, ``[groups, points]``."""
         reach = _REACH * self.scales
         low, high = float((self.locs - reach).min()), float((self.locs + reach).max())
-        points = torch.linspace(low, high, _POINTS).to(self.locs)
+        points = torch.linspace(low, high, _POINTS, dtype=self.locs.dtype, device=self.locs.device)
         curve = self._curve(points.unsqueeze(-1))
         # p(x | C), without style: x enters the exponent linearly and by its own square alone.
         variance = self.locs.new_full((len(self.style_loading),), self.noise_scale**2)
