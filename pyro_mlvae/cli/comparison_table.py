@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 _WIDTH = 100
-# Heading and width of every column after the name: 99 characters in all.
+# Heading and width of every column after the name: 100 characters in all.
 _COLUMNS = {
     "K": 4, "value": 9, "+-": 6, "gap": 7, "cont.": 7, "style": 7, "dec.": 7, "|z|": 5, "ESS": 6,
-    "k-hat": 6, "pass": 6, "ms": 7, "MB": 6, "rate": 8,
+    "k-hat": 6, "pass": 5, "ms": 7, "MB": 5, "rate": 7,
 }  # fmt: skip
 _NAME = 12
 
@@ -33,11 +34,11 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
     shared = [row for row in rows if row["also"]]
     if shared:
         lines.append("")
-    lines += [
-        f"{row['estimator']} at K = {row['num_particles']} stands for {', '.join(row['also'])} as well"
-        for row in shared
-    ]
-    return "\n".join(line[:_WIDTH] for line in lines)
+    for row in shared:
+        names = ", ".join(row["also"])
+        said = f"{row['estimator']} at K = {row['num_particles']} stands for {names} as well"
+        lines += textwrap.wrap(said, _WIDTH)
+    return "\n".join(lines)
 
 
 def flat_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -71,7 +72,7 @@ def _line(row: Mapping[str, Any], rate: float | None) -> str:
         "k-hat": _fixed(row["k_hat"], 2),
         "pass": _short(row["passes_per_step"]),
         "ms": _fixed(row["ms_per_step"], 1),
-        "MB": _fixed(row["peak_mb"], 1),
+        "MB": _short(row["peak_mb"]),
         "rate": _short(rate),
     }
     cells = "".join(f"{text:>{_COLUMNS[name]}}" for name, text in values.items())
