@@ -8,8 +8,10 @@ import sys
 import pytest
 from PIL import Image
 
+from pyro_mlvae.cli.comparison_advice import advice
 from pyro_mlvae.cli.comparison_table import comparison_table
 from pyro_mlvae.cli.main import run
+from pyro_mlvae.plotting.comparison import FIGURES
 from pyro_mlvae.runs.config import RunConfig
 
 SMALL = [
@@ -31,12 +33,15 @@ def test_it_writes_what_the_contract_says(compared):
     folder, done = compared
     assert done.returncode == 0, done.stderr
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    figures = [f"figures/{name}.png" for name in ("equal-time", "signal", "tightness", "trade-off")]
+    figures = [
+        f"figures/{name}.png" for name in ("equal-time", "sandwich", "signal", "tightness", "trade-off")
+    ]
     assert written == ["elbos.csv", "elbos.json", *figures]
     comparison = json.loads((folder / "elbos.json").read_text())
     assert comparison["format_version"] == 1
     assert (comparison["data"], comparison["reference"]) == ("linear-gaussian", "exact")
-    assert len(comparison["rows"]) == 2 * 2 * 2
+    assert len(comparison["rows"]) == 2 * 4
+    assert comparison["curves"][0]["seeds"] == 3
     for row in comparison["rows"]:
         assert None not in row["gradient_snr"].values()
 
@@ -65,9 +70,12 @@ def test_the_csv_has_a_row_for_each_and_columns_for_the_parts(compared):
 
 def test_results_go_to_stdout_and_progress_to_stderr(compared):
     _, done = compared
-    assert "Before training" in done.stdout
+    assert "after 1 epochs with trace" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "To train on the ELBO for" in done.stdout
+    assert "On data of the model's own its evidence lies between" in " ".join(done.stdout.split())
     assert "nats per observation" in done.stdout
-    assert sum(line.startswith("dreg") for line in done.stdout.splitlines()) == 4
+    assert sum(line[:12].strip() == "dreg" for line in done.stdout.splitlines()) == 2
     assert "comparing" in done.stderr
     assert "comparing" not in done.stdout
 
@@ -96,9 +104,9 @@ def test_on_digits_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced
     ]
     assert run(command) == 0
     captured = capsys.readouterr()
-    assert "group-iwae-5000, itself a bound" in captured.out
+    assert "nested-50x50, itself a bound" in captured.out
     comparison = json.loads((folder / "elbos.json").read_text())
-    assert comparison["reference"] == "group-iwae-5000"
+    assert comparison["reference"] == "nested-50x50"
     assert comparison["rows"][0]["peak_mb"] is None
     assert not (folder / "figures" / "equal-time.png").exists()
     assert run(command) == 2
@@ -106,37 +114,79 @@ def test_on_digits_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced
     assert run([*command, "--overwrite"]) == 0
 
 
-def test_undefined_numbers_are_dashes_in_the_table():
+def row_of(**changed):
     parts = {"content_encoder": None, "style_encoder": 1.0, "decoder": 2.0}
-    row = {
-        **{"estimator": "stl", "num_particles": 1, "stage": "initial", "value": -1.0},
-        **{"standard_error": -0.0, "gap": 1e-16, "gradient_snr": parts, "gradient_variance": parts},
-        **{"gradient_bias_z": parts, "effective_sample_size": None, "ms_per_step": 1.0, "peak_mb": None},
-    }
-    comparison = {
+    return {
+        **{"estimator": "stl", "num_particles": 1, "stage": "trained", "value": -1.0, "gap": 1e-16},
+        **{"standard_error": -0.0, "gradient_snr": parts, "gradient_variance": parts},
+        **{"gradient_bias_z": parts, "effective_sample_size": None, "k_hat": None, "also": ["dreg"]},
+        **{"ms_per_step": 1.0, "peak_mb": None, "passes_per_step": 3.0},
+    } | changed
+
+
+def comparison_of(rows, curves=()):
+    return {
         **{"data": "mine", "units": "nats", "reference": "exact", "observations": 1, "groups": 1},
-        **{"epochs": 1, "rows": [row]},
+        **{"epochs": 1, "rows": rows, "curves": curves, "sandwich": [], "refused": []},
     }
-    (line,) = (line for line in comparison_table(comparison).splitlines() if line.startswith("stl"))
-    assert line.split() == [
-        *(
-            "stl",
-            "1",
-            "-1.000",
-            "0.000",
-            "0.000",
-            "|",
-            "-",
-            "1",
-            "2|",
-            "-",
-            "1.0",
-            "2.0|",
-            "-",
-            "1.00",
-            "-",
-        ),
-    ]
+
+
+def curve_of(name, elbo, interval):
+    return {
+        **{"estimator": name, "num_particles": 1, "learning_rate": 0.003, "seeds": 3},
+        **{"seconds": [2.0], "steps": [9], "elbo": [elbo], "elbo_interval": [interval]},
+    }
+
+
+def test_undefined_numbers_are_dashes_in_the_table():
+    table = comparison_table(comparison_of([row_of(), row_of(stage="initial")]))
+    line, shared = (line for line in table.splitlines() if line.startswith("stl"))
+    numbers = ["stl", "1", "-1.000", "0.000", "0.000", "-", "1", "2", "2.0", "-", "-", "3", "1.0", "-", "-"]
+    assert line.split() == numbers
+    assert shared == "stl at K = 1 stands for dreg as well"
+
+
+def test_advice_names_ties_heavy_tails_and_what_was_left_out():
+    rows = [row_of(), row_of(estimator="group-iwae", k_hat=0.9, gap=0.5)]
+    curves = [curve_of("trace", 5.0, 0.2), curve_of("stl", 4.9, 0.1), curve_of("local", 3.0, 0.1)]
+    comparison = comparison_of(rows, curves)
+    said = " ".join(advice(comparison).split())
+    assert "take trace (K = 1) at learning rate 0.003" in said
+    assert "within the intervals of stl (K = 1), which" in said
+    assert "local" not in said
+    assert "k-hat of 0.90, above 0.7" in said
+    comparison["refused"] = [{"estimator": "local", "why": "it must"}]
+    sandwich = {"num_particles": 10, "lower": 1.0, "upper": 2.0}
+    comparison |= {"curves": curves[::2], "sandwich": [sandwich]}
+    said = " ".join(advice(comparison).split())
+    assert "no other's interval overlaps" in said
+    assert "lies between 1.00 and 2.00" in said
+    assert said.endswith("Left out, for they do not take this model and guide: local.")
+
+
+def test_no_figure_declares_a_winner_in_its_title(compared):
+    comparison = json.loads((compared[0] / "elbos.json").read_text())
+    names = {row["estimator"] for row in comparison["rows"]}
+    for draw in FIGURES.values():
+        figure = draw(comparison)
+        titles = [axes.get_title() for axes in figure.axes]
+        assert not any(name in title for name in names for title in titles), titles
+        assert figure.get_suptitle() == ""
+
+
+def test_the_target_without_a_normal_posterior_is_compared_as_well(tmp_path, capsys):
+    options = [*SMALL, "--no-memory", "--seconds", "0", "--thorough", "--reference-draws", "6"]
+    assert run(["compare-elbos", "--data", "mixture", "--out", str(tmp_path / "m"), *options]) == 0
+    comparison = json.loads((tmp_path / "m" / "elbos.json").read_text())
+    assert comparison["reference"] == "exact"
+    assert comparison["draws"] == 5  # what is given counts, with --thorough too
+    assert "brings" not in capsys.readouterr().err
+
+
+def test_a_guide_of_the_users_own_is_not_taken_where_the_data_bring_one(tmp_path, capsys):
+    options = ["--data", "mixture", "--guide", "average-of-normals", "--out", str(tmp_path / "m")]
+    assert run(["compare-elbos", *options]) == 2
+    assert "--data mixture brings its own model and guide" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -25,11 +26,12 @@ from pyro_mlvae.comparison import (
     gradient_parts,
     gradient_statistics,
     make_problem,
+    mixture_problem,
     solved_problem,
 )
-from pyro_mlvae.comparison.bounds import effective_sample_size, tight_bound
-from pyro_mlvae.comparison.cases import Case, reference_case
-from pyro_mlvae.comparison.cost import step_times
+from pyro_mlvae.comparison.alignment import Alignment
+from pyro_mlvae.comparison.cases import Case, merged, reference_case
+from pyro_mlvae.comparison.cost import network_passes, step_times
 from pyro_mlvae.comparison.curves import training_curves
 from pyro_mlvae.comparison.gradients import (
     Draw,
@@ -39,9 +41,13 @@ from pyro_mlvae.comparison.gradients import (
     reference_from,
     rounding_of,
 )
-from pyro_mlvae.comparison.memory import MemoryProbe
+from pyro_mlvae.comparison.memory import memory_of_steps
 from pyro_mlvae.comparison.problem import trainable_model
-from pyro_mlvae.estimators import nested_bound
+from pyro_mlvae.comparison.weights import (
+    draw_log_weights,
+    effective_sample_size,
+    k_hat,
+)
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel, exact_elbo
 
 FEW = {"epochs": 2, "draws": 20, "reference_draws": 20, "seconds": 0, "memory": False}
@@ -229,6 +235,7 @@ def test_what_each_estimator_is_checked_against():
     assert reference_case(Case("dreg", 10), exact=True) == Case("group-iwae", 10)
     assert reference_case(Case("group-iwae", 10), exact=False) == Case("dreg", 10)
     assert reference_case(Case("group-renyi", 10, 0.2), exact=True) == Case("group-renyi", 10, 0.2)
+    assert reference_case(Case("rws", 10), exact=True) == Case("rws", 10)
     # With one particle every bound is the ELBO.
     assert reference_case(Case("dreg", 1), exact=False) == Case("mean-field", 1)
     assert reference_case(Case("renyi", 1), exact=True) is None
@@ -245,25 +252,60 @@ def test_the_exact_elbo_is_the_mean_of_its_estimates_away_from_the_posterior():
     assert exact < problem.log_evidence(problem.batch)
 
 
-@pytest.mark.parametrize("samples", [1, 7])
-def test_the_tight_bound_is_the_nested_one_with_one_draw_of_style(samples):
-    problem = solved_problem(groups=3, observations_per_group=4, exact=True)
-    assert torch.allclose(
-        tight_bound(problem.model, problem.guide, problem.batch, samples),
-        nested_bound(problem.model, problem.guide, problem.batch, samples, 1),
-    )
+def test_rows_that_are_equal_by_construction_are_one():
+    names = ("trace", "graph", "group-iwae", "dreg", "stl", "rws", "miwae")
+    cases = [Case(name, count) for name in names for count in (1, 7)]
+    also = merged(cases)
+    assert also == {
+        Case("trace", 1): ["graph", "group-iwae", "miwae"],
+        Case("trace", 7): ["graph"],
+        Case("group-iwae", 7): ["miwae"],  # one outer particle, for 7 is a prime
+        Case("dreg", 1): ["stl"],
+        Case("dreg", 7): [],
+        Case("stl", 7): [],
+        Case("rws", 1): [],
+        Case("rws", 7): [],
+    }
+    problem = small_problem()
+    for case in cases:
+        parts = gradient_parts(problem.model, problem.guide)
+        pair = (problem.model, problem.guide, problem.batch, parts, 1)
+        (own,) = draw_gradients(case.make(), *pair, seed=1)
+        (same,) = draw_gradients(case.same.make(), *pair, seed=1)
+        assert own.loss == pytest.approx(same.loss, rel=1e-5), case
+        for part, gradient in own.gradients.items():
+            torch.testing.assert_close(gradient, same.gradients[part], rtol=1e-3, atol=1e-3)
 
 
-def test_effective_sample_sizes():
+def test_effective_sample_sizes_and_tails():
     exact = solved_problem(groups=3, observations_per_group=4, exact=True)
     random = solved_problem(groups=3, observations_per_group=4)
-    for name in ("group-iwae", "dreg", "group-renyi", "renyi"):
-        estimator = make_estimator(name, 5)
+    of_exact = draw_log_weights(*exact.pair(), exact.batch, 100, seed=0)
+    of_random = draw_log_weights(*random.pair(), random.batch, 100, seed=0)
+    for name in ("group-iwae", "dreg", "group-renyi", "renyi", "rws"):
+        case = Case(name, 5)
         # With the exact posterior all weights are equal.
-        size = effective_sample_size(name, estimator, *exact.pair(), exact.batch)
-        assert size == pytest.approx(5.0)
-        assert 1.0 <= effective_sample_size(name, estimator, *random.pair(), random.batch) < 2.0
-    assert effective_sample_size("stl", make_estimator("stl", 5), *exact.pair(), exact.batch) is None
+        assert effective_sample_size(case, of_exact) == pytest.approx(5.0)
+        assert k_hat(case, of_exact) == 0.0
+        assert 1.0 <= effective_sample_size(case, of_random) < 3.0
+        assert k_hat(case, of_random) > 0.7
+    assert effective_sample_size(Case("stl", 5), of_exact) is None
+    assert k_hat(Case("group-iwae", 1), of_exact) is None  # which is trace
+
+
+def test_effective_sample_size_by_hand():
+    log_weights = vector(3.0, 1.0, 1.0, 1.0).log().unsqueeze(-1)
+    # Pairs of 3 and 1, and of 1 and 1: 16 / 10 and 2.
+    assert effective_sample_size(Case("group-iwae", 2), log_weights) == pytest.approx((1.6 + 2.0) / 2)
+
+
+def test_alignment_is_with_the_direction_and_not_with_its_size():
+    alignment = Alignment(vector(0.0, 1.0))
+    for gradient in ((3.0, 4.0), (0.0, 2.0), (0.0, 0.0), (1.0, -1.0)):
+        alignment.add(vector(*gradient))
+    assert alignment.cosine == pytest.approx((0.8 + 1.0 - math.sqrt(0.5)) / 3)
+    assert alignment.directional_snr == pytest.approx((4.0 / 3.0 + 1.0) / 2)
+    assert Alignment(None).cosine is None
 
 
 # Costs and curves.
@@ -281,12 +323,35 @@ def test_timing_leaves_the_weights_where_they_were():
             assert torch.equal(parameter, kept.get_parameter(name)), name
 
 
-def test_a_pair_that_cannot_go_to_another_process_has_no_memory_to_report():
+@pytest.mark.parametrize(
+    ("name", "count", "expected"),
+    [("trace", 1, 2), ("trace", 10, 11), ("stl", 1, 3), ("dreg", 4, 6), ("local", 1, 3), ("rws", 5, 6)],
+)
+def test_network_passes_are_counted_and_the_pair_is_left_alone(name, count, expected):
     problem = small_problem()
     model, guide = problem.pair()
-    guide.register_forward_hook(lambda *_: None)
-    with MemoryProbe(model, guide, problem.batch, [("trace", 1, None)]) as probe:
-        assert probe.results() == [None]
+    before = set(vars(model)), set(vars(guide))
+    assert network_passes(make_estimator(name, count), model, guide, problem.batch) == expected
+    assert (set(vars(model)), set(vars(guide))) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not say what memory a step takes")
+def test_memory_of_any_pair_is_measured_in_a_child_and_a_step_that_fails_has_none():
+    problem = small_problem()
+    model, guide = problem.pair()
+    guide.register_forward_hook(lambda *_: None)  # which no pickle takes
+    large = torch.rand(4000, 6)
+    batch = type(problem.batch)(large, torch.arange(4000) % 4, 4)
+    state = torch.get_rng_state()
+    one, many = memory_of_steps(model, guide, batch, [Case("trace", 1), Case("group-iwae", 20)])
+    assert 0.0 < one < many / 3.0
+    assert torch.equal(torch.get_rng_state(), state)
+
+    class Wrong(Case):
+        def make(self):
+            raise ValueError
+
+    assert memory_of_steps(model, guide, batch, [Wrong("trace", 1)]) == [None]
 
 
 def test_an_estimator_that_diverges_ends_its_curve_and_spares_the_others():
@@ -299,9 +364,14 @@ def test_an_estimator_that_diverges_ends_its_curve_and_spares_the_others():
             return Diverging(max_plate_nesting=1)
 
     problem = small_problem()
-    broken, sound = training_curves(problem, [Broken("broken", 1), Case("trace", 1)], seconds=0.05)
+    cases, few = [Broken("broken", 1), Case("trace", 1)], {"seconds": 0.05, "seeds": 2}
+    broken, sound = training_curves(problem, cases, passes={cases[1]: 2.0}, rates=(1.0, 3.0), **few)
     assert broken["steps"] == [0]
-    assert len(sound["steps"]) == 9
+    assert broken["passes"] is None
+    assert len(sound["steps"]) == 7
+    assert sound["passes"] == [2.0 * steps for steps in sound["steps"]]
+    assert sound["learning_rate"] in (1e-3, 3e-3)
+    assert sound["elbo_interval"][0] == 0.0 < sound["elbo_interval"][-1]
     assert sound["elbo"][0] == broken["elbo"][0] < sound["elbo"][-1]
     assert problem.guide.encoder.layers[0].weight.grad is None
 
@@ -311,6 +381,7 @@ def test_an_estimator_that_diverges_ends_its_curve_and_spares_the_others():
 KEYS = {
     *("estimator", "num_particles", "stage", "value", "standard_error", "gap", "gradient_snr"),
     *("gradient_variance", "gradient_bias_z", "effective_sample_size", "ms_per_step", "peak_mb"),
+    *("also", "gradient_cosine", "gradient_directional_snr", "k_hat", "passes_per_step"),
 }
 
 
@@ -326,7 +397,7 @@ def test_with_the_exact_guide_trace_has_no_gap_and_sticking_the_landing_no_varia
         assert trace["standard_error"] == pytest.approx(0.0, abs=1e-9)
         assert trace["gradient_variance"]["content_encoder"] > 1.0
         assert rows["mean-field", count]["standard_error"] > 1e-3  # analytic divergences cost variance here
-        for row in (landing, rows["dreg", count]):
+        for row in (landing, rows.get(("dreg", count), landing)):  # with one particle they are one
             for part in ("content_encoder", "style_encoder"):
                 assert row["gradient_variance"][part] == 0.0
                 assert row["gradient_snr"][part] is None
@@ -346,41 +417,72 @@ def test_rows_are_as_the_contract_says():
         ("trace", "graph", "group-iwae"),
         (1, 3),
         **FEW | {"seconds": 0.05},
-        importance_samples=40,
+        rates=(1.0,),
+        seeds=2,
+        nested_draws=(5, 4),
         callback=lambda *progress: said.append(progress),
     )
-    assert comparison["reference"] == "group-iwae-40"
+    assert comparison["reference"] == "nested-5x4"
     assert (comparison["format_version"], comparison["data"]) == (1, "mine")
     assert (comparison["observations"], comparison["groups"]) == (15, 3)
     rows = comparison["rows"]
-    assert len(rows) == 3 * 2 * 2
+    assert len(rows) == 3 * 2
     for row in rows:
         assert set(row) == KEYS
         for column in ("gradient_snr", "gradient_variance", "gradient_bias_z"):
             assert list(row[column]) == list(PARTS)
             assert None not in row[column].values()
+        assert set(row["gradient_cosine"].values()) == {None}  # the exact gradient is not known
         assert row["ms_per_step"] > 0.0
         assert row["peak_mb"] is None
-        assert (row["effective_sample_size"] is None) == (row["estimator"] != "group-iwae")
-    assert [row["stage"] for row in rows] == ["initial"] * 6 + ["trained"] * 6
-    assert rows[6]["value"] > rows[0]["value"]
-    # The same seeds: with one particle they are one, and graph is trace everywhere.
-    values = [row["value"] for row in rows]
-    assert values[0] == pytest.approx(values[2], rel=1e-5)
-    assert values[0] == pytest.approx(values[4], rel=1e-5)
-    assert rows[1]["gradient_snr"] == pytest.approx(rows[3]["gradient_snr"], rel=1e-3)
+        for column in ("effective_sample_size", "k_hat"):
+            assert (row[column] is None) == (row["estimator"] != "group-iwae")
+    kinds = [("trace", 1), ("trace", 3), ("group-iwae", 3)]
+    assert [(row["estimator"], row["num_particles"]) for row in rows] == kinds * 2
+    assert [row["also"] for row in rows[:3]] == [["graph", "group-iwae"], ["graph"], []]
+    assert [row["passes_per_step"] for row in rows[:3]] == [2.0, 4.0, 4.0]
+    assert [row["stage"] for row in rows] == ["initial"] * 3 + ["trained"] * 3
+    assert rows[3]["value"] > rows[0]["value"]
+    assert [row["num_particles"] for row in comparison["sandwich"]] == [1, 10, 100]
+    assert comparison["refused"] == []
     for curve in comparison["curves"]:
-        assert len(curve["seconds"]) == len(curve["steps"]) == len(curve["elbo"]) == 9
-        assert curve["steps"][-1] >= 8
+        assert len(curve["seconds"]) == len(curve["steps"]) == len(curve["elbo"]) == 7
+        assert (
+            len(curve["passes"]) == len(curve["elbo_interval"]) == len(curve["nested_iwae_interval"]) == 7
+        )
+        assert curve["steps"][-1] >= 6
         assert curve["seconds"] == sorted(curve["seconds"])
-        assert curve["group_iwae_50"][0] == comparison["curves"][0]["group_iwae_50"][0]
+        assert curve["nested_iwae"][0] == comparison["curves"][0]["nested_iwae"][0]
     assert [done for _, done, _ in said] == list(range(said[0][2] + 1))
     assert all(torch.equal(a, b) for a, b in zip(before, problem.guide.parameters(), strict=True))
 
 
-def test_the_reference_of_a_real_comparison_has_5000_samples():
-    comparison = compare_elbos(small_problem(), ["trace"], [1], **FEW)
-    assert comparison["reference"] == "group-iwae-5000"
+def test_on_the_solved_model_gradients_are_compared_with_the_exact_one():
+    problem = solved_problem(groups=4, observations_per_group=4)
+    comparison = compare_elbos(problem, ("trace", "stl"), (1, 20), **FEW)
+    rows = [row for row in comparison["rows"] if row["stage"] == "initial"]
+    for part in PARTS:
+        cosine = [row["gradient_cosine"][part] for row in rows]
+        assert all(0.0 < value <= 1.0 for value in cosine)
+        assert cosine[1] > cosine[0]  # more particles, less noise
+        along = [row["gradient_directional_snr"][part] for row in rows]
+        assert along[1] > along[0] > 0.0
+    for row in comparison["sandwich"]:
+        assert row["lower"] - 4 * row["difference_error"] < row["log_evidence"]
+        assert row["log_evidence"] < row["upper"] + 4 * row["difference_error"]
+
+
+def test_estimators_that_do_not_take_the_pair_are_left_out_with_the_reason():
+    problem = mixture_problem(groups=3, observations_per_group=3)
+    comparison = compare_elbos(problem, ("trace", "local"), (1,), **FEW)
+    assert {row["estimator"] for row in comparison["rows"]} == {"trace"}
+    (refused,) = comparison["refused"]
+    assert refused["estimator"] == "local"
+    assert "needs Normal content" in refused["why"]
+    with pytest.raises(
+        InputError, match=r"none of the estimators takes this pair: .* needs Normal content"
+    ):
+        compare_elbos(problem, ("local",), (1,), **FEW)
 
 
 @pytest.mark.parametrize(
@@ -398,6 +500,8 @@ def test_the_reference_of_a_real_comparison_has_5000_samples():
         ({"reference_draws": 3}, "reference_draws must be"),
         ({"seconds": -1.0}, "seconds must be at least 0"),
         ({"seed": -1}, "seed must be"),
+        ({"seeds": 0}, "seeds must be a positive whole number, got 0"),
+        ({"nested_draws": (0, 1)}, "contents must be a positive whole number, got 0"),
     ],
 )
 def test_what_is_out_of_range_is_said(arguments, sentence):

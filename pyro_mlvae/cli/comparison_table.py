@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-HEADINGS = ("content", "style", "decoder")
+_WIDTH = 100
+# Heading and width of every column after the name: 100 characters in all.
+_COLUMNS = {
+    "K": 4, "value": 9, "+-": 6, "gap": 7, "cont.": 7, "style": 7, "dec.": 7, "|z|": 5, "ESS": 6,
+    "k-hat": 6, "pass": 5, "ms": 7, "MB": 5, "rate": 7,
+}  # fmt: skip
+_NAME = 12
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
-    """The rows of elbos.json in columns, one table for each stage, with what the columns mean."""
+    """The rows of elbos.json after training in columns, with what the columns mean."""
     units, reference = comparison["units"], comparison["reference"]
     of = "the exact log evidence" if reference == "exact" else f"{reference}, itself a bound"
-    head = (
-        f"{'':12}{'':>4}{'value':>10}{'+-':>8}{'gap':>9} |{'gradient: signal / noise':^27}|"
-        f"{'z of its bias':^21}|{'':>6}{'':>8}{'':>8}"
-    )
-    names = "".join(f"{name:>9}" for name in HEADINGS)
-    short = "".join(f"{name:>7}" for name in ("cont.", "style", "dec."))
-    columns = (
-        f"{'estimator':12}{'K':>4}{'':>10}{'':>8}{'':>9} |{names}|{short}|{'ESS':>6}{'ms':>8}{'MB':>8}"
-    )
+    rates = {(c["estimator"], c["num_particles"]): c["learning_rate"] for c in comparison["curves"]}
+    rows = [row for row in comparison["rows"] if row["stage"] == "trained"]
     lines = [
-        f"{comparison['data']}: {comparison['observations']} observations in {comparison['groups']} groups",
-        f"value, its standard error and gap in {units} per observation; the gap is to {of}",
+        f"{comparison['data']}: {comparison['observations']} observations in {comparison['groups']} "
+        f"groups, after {comparison['epochs']} epochs with trace",
+        f"value and gap: {units} per observation; the gap is to {of}",
+        "cont., style, dec.: signal / noise of one gradient; |z|: largest bias in standard errors",
+        "pass: network passes a step for each observation; rate: best learning rate of its own",
+        "",
+        f"{'estimator':{_NAME}}" + "".join(f"{name:>{width}}" for name, width in _COLUMNS.items()),
     ]
-    titles = {"initial": "Before training", "trained": f"After {comparison['epochs']} epochs with trace"}
-    for stage, title in titles.items():
-        lines += ["", title, head.rstrip(), columns]
-        lines += [_line(row) for row in comparison["rows"] if row["stage"] == stage]
+    lines += [_line(row, rates.get((row["estimator"], row["num_particles"]))) for row in rows]
+    shared = [row for row in rows if row["also"]]
+    if shared:
+        lines.append("")
+    for row in shared:
+        names = ", ".join(row["also"])
+        said = f"{row['estimator']} at K = {row['num_particles']} stands for {names} as well"
+        lines += textwrap.wrap(said, _WIDTH)
     return "\n".join(lines)
 
 
@@ -40,25 +49,40 @@ def flat_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         for name, value in row.items():
             if isinstance(value, Mapping):
                 columns |= {f"{name}_{part}": entry for part, entry in value.items()}
+            elif isinstance(value, list):
+                columns[name] = " ".join(value)
             else:
                 columns[name] = value
         flat.append(columns)
     return flat
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    signal = "".join(_cell(value, 9, 3) for value in row["gradient_snr"].values())
-    bias = "".join(_cell(value, 7, 1, fixed=True) for value in row["gradient_bias_z"].values())
-    return (
-        f"{row['estimator']:12}{row['num_particles']:4}{_cell(row['value'], 10, 3, fixed=True)}"
-        f"{_cell(row['standard_error'], 8, 3, fixed=True)}{_cell(row['gap'], 9, 3, fixed=True)} |{signal}"
-        f"|{bias}|{_cell(row['effective_sample_size'], 6, 1, fixed=True)}"
-        f"{_cell(row['ms_per_step'], 8, 2, fixed=True)}{_cell(row['peak_mb'], 8, 1, fixed=True)}"
-    )
+def _line(row: Mapping[str, Any], rate: float | None) -> str:
+    biases = [abs(z) for z in row["gradient_bias_z"].values() if z is not None]
+    values = {
+        "value": _fixed(row["value"], 3),
+        "+-": _fixed(row["standard_error"], 3),
+        "gap": _fixed(row["gap"], 3),
+        **{
+            heading: _short(value)
+            for heading, value in zip(("cont.", "style", "dec."), row["gradient_snr"].values(), strict=True)
+        },
+        "|z|": _fixed(max(biases, default=None), 1),
+        "ESS": _fixed(row["effective_sample_size"], 1),
+        "k-hat": _fixed(row["k_hat"], 2),
+        "pass": _short(row["passes_per_step"]),
+        "ms": _fixed(row["ms_per_step"], 1),
+        "MB": _short(row["peak_mb"]),
+        "rate": _short(rate),
+    }
+    cells = "".join(f"{text:>{_COLUMNS[name]}}" for name, text in values.items())
+    return f"{row['estimator']:{_NAME}}{row['num_particles']:{_COLUMNS['K']}}{cells}"
 
 
-def _cell(value: float | None, width: int, digits: int, *, fixed: bool = False) -> str:
-    if value is None:
-        return f"{'-':>{width}}"
+def _fixed(value: float | None, digits: int) -> str:
     # "-0.000" says nothing that "0.000" does not.
-    return f"{round(value, digits) + 0.0:{width}.{digits}f}" if fixed else f"{value:{width}.{digits}g}"
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -4,7 +4,8 @@ from pyro_mlvae.comparison.cases import check_cases
 from pyro_mlvae.comparison.compare import DEFAULT_ESTIMATORS, check_settings, compare_elbos
 from pyro_mlvae.comparison.gradients import Moments, gradient_statistics
 from pyro_mlvae.comparison.parts import PARTS, gradient_parts
-from pyro_mlvae.comparison.problem import Problem, make_problem, solved_problem
+from pyro_mlvae.comparison.problem import Problem, make_problem, mixture_problem, solved_problem
+from pyro_mlvae.comparison.sandwich import sandwich
 
 __all__ = [
     "DEFAULT_ESTIMATORS",
@@ -17,5 +18,7 @@ __all__ = [
     "gradient_parts",
     "gradient_statistics",
     "make_problem",
+    "mixture_problem",
+    "sandwich",
     "solved_problem",
 ]

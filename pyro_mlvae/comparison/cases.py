@@ -9,6 +9,7 @@ from pyro.infer import ELBO
 
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators import make_estimator
+from pyro_mlvae.estimators.miwae import most_square
 from pyro_mlvae.estimators.names import HAVE_ORDER
 
 # Another estimator of the same objective, whose mean gradient an estimator's is checked against; those
@@ -24,6 +25,8 @@ _ANOTHER = {
 }
 # Those that estimate the ELBO itself whatever the number of particles.
 UNWEIGHTED = ("trace", "mean-field", "graph", "stl", "local")
+# Those that are "trace" with one particle: the logarithm of a mean of one.
+_TRACE_OF_ONE = ("group-iwae", "group-renyi", "renyi", "miwae", "piwae", "ciwae")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Case:
     def make(self) -> ELBO:
         """The estimator."""
         return make_estimator(self.name, self.num_particles, alpha=self.alpha)
+
+    @property
+    def same(self) -> Case:
+        """The case that this one equals draw by draw, by construction: itself, or a simpler one."""
+        count = self.num_particles
+        if self.name == "graph" or (self.name in _TRACE_OF_ONE and count == 1):
+            return Case("trace", count)  # every site of ours is reparameterised
+        if self.name == "dreg" and count == 1:
+            return Case("stl", 1)
+        if self.name in ("miwae", "piwae") and most_square(count) == 1:
+            return Case("group-iwae", count)
+        return self
 
     def __str__(self) -> str:
         return f"{self.name}, {self.num_particles} particle{'s' if self.num_particles > 1 else ''}"
@@ -64,6 +79,23 @@ def check_cases(estimators: Sequence[str], particles: Sequence[int], alpha: floa
     return cases
 
 
+def merged(cases: Sequence[Case]) -> dict[Case, list[str]]:
+    """The cases that differ, each with the names of those that equal it by construction.
+
+    >>> merged([Case("trace", 1), Case("group-iwae", 1), Case("group-iwae", 10)])[Case("trace", 1)]
+    ['group-iwae']
+    """
+    first: dict[Case, Case] = {}
+    also: dict[Case, list[str]] = {}
+    for case in cases:
+        kept = first.setdefault(case.same, case)
+        if kept is case:
+            also[case] = []
+        else:
+            also[kept].append(case.name)
+    return also
+
+
 def reference_case(case: Case, *, exact: bool) -> Case | None:
     """The case whose mean gradient, with independent draws, is that of this one's objective.
 
@@ -71,8 +103,8 @@ def reference_case(case: Case, *, exact: bool) -> Case | None:
         case: the case to be checked.
         exact: whether the ELBO's gradient is known exactly: then None stands for it.
     """
-    weighted = case.name not in UNWEIGHTED
-    # With one particle every bound is the ELBO, and the ELBO's gradient does not depend on their number.
-    if not weighted or case.num_particles == 1:
-        return None if exact else Case("mean-field" if weighted else _ANOTHER[case.name], 1)
-    return Case(_ANOTHER.get(case.name, case.name), case.num_particles, case.alpha)
+    same = case.same
+    # The ELBO's gradient does not depend on the number of particles.
+    if same.name in UNWEIGHTED:
+        return None if exact else Case(_ANOTHER[same.name], 1)
+    return Case(_ANOTHER.get(same.name, same.name), case.num_particles, case.alpha)

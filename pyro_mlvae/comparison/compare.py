@@ -9,12 +9,14 @@ from typing import Any
 
 import pyro
 
-from pyro_mlvae.comparison.cases import check_cases
-from pyro_mlvae.comparison.cost import step_times
-from pyro_mlvae.comparison.curves import CHECKPOINTS, training_curves
-from pyro_mlvae.comparison.memory import MemoryProbe
+from pyro_mlvae.comparison.cases import check_cases, merged
+from pyro_mlvae.comparison.cost import network_passes, step_times
+from pyro_mlvae.comparison.curves import CHECKPOINTS, RATES, SEEDS, training_curves
+from pyro_mlvae.comparison.memory import memory_of_steps
 from pyro_mlvae.comparison.problem import Problem
-from pyro_mlvae.comparison.stages import TRAINING, measure_stage
+from pyro_mlvae.comparison.runnable import runnable
+from pyro_mlvae.comparison.sandwich import sandwich
+from pyro_mlvae.comparison.stages import CURVES, SIMULATED, TRAINING, measure_stage
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.training import fit, fused_adam
@@ -22,7 +24,8 @@ from pyro_mlvae.training import fit, fused_adam
 FORMAT_VERSION = 1
 # "graph" is left out: where every site is reparameterised, as all of ours are, it equals "trace".
 DEFAULT_ESTIMATORS = (
-    "trace", "mean-field", "renyi", "group-iwae", "group-renyi", "dreg", "stl", "local",
+    "trace", "mean-field", "stl", "local", "renyi", "group-iwae", "group-renyi", "dreg", "miwae", "piwae",
+    "ciwae", "rws", "nested-iwae",
 )  # fmt: skip
 TIMED_ROUNDS = 15
 
@@ -38,8 +41,10 @@ def compare_elbos(
     epochs: int = 100,
     draws: int = 100,
     reference_draws: int = 200,
-    seconds: float = 2.0,
-    importance_samples: int = 5000,
+    seconds: float = 0.8,
+    rates: Sequence[float] = RATES,
+    seeds: int = SEEDS,
+    nested_draws: tuple[int, int] = (50, 50),
     memory: bool = True,
     seed: int = 0,
     callback: Callback | None = None,
@@ -56,22 +61,29 @@ def compare_elbos(
         reference_draws: of another unbiased estimator of the same objective, from which the mean
             gradient is known where it is not known exactly.
         seconds: for which every estimator trains for its curve; 0 for no curves.
-        importance_samples: of the bound that values are compared with where the evidence is not known.
-        memory: whether to measure the growth of memory, in another process.
+        rates: learning rates that each may choose from, as multiples of the problem's.
+        seeds: with which each trains.
+        nested_draws: of content, and of style given each, in the nested bound that values are compared
+            with where the evidence is not known.
+        memory: whether to measure the growth of memory, each in a child process.
         seed: of all draws and of training.
         callback: called with what is done next, how many parts are done, and of how many.
 
     Returns:
         What elbos.json holds. Values are in nats per observation (pseudo-nats where ``units`` says so),
-        at scale 1: ``gap`` is how far below the reference. For each part of the parameters, which are
-        those of the two heads of the encoder and of the decoder: ``gradient_variance`` is the trace of
-        the covariance of one gradient of the batch's loss, in nats, ``gradient_snr`` the norm of its
-        mean over the root of that, ``gradient_bias_z`` the deviation of its mean from the gradient of
-        the estimator's own objective, along that, in standard errors. None is what is not defined: a
+        at scale 1: ``gap`` is how far below the reference. Estimators that are equal draw by draw share a
+        row: ``also`` names the others. For each part of the parameters, which are those of the two heads
+        of the encoder and of the decoder: ``gradient_variance`` is the trace of the covariance of one
+        gradient of the batch's loss, in nats, ``gradient_snr`` the norm of its mean over the root of
+        that, ``gradient_bias_z`` the deviation of its mean from the gradient of the estimator's own
+        objective, along that, in standard errors; ``gradient_cosine`` and ``gradient_directional_snr``
+        compare with the exact gradient of the ELBO. ``sandwich`` has bounds from both sides on data
+        that the trained model drew, ``curves`` training for equal time. None is what is not defined: a
         part without parameters, or a ratio to a variance of zero.
 
     Raises:
-        InputError: an estimator is not known, or an argument is out of range.
+        InputError: an estimator is not known, an argument is out of range, or none of the estimators takes
+            this pair.
 
     >>> from pyro_mlvae.comparison import solved_problem
     >>> exact = solved_problem(groups=2, observations_per_group=3, exact=True)
@@ -80,27 +92,27 @@ def compare_elbos(
     >>> [abs(row["gap"]) < 1e-8 for row in comparison["rows"]][:2]  # of the exact posterior
     [True, False]
     """
-    cases = check_cases(estimators, particles, alpha)
-    require_positive(importance_samples=importance_samples)
+    asked = check_cases(estimators, particles, alpha)
     check_settings(epochs, draws, reference_draws, seconds, seed)
+    require_positive(seeds=seeds, contents=nested_draws[0], styles=nested_draws[1])
     started = time.perf_counter()
-    progress = _Progress(callback, 2 * (len(cases) + 1) + 2 + (CHECKPOINTS if seconds else 0))
-    counts: dict[str, Any] = {
-        "draws": draws,
-        "reference_draws": reference_draws,
-        "importance_samples": importance_samples,
-    }
     model, guide = problem.pair()
-    asked = [(case.name, case.num_particles, case.alpha) for case in cases] if memory else []
-    with MemoryProbe(*problem.pair(), problem.batch, asked) as probe:
-        rows = measure_stage(
-            "initial", problem, model, guide, cases, **counts, seed=seed, progress=progress
-        )
-        peaks = probe.results() if memory else [None] * len(cases)
+    asked, refused = runnable(asked, model, guide, problem.batch)
+    also = merged(asked)
+    cases = list(also)
+    choices = len(rates) if len(rates) > 1 else 0
+    parts = 2 * (len(cases) + 1) + 4 + (CHECKPOINTS + choices if seconds else 0)
+    progress = _Progress(callback, parts)
+    counts: dict[str, Any] = {"draws": draws, "reference_draws": reference_draws}
+    progress("memory")
+    peaks = memory_of_steps(model, guide, problem.batch, cases) if memory else [None] * len(cases)
+    settings: Any = {**counts, "nested_draws": nested_draws, "seed": seed, "progress": progress}
+    rows = measure_stage("initial", problem, model, guide, cases, **settings)
     progress("timing steps")
     with pyro.validation_enabled(False):
         timed = {case: case.make() for case in cases}
         times = step_times(timed, model, guide, problem.batch, rounds=TIMED_ROUNDS)
+        passes = {case: network_passes(timed[case], model, guide, problem.batch) for case in cases}
     progress("training")
     fit(
         problem.trained_model(model),
@@ -111,22 +123,33 @@ def compare_elbos(
         dtype=problem.batch.x.dtype,
         seed=mixed_seed(seed, TRAINING),
     )
-    rows += measure_stage("trained", problem, model, guide, cases, **counts, seed=seed, progress=progress)
+    rows += measure_stage("trained", problem, model, guide, cases, **settings)
     for number, row in enumerate(rows):
-        case = cases[number % len(cases)]
-        row["ms_per_step"], row["peak_mb"] = median(times[case]), peaks[number % len(cases)]
+        place = number % len(cases)
+        case = cases[place]
+        row |= {"ms_per_step": median(times[case]), "peak_mb": peaks[place]}
+        row |= {"passes_per_step": passes[case], "also": also[case]}
+    progress("bounds from both sides")
+    solved = None if problem.solved is None else problem.solved.log_evidence
+    with pyro.validation_enabled(False):
+        own_seed = mixed_seed(seed, SIMULATED)
+        between = sandwich(model, guide, problem.batch, log_evidence=solved, seed=own_seed)
     curves = []
     if seconds:
-        curves = training_curves(problem, cases, seconds=seconds, seed=seed, progress=progress)
+        settings = {"seconds": seconds, "passes": passes, "rates": rates, "seeds": seeds}
+        own_seed = mixed_seed(seed, CURVES)
+        curves = training_curves(problem, cases, **settings, seed=own_seed, progress=progress)
     progress("done")
     held_out = problem.log_evidence(problem.held_out)
     return {
         "format_version": FORMAT_VERSION,
         "data": problem.name,
-        "reference": "exact" if problem.solved else f"group-iwae-{importance_samples}",
+        "reference": "exact" if problem.solved else f"nested-{nested_draws[0]}x{nested_draws[1]}",
         "observations": len(problem.batch),
         "groups": problem.batch.num_groups,
         "rows": rows,
+        "refused": refused,
+        "sandwich": between,
         "curves": curves,
         "held_out": {
             "observations": len(problem.held_out),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,27 @@ from pyro_mlvae.data import GroupedDataset, GroupSampler, Sampler, load_dataset
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.evaluation import fixed_groups
-from pyro_mlvae.solved import LinearGaussianGuide, LinearGaussianModel
-from pyro_mlvae.solved.two_level import LinearGaussian
+from pyro_mlvae.guides import ProductOfNormals
+from pyro_mlvae.networks import MLPEncoder, StyleGivenContent
+from pyro_mlvae.solved import (
+    LinearGaussian,
+    LinearGaussianGuide,
+    LinearGaussianModel,
+    PolynomialMixture,
+    PolynomialMixtureModel,
+)
 
 # Held-out observations on which training curves are measured: enough to rank, and quick.
 MOST_HELD_OUT = 200
+_MIXTURE_GROUPS, _MIXTURE_HIDDEN = 200, (64,)
+
+
+@runtime_checkable
+class Solved(Protocol):
+    """A model whose evidence is known."""
+
+    def log_evidence(self, batch: GroupedBatch) -> Tensor:
+        """The exact log evidence of each group, in nats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +58,7 @@ class Problem:
     batch: GroupedBatch
     sampler: Sampler
     held_out: GroupedBatch
-    solved: LinearGaussian | None = None
+    solved: Solved | None = None
     units: str = "nats"
     learning_rate: float = 1e-3
 
@@ -51,7 +68,7 @@ class Problem:
 
     def trained_model(self, model: nn.Module) -> nn.Module:
         """The model as it takes part in training: of the solved model the truth, which must not move."""
-        return model if self.solved is None else LinearGaussianModel(self.solved)
+        return LinearGaussianModel(self.solved) if isinstance(self.solved, LinearGaussian) else model
 
     def log_evidence(self, batch: GroupedBatch) -> float | None:
         """The exact log evidence of all groups together, in nats, where it is known."""
@@ -68,7 +85,7 @@ def make_problem(
     groups: int = 10,
     observations_per_group: int = 16,
     sampler: Sampler | None = None,
-    solved: LinearGaussian | None = None,
+    solved: Solved | None = None,
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> Problem:
@@ -142,6 +159,45 @@ def solved_problem(
         "linear-gaussian",
         trainable_model(solved),
         LinearGaussianGuide.exact(solved) if exact else guide,
+        train,
+        held_out,
+        groups=groups,
+        observations_per_group=observations_per_group,
+        solved=solved,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+
+
+def mixture_problem(
+    *,
+    groups: int = 10,
+    observations_per_group: int = 16,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Problem:
+    """The solved model whose posterior has two modes, with a guide of Normals; in float64.
+
+    The model is the truth, and does not train: what is compared is how the guide does.
+
+    >>> problem = mixture_problem(groups=3, observations_per_group=2)
+    >>> problem.batch.num_groups, problem.log_evidence(problem.batch) < 0
+    (3, True)
+    """
+    solved = PolynomialMixture.bimodal()
+    drawn = solved.sample(torch.full((_MIXTURE_GROUPS,), observations_per_group), seed=seed)
+    data = GroupedDataset.from_arrays(drawn.x, drawn.group)
+    train, held_out = data.split(0.2, seed=seed)
+    dim, style_dim = solved.style_loading.shape
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        encoder = MLPEncoder((dim,), content_dim=1, style_dim=style_dim, hidden=_MIXTURE_HIDDEN)
+        given = StyleGivenContent(content_dim=1, style_dim=style_dim, hidden=_MIXTURE_HIDDEN)
+        guide = ProductOfNormals(encoder, style_given_content=given).double()
+    return make_problem(
+        "mixture",
+        PolynomialMixtureModel(solved),
+        guide,
         train,
         held_out,
         groups=groups,

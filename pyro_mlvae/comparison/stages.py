@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import nn
 
-from pyro_mlvae.comparison.bounds import effective_sample_size, tight_bound
+from pyro_mlvae.comparison.alignment import Alignment
 from pyro_mlvae.comparison.cases import Case, reference_case
 from pyro_mlvae.comparison.gradients import (
     Moments,
@@ -25,11 +25,19 @@ from pyro_mlvae.comparison.gradients import (
 )
 from pyro_mlvae.comparison.parts import PARTS, gradient_parts
 from pyro_mlvae.comparison.problem import Problem
+from pyro_mlvae.comparison.weights import (
+    WEIGHT_DRAWS,
+    draw_log_weights,
+    effective_sample_size,
+    k_hat,
+    weighs_units,
+)
 from pyro_mlvae.data.samplers import mixed_seed
-from pyro_mlvae.solved.elbo import exact_elbo
+from pyro_mlvae.estimators import nested_bound
+from pyro_mlvae.solved import LinearGaussian, exact_elbo
 
 # Streams of seeds that share nothing.
-_MEASURED, _REFERENCE, _BOUND, _WEIGHTS, TRAINING = range(5)
+_MEASURED, _REFERENCE, _BOUND, _WEIGHTS, TRAINING, SIMULATED, CURVES = range(7)
 _COLUMNS = {"gradient_snr": "snr", "gradient_variance": "variance", "gradient_bias_z": "bias_z"}
 _UNDEFINED = Statistics(None, None, None)
 
@@ -44,7 +52,7 @@ def measure_stage(
     *,
     draws: int,
     reference_draws: int,
-    importance_samples: int,
+    nested_draws: tuple[int, int],
     seed: int,
     progress: Callable[[str], None],
 ) -> list[dict[str, Any]]:
@@ -58,7 +66,8 @@ def measure_stage(
         cases: what is measured.
         draws: of each estimator and its gradient, the same seeds for all of them.
         reference_draws: of the estimators against which gradients are checked.
-        importance_samples: of the bound that stands for an evidence that is not known.
+        nested_draws: of content, and of style given each, in the bound that stands for an evidence that is
+            not known.
         seed: of all draws.
         progress: called with what is done next.
     """
@@ -67,29 +76,39 @@ def measure_stage(
     evidence = problem.log_evidence(batch)
     if evidence is None:
         own_seed = mixed_seed(seed, _BOUND)
-        evidence = float(tight_bound(model, guide, batch, importance_samples, seed=own_seed).sum())
+        evidence = float(nested_bound(model, guide, batch, *nested_draws, seed=own_seed).sum())
     references = _references(problem, model, guide, cases, reference_draws, seed)
+    log_weights = None
+    if any(weighs_units(case) for case in cases):
+        count = max(WEIGHT_DRAWS, *(10 * case.num_particles for case in cases))
+        log_weights = draw_log_weights(model, guide, batch, count, seed=mixed_seed(seed, _WEIGHTS))
     rows = []
     for case in cases:
         progress(f"{stage}: {case}")
         estimator = case.make()
-        reference = references[reference_case(case, exact=problem.solved is not None)]
+        reference = references[reference_case(case, exact=has_exact_gradient(problem))]
+        exact = references.get(None, {})
         moments = {part: Moments(reference[part].direction) for part in PARTS if parts[part]}
+        aligned = {part: Alignment(exact[part].direction if exact else None) for part in moments}
         losses: list[float] = []
         own_seed = mixed_seed(seed, _MEASURED)
         for draw in draw_gradients(estimator, model, guide, batch, parts, draws, seed=own_seed):
             losses.append(draw.loss)
             for part, gradient in draw.gradients.items():
                 moments[part].add(gradient)
+                aligned[part].add(gradient)
         values = -torch.tensor(losses, dtype=torch.float64) / len(batch)
         rounding = rounding_of(max(map(abs, losses)), batch.x.dtype)
         statistics = {
             part: gradient_statistics(found, reference[part], rounding) for part, found in moments.items()
         }
-        size = effective_sample_size(
-            case.name, estimator, model, guide, batch, seed=mixed_seed(seed, _WEIGHTS)
-        )
+        # What is rounding alone points nowhere.
+        known = {part: own for part, own in aligned.items() if statistics[part].snr is not None}
         value = float(values.mean())
+        size, tail = (
+            None if log_weights is None else measure(case, log_weights)
+            for measure in (effective_sample_size, k_hat)
+        )
         rows.append(
             {
                 "estimator": case.name,
@@ -102,10 +121,20 @@ def measure_stage(
                     column: {part: getattr(statistics.get(part, _UNDEFINED), name) for part in PARTS}
                     for column, name in _COLUMNS.items()
                 },
+                "gradient_cosine": {part: getattr(known.get(part), "cosine", None) for part in PARTS},
+                "gradient_directional_snr": {
+                    part: getattr(known.get(part), "directional_snr", None) for part in PARTS
+                },
                 "effective_sample_size": None if size is None else _finite(size),
+                "k_hat": None if tail is None else _finite(tail),
             }
         )
     return rows
+
+
+def has_exact_gradient(problem: Problem) -> bool:
+    """Whether the gradient of the ELBO is known in closed form."""
+    return isinstance(problem.solved, LinearGaussian)
 
 
 def _references(
@@ -115,17 +144,18 @@ def _references(
     cases: Sequence[Case],
     draws: int,
     seed: int,
-) -> Mapping[Case | None, Mapping[str, Reference]]:
+) -> dict[Case | None, Mapping[str, Reference]]:
     """What mean gradients should be, for every reference that a case needs; None is the exact one."""
     batch, parts = problem.batch, gradient_parts(model, guide)
     found: dict[Case | None, Mapping[str, Reference]] = {}
-    for case in dict.fromkeys(reference_case(case, exact=problem.solved is not None) for case in cases):
-        if case is None:
-            model.zero_grad()
-            guide.zero_grad()
-            (-exact_elbo(model, guide, batch)).backward()  # type: ignore[arg-type]
-            found[None] = exact_reference(collect_gradients(parts))
-        else:
+    exact = has_exact_gradient(problem)
+    if exact:
+        model.zero_grad()
+        guide.zero_grad()
+        (-exact_elbo(model, guide, batch)).backward()  # type: ignore[arg-type]
+        found[None] = exact_reference(collect_gradients(parts))
+    for case in dict.fromkeys(reference_case(case, exact=exact) for case in cases):
+        if case is not None:
             own_seed = mixed_seed(seed, _REFERENCE)
             several = draw_gradients(case.make(), model, guide, batch, parts, draws, seed=own_seed)
             found[case] = reference_from(several, draws)

@@ -13,17 +13,15 @@ Reference: Tucker, Lawson, Gu, Maddison (2019), arXiv 1810.04152; Rainforth et a
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 
-from pyro_mlvae.estimators.group_renyi import GroupIWAE
-from pyro_mlvae.estimators.group_weights import GROUPS, SUPER_GROUPS, group_frame, membership
 from pyro_mlvae.estimators.programs import Program
+from pyro_mlvae.estimators.weighted_paths import WeightedPaths
 
 
-class GroupDReG(GroupIWAE):
+class GroupDReG(WeightedPaths):
     """The value of :class:`GroupIWAE`, with doubly reparameterised gradients for the guide.
 
     Args:
@@ -32,55 +30,14 @@ class GroupDReG(GroupIWAE):
     """
 
     _freezes_guide = True
-    # While a loss is formed: for each pass, the normalised weights of its particles, which are known only
-    # after all of them, and needed only by the backward pass.
-    _passes: list[dict[str, Tensor]] | None = None
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         if self.num_particles == 1:
             return super().differentiable_loss(model, guide, *args, **kwargs)
-        passes = self._passes = []
-        try:
+        with self._weighing() as weigh:
             log_weights, scale = self.log_weights(model, guide, *args, **kwargs)
-        finally:
-            self._passes = None
         weights = log_weights.detach().softmax(0)
-        for later, own in zip(passes, weights.chunk(len(passes)), strict=True):
-            later["weights"] = own
+        weigh(weights)
         surrogate = (weights * log_weights).sum()
         bound = self.bound(log_weights.detach()).sum()
         return -scale * (bound + surrogate - surrogate.detach())
-
-    def _inputs(self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any) -> dict[str, Tensor]:
-        """Copies of the draws, behind which gradients are weighted once more.
-
-        Behind a copy, and not at the draw: where style is drawn given content, what style passes
-        on to content is weighted already.
-        """
-        if self._passes is None:
-            return draws
-        later: dict[str, Tensor] = {}
-        self._passes.append(later)
-        copies = {}
-        frames = {name: group_frame(name, guide_trace.nodes[name], args[0]) for name in draws}
-        top = SUPER_GROUPS if SUPER_GROUPS in {f.name for f in frames.values()} else GROUPS
-        for name, draw in draws.items():
-            site, frame = guide_trace.nodes[name], frames[name]
-            copies[name] = draw.clone()
-            if draw.requires_grad:
-                event_dim = cast(Any, site["fn"]).event_dim
-
-                def weigh(gradient: Tensor, frame: Any = frame, event_dim: int = event_dim) -> Tensor:
-                    weights = later["weights"]
-                    if frame.name != top:
-                        weights = weights.index_select(-1, membership(frame.name, top, args[0])[0])
-                    # From [particles, members] to the dimensions of the gradient.
-                    batch_ndim = gradient.ndim - event_dim
-                    shape = [1] * batch_ndim
-                    shape[frame.dim] = frame.size
-                    if len(weights) > 1:
-                        shape[0] = len(weights)
-                    return gradient * weights.reshape(shape + [1] * event_dim)
-
-                copies[name].register_hook(weigh)
-        return copies

@@ -19,7 +19,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.estimators.group_weights import group_log_weights
+from pyro_mlvae.estimators.group_weights import (
+    group_log_weights,
+    log_density_by_plate,
+    sum_upwards,
+)
 from pyro_mlvae.estimators.pathwise import PathwiseELBO, common_scale
 from pyro_mlvae.estimators.programs import Program
 
@@ -70,6 +74,18 @@ class GroupRenyiELBO(PathwiseELBO):
             found = group_log_weights(model_trace, guide_trace, args[0])
             particles.append(found.reshape(-1, found.shape[-1]))
         return torch.cat(particles), scale
+
+    def log_densities(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Log densities of model and guide apart, each as :meth:`log_weights`, and the sites' scale."""
+        particles, scale = [], 1.0
+        for traces in self._get_traces(model, guide, args, kwargs):
+            scale = common_scale(*traces)
+            pair = [sum_upwards(log_density_by_plate(trace, args[0]), args[0]) for trace in traces]
+            particles.append(torch.stack([own.reshape(-1, own.shape[-1]) for own in pair]))
+        of_model, of_guide = torch.cat(particles, 1)
+        return of_model, of_guide, scale
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         log_weights, scale = self.log_weights(model, guide, *args, **kwargs)

@@ -53,11 +53,20 @@ def log_weights_by_plate(
     model_trace: Trace, guide_trace: Trace, batch: GroupedBatch
 ) -> dict[str, Float[Tensor, "*particles members"]]:
     """The same by the plate in which sites stand, before members are summed into groups."""
+    total: dict[str, Any] = log_density_by_plate(model_trace, batch)
+    for plate, terms in log_density_by_plate(guide_trace, batch).items():
+        total[plate] = total.get(plate, 0.0) - terms
+    return total
+
+
+def log_density_by_plate(
+    trace: Trace, batch: GroupedBatch
+) -> dict[str, Float[Tensor, "*particles members"]]:
+    """The log density of one program alone, in nats, by the plate in which its sites stand."""
     total: dict[str, Any] = {}
-    for sign, trace in ((1.0, model_trace), (-1.0, guide_trace)):
-        for name, site in sample_sites(trace):
-            frame = group_frame(name, site, batch)
-            total[frame.name] = total.get(frame.name, 0.0) + sign * _of_members(site, frame)
+    for name, site in sample_sites(trace):
+        frame = group_frame(name, site, batch)
+        total[frame.name] = total.get(frame.name, 0.0) + _of_members(site, frame)
     return total
 
 

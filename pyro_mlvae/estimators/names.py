@@ -8,10 +8,14 @@ from typing import Any
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
+from pyro_mlvae.estimators.ciwae import GroupCIWAE
 from pyro_mlvae.estimators.dreg import GroupDReG
 from pyro_mlvae.estimators.group_renyi import GroupIWAE, GroupRenyiELBO
 from pyro_mlvae.estimators.local import LocalELBO
+from pyro_mlvae.estimators.miwae import GroupMIWAE
 from pyro_mlvae.estimators.nested import NestedIWAE
+from pyro_mlvae.estimators.piwae import GroupPIWAE
+from pyro_mlvae.estimators.reweighted_wake_sleep import GroupRWS
 from pyro_mlvae.estimators.sticking_the_landing import StickingTheLanding
 
 ESTIMATORS: dict[str, Callable[..., ELBO]] = {
@@ -23,6 +27,10 @@ ESTIMATORS: dict[str, Callable[..., ELBO]] = {
     "group-renyi": GroupRenyiELBO,
     "nested-iwae": NestedIWAE,
     "dreg": GroupDReG,
+    "miwae": GroupMIWAE,
+    "piwae": GroupPIWAE,
+    "ciwae": GroupCIWAE,
+    "rws": GroupRWS,
     "stl": StickingTheLanding,
     "local": LocalELBO,
 }
@@ -41,8 +49,9 @@ def make_estimator(
             weights become w^(1/groups), which is "trace" in all but name); or ours, "group-iwae" and
             "group-renyi" (one weight a group), "nested-iwae" (several draws of style for each of content,
             weighed for each observation by itself), "dreg" (group-iwae with doubly reparameterised
-            gradients), "stl" (sticking the landing) or "local" (a draw of content for every
-            observation).
+            gradients), "miwae" (the mean of several group-iwae), "piwae" (group-iwae for the model,
+            miwae for the guide), "ciwae" (half ELBO, half group-iwae), "rws" (reweighted wake-sleep),
+            "stl" (sticking the landing) or "local" (a draw of content for every observation).
         num_particles: draws from the guide, vectorised; those of content in "nested-iwae".
         alpha: the order of "renyi" and "group-renyi"; by default 0 and 0.5.
         inner: the draws of style for every draw of content in "nested-iwae"; by default 5.

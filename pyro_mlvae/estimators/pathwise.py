@@ -59,8 +59,7 @@ class PathwiseELBO(ELBO):
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
         """The model run against the guide's draws, and the guide, both with log probabilities."""
-        drawn = poutine.trace(guide).get_trace(*args, **kwargs)
-        draws = reparameterised(type(self).__name__, drawn)
+        drawn, draws = self._draw(guide, args, kwargs)
         # With the draws, what plates have chosen: a subsample is the same in every run.
         chosen: dict[str, Any] = {
             name: site["value"] for name, site in drawn.nodes.items() if site_is_subsample(site)
@@ -78,6 +77,13 @@ class PathwiseELBO(ELBO):
         # Where parameters are held constant, the path to them is in the first run.
         guide_trace.drawn = drawn  # type: ignore[attr-defined]
         return model_trace, guide_trace
+
+    def _draw(
+        self, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Trace, dict[str, Tensor]]:
+        """The guide run once, and its draws by site."""
+        drawn = poutine.trace(guide).get_trace(*args, **kwargs)
+        return drawn, reparameterised(type(self).__name__, drawn)
 
     def _inputs(self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any) -> dict[str, Tensor]:
         """What the densities are evaluated at: the draws."""

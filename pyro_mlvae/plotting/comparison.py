@@ -12,33 +12,19 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from pyro_mlvae.plotting.style import COLOURS, CONTROL, new_figure, save_figure, tidy
+from pyro_mlvae.plotting.estimator_looks import BLUE, VERMILION, look_of, wide_figure, with_legend
+from pyro_mlvae.plotting.style import CONTROL, save_figure, tidy
 
-Look = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS
-# Every estimator keeps its colour, marker and line in every figure.
-LOOKS: dict[str, Look] = {
-    "trace": {"color": BLACK, "marker": "o", "linestyle": "-"},
-    "mean-field": {"color": BLUE, "marker": "s", "linestyle": "--"},
-    "graph": {"color": BLACK, "marker": "x", "linestyle": ":"},
-    "renyi": {"color": ORANGE, "marker": "D", "linestyle": ":"},
-    "group-iwae": {"color": VERMILION, "marker": "^", "linestyle": "-"},
-    "group-renyi": {"color": PURPLE, "marker": "v", "linestyle": "-."},
-    "dreg": {"color": GREEN, "marker": "P", "linestyle": "--"},
-    "stl": {"color": SKY, "marker": "*", "linestyle": "-"},
-    "local": {"color": CONTROL, "marker": "X", "linestyle": "-."},
-}
 STAGES = {"initial": "before training", "trained": "after training"}
 PARTS = {"content_encoder": "content encoder", "style_encoder": "style encoder", "decoder": "decoder"}
 
 
 def tightness_figure(comparison: Mapping[str, Any]) -> Figure:
     """The gap to the reference against the number of particles, with standard errors, at both stages."""
-    figure = _figure(8.8, 3.7)
+    figure = wide_figure(8.8, 3.7)
     for axes, (stage, when) in zip(figure.subplots(1, len(STAGES)), STAGES.items(), strict=True):
         rows = _stage(comparison, stage)
         for name, own, shift in _by_estimator(rows):
@@ -47,20 +33,20 @@ def tightness_figure(comparison: Mapping[str, Any]) -> Figure:
                 [row["gap"] for row in own],
                 [row["standard_error"] or 0.0 for row in own],
                 capsize=2.0,
-                **_look(name),
+                **look_of(name),
             )
         axes.axhline(0.0, color=CONTROL, linewidth=1.0)
         _particles_axis(axes, rows)
-        axes.set_title(f"{when.capitalize()}: {_tightest(rows)}", fontsize=10)
+        axes.set_title(when.capitalize(), fontsize=10)
         exact = comparison["reference"] == "exact"
         of = "exact log evidence" if exact else comparison["reference"]
         axes.set_ylabel(f"gap to {of},\n{comparison['units']} per observation")
-    return _with_legend(figure, comparison)
+    return with_legend(figure, comparison)
 
 
 def signal_figure(comparison: Mapping[str, Any]) -> Figure:
     """The signal-to-noise ratio of gradients against the number of particles, by part and stage."""
-    figure = _figure(9.6, 5.6)
+    figure = wide_figure(9.6, 5.6)
     panels = figure.subplots(len(STAGES), len(PARTS), sharex=True)
     for line, (stage, when) in zip(panels, STAGES.items(), strict=True):
         rows = _stage(comparison, stage)
@@ -68,7 +54,7 @@ def signal_figure(comparison: Mapping[str, Any]) -> Figure:
             for name, own, shift in _by_estimator(rows):
                 known = [(r["num_particles"] * shift, r["gradient_snr"][part]) for r in own]
                 known = [(k, snr) for k, snr in known if snr]
-                axes.plot([k for k, _ in known], [snr for _, snr in known], **_look(name))
+                axes.plot([k for k, _ in known], [snr for _, snr in known], **look_of(name))
             if any(row["gradient_snr"][part] for row in rows):
                 axes.set_yscale("log")
                 _plain_logarithm(axes.yaxis)
@@ -79,20 +65,19 @@ def signal_figure(comparison: Mapping[str, Any]) -> Figure:
             if stage != "trained":
                 axes.set_xlabel("")
         line[0].set_ylabel("signal / noise of one gradient")
-    figure.suptitle(_trends(comparison), fontsize=10.5)
-    return _with_legend(figure, comparison)
+    return with_legend(figure, comparison)
 
 
 def trade_off_figure(comparison: Mapping[str, Any]) -> Figure:
     """What the time of a step buys after training: a smaller gap, or a clearer gradient."""
-    figure = _figure(8.8, 3.8)
+    figure = wide_figure(8.8, 3.8)
     rows = _stage(comparison, "trained")
     left, right = figure.subplots(1, 2)
     for name, own, _ in _by_estimator(rows):
-        left.plot([row["ms_per_step"] for row in own], [row["gap"] for row in own], **_look(name))
+        left.plot([row["ms_per_step"] for row in own], [row["gap"] for row in own], **look_of(name))
         clear = [row for row in own if row["gradient_snr"]["content_encoder"]]
         signal = [row["gradient_snr"]["content_encoder"] for row in clear]
-        right.plot([row["ms_per_step"] for row in clear], signal, **_look(name))
+        right.plot([row["ms_per_step"] for row in clear], signal, **look_of(name))
     for axes in (left, right):
         tidy(axes).set(xscale="log", xlabel="milliseconds per step")
         _plain_logarithm(axes.xaxis)
@@ -103,44 +88,74 @@ def trade_off_figure(comparison: Mapping[str, Any]) -> Figure:
     left.set_ylabel(f"gap, {comparison['units']} per observation")
     right.set_ylabel("signal / noise, content encoder")
     ks = " to ".join(str(k) for k in _ends(rows))
-    left.set_title(f"What time buys in tightness, {ks} particles", fontsize=10.5)
-    right.set_title(f"What time buys in signal, {ks} particles", fontsize=10.5)
-    return _with_legend(figure, comparison)
+    left.set_title(f"Tightness against time, {ks} particles", fontsize=10.5)
+    right.set_title(f"Signal against time, {ks} particles", fontsize=10.5)
+    return with_legend(figure, comparison)
 
 
 def equal_time_figure(comparison: Mapping[str, Any]) -> Figure:
-    """Held-out ELBO and a tighter bound against the time that training took, from the same weights."""
+    """Held-out ELBO against seconds and against network passes, from the same weights, over seeds.
+
+    Each estimator trains at its own best learning rate. Bands are 95 % intervals of the mean.
+    """
     particles = list(dict.fromkeys(curve["num_particles"] for curve in comparison["curves"]))
-    figure = _figure(1.6 + 3.8 * len(particles), 5.6)
-    panels = figure.subplots(2, len(particles), squeeze=False, sharey="row", sharex=True)
-    names = {"elbo": "ELBO", "group_iwae_50": "50-sample bound"}
-    for line, (measure, title) in zip(panels, names.items(), strict=True):
-        settled: list[float] = []
+    figure = wide_figure(1.6 + 3.8 * len(particles), 5.6)
+    panels = figure.subplots(2, len(particles), squeeze=False, sharey=True)
+    axis_names = {"seconds": "seconds of training", "passes": "network passes for each observation"}
+    settled: list[float] = []
+    for line, (measure, title) in zip(panels, axis_names.items(), strict=True):
         for axes, count in zip(line, particles, strict=True):
-            best = ("", -float("inf"))
             for curve in comparison["curves"]:
-                if curve["num_particles"] != count:
-                    continue
-                values = curve[measure]
-                axes.plot(curve["seconds"], values, **_look(curve["estimator"], 1.2))
-                settled += [value for value in values[4:] if value is not None]
-                if values[-1] is not None and values[-1] > best[1]:
-                    best = (curve["estimator"], values[-1])
-            tidy(axes)
+                if curve["num_particles"] == count and curve[measure] is not None:
+                    settled += _curve_with_band(axes, curve, measure)
+            tidy(axes).set_xlabel(title)
             for_ = f"{count} particle{'s' if count > 1 else ''}"
-            axes.set_title(f"{title}, {for_}: {best[0]} is ahead", fontsize=9.5)
-        evidence = comparison["held_out"]["log_evidence"]
-        if settled:
-            top = max([*settled, *([] if evidence is None else [evidence])])
-            margin = 0.06 * (top - min(settled)) or 1.0
-            line[0].set_ylim(min(settled) - margin, top + margin)
-        for axes in line:
-            if evidence is not None:
-                axes.axhline(evidence, color=CONTROL, linewidth=1.0, zorder=0)
-        line[0].set_ylabel(f"held out, {comparison['units']} per observation")
-    for axes in panels[-1]:
-        axes.set_xlabel("seconds of training")
-    return _with_legend(figure, comparison)
+            axes.set_title(f"Held-out ELBO, {for_}", fontsize=9.5)
+        line[0].set_ylabel(f"{comparison['units']} per observation")
+    evidence = comparison["held_out"]["log_evidence"]
+    if settled:
+        top = max([*settled, *([] if evidence is None else [evidence])])
+        margin = 0.06 * (top - min(settled)) or 1.0
+        panels[0, 0].set_ylim(min(settled) - margin, top + margin)
+    if evidence is not None:
+        for axes in panels.flat:
+            axes.axhline(evidence, color=CONTROL, linewidth=1.0, zorder=0)
+    return with_legend(figure, comparison)
+
+
+def _curve_with_band(axes: Axes, curve: Mapping[str, Any], measure: str) -> list[float]:
+    """Draw one curve of the ELBO; returns its later values, by which the axis is set."""
+    known = [i for i, value in enumerate(curve["elbo"]) if value is not None]
+    across = [curve[measure][i] for i in known]
+    values = [curve["elbo"][i] for i in known]
+    width = [curve["elbo_interval"][i] or 0.0 for i in known]
+    look = look_of(curve["estimator"], 1.2)
+    axes.plot(across, values, **look)
+    low = [value - half for value, half in zip(values, width, strict=True)]
+    high = [value + half for value, half in zip(values, width, strict=True)]
+    axes.fill_between(across, low, high, color=look["color"], alpha=0.12, linewidth=0.0)
+    return values[len(curve["elbo"]) // 2 :]
+
+
+def sandwich_figure(comparison: Mapping[str, Any]) -> Figure:
+    """The bounds from both sides on data of the model's own, against the number of particles."""
+    figure = wide_figure(5.2, 3.6)
+    axes = figure.subplots()
+    rows = comparison["sandwich"]
+    counts = [row["num_particles"] for row in rows]
+    for name, colour, label in (("upper", VERMILION, "EUBO"), ("lower", BLUE, "ELBO")):
+        values, errors = [row[name] for row in rows], [row[f"{name}_error"] for row in rows]
+        axes.errorbar(
+            counts, values, errors, color=colour, marker="o", capsize=2.0, label=f"{label}, K weights"
+        )
+    evidence = rows[0]["log_evidence"]
+    if evidence is not None:
+        axes.axhline(evidence, color=CONTROL, linewidth=1.0, label="exact log evidence")
+    _particles_axis(axes, rows)
+    axes.set_ylabel(f"{comparison['units']} per observation")
+    axes.set_title("Bounds from both sides, on data that the model drew", fontsize=10)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
 
 
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
@@ -148,6 +163,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "signal": signal_figure,
     "trade-off": trade_off_figure,
     "equal-time": equal_time_figure,
+    "sandwich": sandwich_figure,
 }
 
 
@@ -156,18 +172,6 @@ def draw_comparison(folder: Path, comparison: Mapping[str, Any]) -> None:
     for name, draw in FIGURES.items():
         if comparison["curves"] or name != "equal-time":
             save_figure(draw(comparison), folder / f"{name}.png")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = new_figure(width, height)
-    figure.set_layout_engine("constrained", wspace=0.05, hspace=0.05)
-    return figure
-
-
-def _look(name: str, linewidth: float = 1.4) -> Look:
-    look = LOOKS.get(name, {"color": CONTROL, "marker": "h", "linestyle": ":"})
-    size = 8.0 if look["marker"] == "*" else 5.5
-    return {**look, "label": name, "linewidth": linewidth, "markersize": size, "markerfacecolor": "none"}
 
 
 def _stage(comparison: Mapping[str, Any], stage: str) -> Rows:
@@ -207,41 +211,3 @@ def _plain_logarithm(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(10.0, subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
-
-
-def _tightest(rows: Rows) -> str:
-    """Which estimator comes closest to the reference, and which others are as close as draws can tell."""
-    known = [row for row in rows if row["gap"] is not None and row["standard_error"] is not None]
-    best = min(known, key=lambda row: row["gap"])
-    near = [row for row in known if row["gap"] - best["gap"] <= row["standard_error"]]
-    names = list(dict.fromkeys(row["estimator"] for row in near))
-    if len(names) > 3:
-        return "no one is tightest"
-    return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} tightest"
-
-
-def _trends(comparison: Mapping[str, Any]) -> str:
-    """What more particles do to the content encoder's gradient after training, in two lines."""
-    rows = _stage(comparison, "trained")
-    ends = _ends(rows)
-    said = []
-    for name in ("trace", "stl", "dreg", "group-iwae"):
-        own = [row for row in rows if row["estimator"] == name]
-        signal = {row["num_particles"]: row["gradient_snr"]["content_encoder"] for row in own}
-        first, last = signal.get(ends[0]), signal.get(ends[-1])
-        if len(ends) > 1 and first and last is not None:
-            said.append(f"{name} {last / first:.2g}" if last else f"{name} 0 (lost in its noise)")
-    if not said:
-        return "How clear the gradients are"
-    return (
-        f"What {ends[1]} particles instead of {ends[0]} multiply the content encoder's signal / noise by, "
-        f"after training:\n{', '.join(said)}"
-    )
-
-
-def _with_legend(figure: Figure, comparison: Mapping[str, Any]) -> Figure:
-    """One legend at the right, for all panels."""
-    names = dict.fromkeys(row["estimator"] for row in comparison["rows"])
-    lines = [Line2D([], [], **_look(name)) for name in names]
-    figure.legend(handles=lines, loc="outside right center", frameon=False, fontsize=9, handlelength=3.0)
-    return figure

@@ -1,7 +1,9 @@
-"""The solved models of two and three levels: linear and Gaussian, so that the truth is known exactly."""
+"""Models whose truth is known: linear and Gaussian, of two and three levels, and a mixture."""
 
 from pyro_mlvae.solved.elbo import exact_elbo
+from pyro_mlvae.solved.eubo import exact_eubo
 from pyro_mlvae.solved.guides import LinearGaussianGuide, ThreeLevelGaussianGuide
+from pyro_mlvae.solved.mixture import PolynomialMixture, PolynomialMixtureModel
 from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel, ThreeLevelGaussianModel
 from pyro_mlvae.solved.networks import LinearEncoder, LinearShift
 from pyro_mlvae.solved.three_level import ThreeLevelGaussian
@@ -14,8 +16,11 @@ __all__ = [
     "LinearGaussianGuide",
     "LinearGaussianModel",
     "LinearShift",
+    "PolynomialMixture",
+    "PolynomialMixtureModel",
     "ThreeLevelGaussian",
     "ThreeLevelGaussianGuide",
     "ThreeLevelGaussianModel",
     "exact_elbo",
+    "exact_eubo",
 ]
