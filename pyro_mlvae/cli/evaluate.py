@@ -42,8 +42,11 @@ class Evaluate:
         source = load_for(run, self.data, self.data_root)
         name, data, own = source.name, source.data, source.own
         train: GroupedDataset | None
+        # Of other data it is not known what was trained on, and so not in how many steps.
+        progress = None
         if own:
             config, train, test = run.config.split(data)
+            progress = training_progress(self.folder, config, train)
         else:
             # All of another data set is held out.
             config, train, test = run.config, _trained_on(run), data
@@ -65,8 +68,7 @@ class Evaluate:
             test.sample(MOST_MEASURED, seed=config.seed),
             vae=vae,
             data_name=name,
-            # Of other data it is not known what was trained on, and so not in how many steps.
-            progress=training_progress(self.folder, config, train) if own else None,
+            progress=progress,
             trained_groups=trained_groups,
             other_data=not own,
             seed=config.seed,
