@@ -81,7 +81,8 @@ def test_protocols_name_ways_shots_and_where_groups_come_from(data):
     metrics = unseen_metrics(
         guide, guide, GroupedDataset.from_arrays(x, group, parent=parent), episodes=400
     )
-    rows = metrics["protocols"]
+    rows = list(metrics["protocols"].values())
+    assert list(metrics["protocols"])[0] == "5-way 1-shot, within a super-group"
     kinds = [(row["ways"], row["shots"], row["within"]) for row in rows]
     assert kinds == [(w, k, within) for within in (True, False) for w in (5, 20) for k in (1, 5)]
     by_kind = dict(zip(kinds, rows, strict=True))
@@ -99,10 +100,10 @@ def test_protocols_name_ways_shots_and_where_groups_come_from(data):
 
 def test_protocols_without_enough_groups_or_super_groups_are_left_out(data):
     guide = ProductOfNormals(Informed(1.0))
-    rows = unseen_metrics(guide, guide, data, episodes=10)["protocols"]
+    rows = unseen_metrics(guide, guide, data, episodes=10)["protocols"].values()
     assert [(row["ways"], row["shots"], row["within"]) for row in rows] == [(5, 1, False), (5, 5, False)]
     few = data.subset((data.group < 3).nonzero().flatten())
-    assert unseen_metrics(guide, guide, few, episodes=10)["protocols"] == []
+    assert unseen_metrics(guide, guide, few, episodes=10)["protocols"] == {}
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,8 @@ def unseen_metrics(
 
     Returns:
         Accuracies with their standard errors, or None where there is nothing to be told apart. Under
-        ``protocols`` stand one row for each of 5 and 20 ways, each number of shots, and episodes
-        ``within`` one super-group or over all groups; rows for which there are too few groups are left
+        ``protocols`` stands an entry for each of 5 and 20 ways, each number of shots, and episodes
+        ``within`` one super-group or over all groups; those for which there are too few groups are left
         out. 20-way episodes are fewer, so that every row has as many queries.
     """
     sizes = test.sizes[test.sizes > 0]
@@ -87,7 +87,7 @@ def unseen_metrics(
         "verification_auc": auc["trained"],
         "vae": None,
         **controls,
-        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed) if ways > 1 else [],
+        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed) if ways > 1 else {},
     }
 
 
@@ -97,9 +97,9 @@ def _protocols(
     shots: tuple[int, ...],
     episodes: int,
     seed: int,
-) -> list[dict[str, Any]]:
-    """A row for each kind of episode that can be drawn, the trained guide's accuracy in the row itself."""
-    rows: list[dict[str, Any]] = []
+) -> dict[str, dict[str, Any]]:
+    """By name, every kind of episode that can be drawn, with the trained guide's accuracy."""
+    rows: dict[str, dict[str, Any]] = {}
     super_group = None if test.parent is None else test.parent[test.group]
     for within in [None] if super_group is None else [super_group, None]:
         for ways, k in itertools.product(WAYS, shots):
@@ -118,7 +118,8 @@ def _protocols(
                 for name, each in compared.items()
             }
             kind = {"ways": ways, "shots": k, "within": within is not None, "chance": 1.0 / ways}
-            rows.append(kind | found.pop("trained") | found)
+            where = "over all groups" if within is None else "within a super-group"
+            rows[f"{ways}-way {k}-shot, {where}"] = kind | found.pop("trained") | found
     return rows
 
 
