@@ -57,6 +57,7 @@ PAIRS = {
 ESTIMATORS = [
     ("trace", 1), ("trace", 3), ("mean-field", 1), ("group-iwae", 2), ("group-renyi", 2), ("dreg", 1),
     ("dreg", 4), ("stl", 1), ("local", 1), ("local", 2),
+    ("nested-iwae", 1), ("nested-iwae", 2),
 ]  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def bound(value):
     terms = {"reconstruction": value + 6.25, "kl_content": 2.0, "kl_style": 4.25}
     found = {"per_observation": value, "per_group": 9 * value, **terms, "observations": 359, "groups": 40}
     nested = {"nested_iwae_per_observation": value + 1.125, "nested_iwae_standard_error": 0.25}
-    draws = {"standard_error": 0.375, "content_draws": 20, "style_draws": 10}
+    draws = {"standard_error": 0.375, "content_draws": 20, "style_draws": 5}
     return {**found, **nested, **draws, "observations_per_group": 10, "units": "nats"}
 
 

@@ -46,7 +46,7 @@ def elbo_metrics(
     observations_per_group: int = 10,
     num_particles: int = 10,
     content_draws: int = 20,
-    style_draws: int = 10,
+    style_draws: int = 5,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The ``elbo`` part of metrics.json: the ELBO of ``data`` in :func:`fixed_groups`, and its terms.
