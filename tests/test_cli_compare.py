@@ -104,9 +104,9 @@ def test_on_digits_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced
     ]
     assert run(command) == 0
     captured = capsys.readouterr()
-    assert "nested-50x50, itself a bound" in captured.out
+    assert "nested-50x20, itself a bound" in captured.out
     comparison = json.loads((folder / "elbos.json").read_text())
-    assert comparison["reference"] == "nested-50x50"
+    assert comparison["reference"] == "nested-50x20"
     assert comparison["rows"][0]["peak_mb"] is None
     assert not (folder / "figures" / "equal-time.png").exists()
     assert run(command) == 2

@@ -38,7 +38,7 @@ ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
 # What brings a model of its own, whose evidence is known.
 SOLVED = {"linear-gaussian": solved_problem, "mixture": mixture_problem}
 # What is measured by default, and what with --thorough.
-USUAL: dict[str, Any] = {"draws": 100, "reference_draws": 200, "seconds": 0.8, "nested_draws": (50, 50)}
+USUAL: dict[str, Any] = {"draws": 100, "reference_draws": 200, "seconds": 0.6, "nested_draws": (50, 20)}
 THOROUGH: dict[str, Any] = {
     "draws": 400,
     "reference_draws": 800,
@@ -78,7 +78,7 @@ class CompareElbos:
     reference."""
     seconds: float | None = None
     """How long each estimator trains for its curve, with each of three seeds; 0 for no curves; by
-    default 0.8, and 10 with --thorough."""
+    default 0.6, and 10 with --thorough."""
     draws: int | None = None
     """Draws of each estimator and its gradient; by default 100, and 400 with --thorough."""
     reference_draws: int | None = None

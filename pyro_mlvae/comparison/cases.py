@@ -13,7 +13,7 @@ from pyro_mlvae.estimators.miwae import most_square
 from pyro_mlvae.estimators.names import HAVE_ORDER
 
 # Another estimator of the same objective, whose mean gradient an estimator's is checked against; those
-# that have none are checked against themselves with other draws.
+# that have none are their own reference, and are not checked.
 _ANOTHER = {
     "trace": "mean-field",
     "graph": "mean-field",
