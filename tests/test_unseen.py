@@ -82,7 +82,7 @@ def test_protocols_name_ways_shots_and_where_groups_come_from(data):
         guide, guide, GroupedDataset.from_arrays(x, group, parent=parent), episodes=400
     )
     rows = list(metrics["protocols"].values())
-    assert list(metrics["protocols"])[0] == "5-way 1-shot, within a super-group"
+    assert next(iter(metrics["protocols"])) == "5-way 1-shot, within a super-group"
     kinds = [(row["ways"], row["shots"], row["within"]) for row in rows]
     assert kinds == [(w, k, within) for within in (True, False) for w in (5, 20) for k in (1, 5)]
     by_kind = dict(zip(kinds, rows, strict=True))

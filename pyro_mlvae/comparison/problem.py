@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from pyro_mlvae.solved import (
     PolynomialMixtureModel,
 )
 
+Module = TypeVar("Module", bound=nn.Module)
 # Held-out observations on which training curves are measured: enough to rank, and quick.
 MOST_HELD_OUT = 200
 _MIXTURE_GROUPS, _MIXTURE_HIDDEN = 200, (64,)
@@ -64,7 +65,7 @@ class Problem:
 
     def pair(self) -> tuple[nn.Module, nn.Module]:
         """A copy of the model and the guide with their initial weights."""
-        return copy.deepcopy(self.model), copy.deepcopy(self.guide)
+        return _copied(self.model), _copied(self.guide)
 
     def trained_model(self, model: nn.Module) -> nn.Module:
         """The model as it takes part in training: of the solved model the truth, which must not move."""
@@ -216,3 +217,14 @@ def trainable_model(solved: LinearGaussian) -> LinearGaussianModel:
         delattr(decoder, name)
         decoder.register_parameter(name, nn.Parameter(Tensor(value).clone()))
     return model
+
+
+def _copied(module: Module) -> Module:
+    """A deep copy, also of what keeps results of its last run, as the transforms of a flow do."""
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for kept in vars(part).values():
+            for value in kept if isinstance(kept, tuple | list) else [kept]:
+                if isinstance(value, Tensor) and value.grad_fn is not None:
+                    memo[id(value)] = value.detach()
+    return copy.deepcopy(module, memo)

@@ -155,7 +155,7 @@ def _references(
         (-exact_elbo(model, guide, batch)).backward()  # type: ignore[arg-type]
         found[None] = exact_reference(collect_gradients(parts))
     for case in dict.fromkeys(reference_case(case, exact=exact) for case in cases):
-        if case in cases and case == reference_case(case, exact=exact):
+        if case is not None and case in cases and case == reference_case(case, exact=exact):
             # Only itself to compare with, which would say that draws repeat, not that they are right.
             found[case] = {part: Reference(None) for part in PARTS}
         elif case is not None:
