@@ -23,6 +23,7 @@ from pyro_mlvae import (
     check,
 )
 from pyro_mlvae.checking import PairError
+from pyro_mlvae.comparison.problem import Problem
 from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.latents import embed, encode, gather_evidence, group_content
 from pyro_mlvae.ops import mean_of, normal_from_parameters, sum_by_group
@@ -180,3 +181,13 @@ def test_check_finds_a_pair_whose_test_time_is_another(model, guide, method):
     batch = GroupedBatch(torch.rand(6, 5), GROUP, 3)
     with pytest.raises(PairError, match=f"in training than {method} gives.*override {method}"):
         check(*pair, batch)
+
+
+def test_a_copy_for_comparison_is_made_of_a_flow_that_has_been_used():
+    guide, batch = make(Flow), GroupedBatch(torch.rand(6, 5), GROUP, 3)
+    posterior = guide.content_posterior(guide.encode(batch.x), batch.groups)
+    posterior.log_prob(posterior.rsample())  # which the transform remembers, with its graph
+    _, copied = Problem("own", nn.Identity(), guide, batch, sampler=(), held_out=batch).pair()
+    for one, other in zip(guide.parameters(), copied.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert one is not other
