@@ -15,6 +15,7 @@ from pyro_mlvae import (
     GroupedBatch,
     GroupedDataset,
     GroupedGuide,
+    GroupSampler,
     InputError,
     MLPDecoder,
     MLPEncoder,
@@ -187,7 +188,8 @@ def test_a_copy_for_comparison_is_made_of_a_flow_that_has_been_used():
     guide, batch = make(Flow), GroupedBatch(torch.rand(6, 5), GROUP, 3)
     posterior = guide.content_posterior(guide.encode(batch.x), batch.groups)
     posterior.log_prob(posterior.rsample())  # which the transform remembers, with its graph
-    _, copied = Problem("own", nn.Identity(), guide, batch, sampler=(), held_out=batch).pair()
+    sampler = GroupSampler(GroupedDataset.from_arrays(batch.x, GROUP), 3)
+    _, copied = Problem("own", nn.Identity(), guide, batch, sampler, held_out=batch).pair()
     for one, other in zip(guide.parameters(), copied.parameters(), strict=True):
         assert torch.equal(one, other)
         assert one is not other
