@@ -35,7 +35,7 @@ def coded(start):
     content = {k: scores(start + i / 100) for i, k in enumerate(("1", "2", "5", "10"))}
     ways = zip(("draws", "loc", "loc_and_scale"), (-0.4, -0.3, -0.2), strict=True)
     style = {way: scores(start + less) for way, less in ways}
-    return {"classifier": {}, "style": style, "content": {**content, "50": None}}
+    return {"classifier": "content: linear", "style": style, "content": {**content, "50": None}}
 
 
 def bound(value):

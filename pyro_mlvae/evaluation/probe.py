@@ -143,9 +143,9 @@ def probe_metrics(
         seed: of draws, folds, classifiers and regroupings.
 
     Returns:
-        ``{"classifier": {"style": {...}, "content": kind}, "style": {"draws": scores, "loc": scores,
-        "loc_and_scale": scores}, "content": {"1": scores, ...}}``: the kind of classifier that was
-        chosen for each code, and the scores of :meth:`Probe.scores`; those of a k for which no group
+        ``{"classifier": text, "style": {"draws": scores, "loc": scores, "loc_and_scale": scores},
+        "content": {"1": scores, ...}}``: the kind of classifier that was chosen for each code, such as
+        "content: linear, style draws: hidden-layer, ...", and the scores of :meth:`Probe.scores`; those of a k for which no group
         of ``test`` is large enough are None.
 
     Raises:
@@ -176,10 +176,13 @@ def _content_and_style(
 
     several = scores_of_several(content, together, test, ks=ks, regroupings=regroupings, seed=seed)
     return {
-        "classifier": {
-            "style": {way: probe.kind for way, probe in probes.items()},
-            "content": content.kind,
-        },
+        "classifier": ", ".join(
+            f"{code}: {probe.kind}"
+            for code, probe in {
+                "content": content,
+                **{f"style {way.replace('_', ' ')}": probe for way, probe in probes.items()},
+            }.items()
+        ),
         "style": {way: probe.scores(held_out[way], test.label) for way, probe in probes.items()},
         "content": {"1": content.scores(mean_of(test_codes.content), test.label), **several},
     }
@@ -211,7 +214,7 @@ def vae_probe_metrics(
     several = scores_of_several(latent, together, test, ks=ks, regroupings=regroupings, seed=seed)
     return {
         **found,
-        "classifier": {**found["classifier"], "latent": latent.kind},
+        "classifier": f"{found['classifier']}, latent: {latent.kind}",
         "latent": {"1": latent.scores(test_latent.loc, test.label), **several},
     }
 
