@@ -145,8 +145,8 @@ def probe_metrics(
     Returns:
         ``{"classifier": text, "style": {"draws": scores, "loc": scores, "loc_and_scale": scores},
         "content": {"1": scores, ...}}``: the kind of classifier that was chosen for each code, such as
-        "content: linear, style draws: hidden-layer, ...", and the scores of :meth:`Probe.scores`; those of a k for which no group
-        of ``test`` is large enough are None.
+        "content: linear, style draws: hidden-layer, ...", and the scores of :meth:`Probe.scores`; those
+        of a k for which no group of ``test`` is large enough are None.
 
     Raises:
         InputError: a label of ``test`` does not occur in ``train``, or that has a single one or
