@@ -17,7 +17,9 @@ from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.trace_struct import Trace
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
@@ -85,13 +87,24 @@ def sum_upwards(
 
 
 def has_super_groups(guide: Program, batch: GroupedBatch) -> bool:
-    """Whether the guide draws latents of super-groups; the random state is left as it was."""
+    """Whether the guide draws latents of super-groups. Nothing random is drawn to find out."""
     if batch.parent is None:
         return False
-    device = batch.x.device
-    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.no_grad(), _Zeros(batch.x):
         trace = poutine.trace(guide).get_trace(batch)
     return any(group_frame(name, site, batch).name == SUPER_GROUPS for name, site in sample_sites(trace))
+
+
+class _Zeros(Messenger):
+    """Gives every latent zeros for a draw, so that a step can be recorded with its random numbers."""
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__()
+        self._like = like
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            msg["value"], msg["done"] = self._like.new_zeros(msg["fn"].shape()), True
 
 
 def membership(plate: str, top: str, batch: GroupedBatch) -> tuple[Tensor, int]:
