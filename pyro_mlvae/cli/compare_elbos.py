@@ -172,9 +172,7 @@ class CompareElbos:
                         f"or name other data"
                     )
             # Small and in float64: nothing for a GPU.
-            rate: dict[str, Any] = (
-                {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
-            )
+            rate: Any = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
             return SOLVED[self.data](**sizes, **rate, seed=self.seed)
         config = RunConfig(
             data=self.data,

@@ -154,14 +154,17 @@ def _references(
         guide.zero_grad()
         (-exact_elbo(model, guide, batch)).backward()  # type: ignore[arg-type]
         found[None] = exact_reference(collect_gradients(parts))
-    for case in dict.fromkeys(reference_case(case, exact=exact) for case in cases):
-        if case is not None and case in cases and case == reference_case(case, exact=exact):
+    for case in cases:
+        reference = reference_case(case, exact=exact)
+        if reference is None or reference in found:
+            continue
+        if reference == case:
             # Only itself to compare with, which would say that draws repeat, not that they are right.
             found[case] = {part: Reference(None) for part in PARTS}
-        elif case is not None:
-            own_seed = mixed_seed(seed, _REFERENCE)
-            several = draw_gradients(case.make(), model, guide, batch, parts, draws, seed=own_seed)
-            found[case] = reference_from(several, draws)
+            continue
+        own_seed = mixed_seed(seed, _REFERENCE)
+        several = draw_gradients(reference.make(), model, guide, batch, parts, draws, seed=own_seed)
+        found[reference] = reference_from(several, draws)
     return found
 
 
