@@ -30,7 +30,7 @@ from pyro_mlvae.training.capture import _recordable
 from pyro_mlvae.training.graph import Graph
 
 DEVICE = "notthere:0"
-ESTIMATORS = ["trace", "mean-field", "group-iwae", "dreg", "stl", "local"]
+ESTIMATORS = ["trace", "mean-field", "group-iwae", "nested-iwae", "dreg", "piwae", "rws", "stl", "local"]
 LEFT = ["prior", "group", "x", "decoder", "encoder"]
 
 
