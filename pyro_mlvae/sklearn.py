@@ -72,8 +72,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     Attributes:
         model_, guide_: the trained pair, Pyro modules.
-        history_: the :class:`History` of training, one record an epoch.
-        groups_: the names of the groups of training, sorted where they can be.
+        history_, groups_: the :class:`History` of training; the names of its groups, sorted if possible.
         config_, event_shape_: the :class:`RunConfig` of the pair, seed included, and the shape of a row.
         n_features_in_, feature_names_in_: the size of X's second dimension, and its names if all are text.
 
@@ -182,12 +181,14 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def transform(self, X: Any) -> np.ndarray:
         """The locs of content, then of style, of each row by itself: ``[n, content_dim + style_dim]``."""
-        codes = encode(self.guide_, self._data(X, None, alone=True))
+        data = self._data(X, None, alone=True)
+        codes = encode(self.guide_, data)
         return torch.cat([mean_of(codes.content), mean_of(codes.style)], -1).cpu().numpy()
 
     def transform_groups(self, X: Any, groups: Any) -> np.ndarray:
         """The content locs of groups, each from all its rows, in the order of ``np.unique(groups)``."""
-        return embed(self.guide_, self._data(X, groups))["group_content_loc"]
+        data = self._data(X, groups)
+        return embed(self.guide_, data)["group_content_loc"]
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """The mean of a row given content and style, in the shape of the rows of X: the decoder's."""
@@ -245,6 +246,5 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if groups is None and not alone and self.model != "vae":
             warnings.warn("without groups every row is a group of its own: pass groups", stacklevel=3)
         groups = groups.to_numpy() if hasattr(groups, "to_numpy") else groups
-        # Grey images without a channel are given one, so that convolutions take them.
-        X = X[:, None] if X.ndim == 3 else X
+        X = X[:, None] if X.ndim == 3 else X  # grey images without a channel, which convolutions want
         return GroupedDataset.from_arrays(X, np.arange(len(X)) if groups is None else groups)

@@ -388,7 +388,7 @@ def test_parameters_that_are_wrong_are_found_in_fit(data, changes, sentence):
         (lambda m, x, g: m.fit(x[0], groups=g[:1]), "Expected 2D array"),
         (lambda m, x, g: m.fit(x, groups=g[1:]), "expected 42, got 41"),
         (lambda m, x, g: m.fit(x, groups=[None, *g[1:]]), "is missing"),
-        (lambda m, x, g: m.fit(x, groups=x), "hashable"),
+        (lambda m, x, g: m.fit(x, groups=x), "one column"),
         (lambda m, x, g: m.transform(x[:, :5]), "5 features, but MultiLevelVAE is expecting 6"),
         (lambda m, x, g: m.transform(x[:, :, None]), "X must hold rows of shape"),
         (lambda m, x, g: m.transform(x * 1j), "Complex data not supported"),
