@@ -1,6 +1,7 @@
 """Every test is hermetic: seeded, with an empty parameter store and Pyro's validation on."""
 
 import os
+from contextlib import contextmanager
 
 import pyro
 import pytest
@@ -18,3 +19,23 @@ def _hermetic():
         torch.manual_seed(0)
         yield
     pyro.clear_param_store()
+
+
+@contextmanager
+def quickly():
+    """One kind of probe, few weights, coarse figures: for tests of what stands around them."""
+    from pyro_mlvae.evaluation import classifiers, diagnostics
+    from pyro_mlvae.plotting import maps, style
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "KINDS", (classifiers.LINEAR,))
+        patch.setattr(diagnostics, "WEIGHTS", 50)
+        patch.setattr(maps, "_two_dimensions", lambda codes: codes[:, :2].cpu().numpy())
+        patch.setattr(style, "DOTS", 40)
+        yield
+
+
+@pytest.fixture
+def quick_evaluation():
+    with quickly():
+        yield

@@ -103,6 +103,7 @@ def test_evaluate_finds_the_same_numbers_again(trained, capsys):
     assert "held-out" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
     weights = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
@@ -145,6 +146,7 @@ def test_what_the_user_can_correct_ends_with_one_sentence_and_status_2(
     assert captured.out == ""
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_an_existing_run_is_refused_then_replaced(trained, tmp_path, capsys):
     folder = tmp_path / "run"
     assert run(["train", "--out", str(folder), "--no-vae", *SMALL]) == 0

@@ -8,6 +8,8 @@ from PIL import Image
 
 from pyro_mlvae.cli.main import run
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 SMALL = ["--no-vae", "--epochs", "1", "--hidden", "16", "--device", "cpu"]
 
 

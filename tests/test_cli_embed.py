@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import quickly
 
 from pyro_mlvae import load_dataset, runs
 from pyro_mlvae.cli.main import run
@@ -14,10 +15,14 @@ from pyro_mlvae.latents import encode
 SMALL = ["--epochs", "1", "--hidden", "20", "--device", "cpu"]
 
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("embed") / "run"
-    assert run(["train", "--out", str(folder), *SMALL]) == 0
+    with quickly():
+        assert run(["train", "--out", str(folder), *SMALL]) == 0
     return folder
 
 

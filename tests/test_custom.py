@@ -13,6 +13,8 @@ from pyro_mlvae.guides import AverageOfNormals, ThreeLevelGuide
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.custom import load_class
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 GUIDE = """
 from pyro.distributions import Normal
 from pyro_mlvae import GroupedGuide

@@ -9,6 +9,8 @@ import pytest
 from pyro_mlvae import load_dataset
 from pyro_mlvae.cli.main import run
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 DOCS = Path(__file__).parent.parent / "docs"
 SMALL = ["--epochs", "1", "--hidden", "8", "--content-dim", "4", "--style-dim", "2", "--no-vae"]
 

@@ -24,6 +24,8 @@ from pyro_mlvae.penalties import HSIC, WeightedKL
 from pyro_mlvae.training import Checkpoint
 from pyro_mlvae.training import checkpoint as checkpoint_module
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 KILLS = 8
 
 

@@ -15,6 +15,7 @@ from pyro_mlvae.files import write_atomically
 # Okabe and Ito (2008): told apart with any kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CONTENT, STYLE, CONTROL = COLOURS[0], COLOURS[1], "#777777"
+DOTS = 200  # an inch
 # The formats by suffix, each with what keeps the date out of the file.
 UNDATED: dict[str, dict[str, None]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
@@ -57,7 +58,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     require_figure_path(path)
     with (
         write_atomically(path) as temporary,
-        rc_context({"savefig.dpi": 200, "svg.hashsalt": path.stem}),
+        rc_context({"savefig.dpi": DOTS, "svg.hashsalt": path.stem}),
     ):
         figure.savefig(temporary, metadata=UNDATED[path.suffix.lower()])
 
