@@ -27,8 +27,8 @@ from pyro_mlvae import (
     fit,
     load_dataset,
 )
-from pyro_mlvae.data import AffineJitter
-from pyro_mlvae.evaluation import load_one_shot, one_shot_metrics, unseen_metrics
+from pyro_mlvae.data import AffineJitter, load_one_shot
+from pyro_mlvae.evaluation import one_shot_metrics, unseen_metrics
 from pyro_mlvae.plotting import save_figure, swap_figure
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

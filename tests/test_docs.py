@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -32,8 +31,6 @@ MODULES = [
     *("sklearn", "plotting", "comparison", "evaluation", "checking", "latents", "training", "penalties"),
     *("estimators", "solved", "guides", "models", "networks", "likelihoods", "data", "ops", "errors"),
 ]
-# Of one cold build; the machine may be busy.
-MOST_SECONDS = 60
 # Tags and attributes by which a page asks for something as it is opened.
 ASKING = {"src", "srcset", "poster", "data", "action", "background"}
 
@@ -76,9 +73,8 @@ def asked_by_style(text):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder of the site, and how long it took."""
+    """The folder of the site."""
     folder = tmp_path_factory.mktemp("site")
-    started = time.perf_counter()
     # Where nothing answers: a build that asks the network for anything fails.
     proxies = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
     nowhere = dict.fromkeys(proxies, "http://127.0.0.1:9")
@@ -92,33 +88,29 @@ def built(tmp_path_factory):
     )
     assert run.returncode == 0, run.stderr
     assert not run.stderr, run.stderr
-    return folder / "html", time.perf_counter() - started
+    return folder / "html"
 
 
 @pytest.fixture(scope="module")
 def site(built):
     """Every page of the site, by its path."""
-    folder, _ = built
-    return {path: Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
+    return {path: Page(path.read_text(encoding="utf-8")) for path in sorted(built.rglob("*.html"))}
 
 
 @needs_sphinx
-def test_the_site_builds_without_warnings_and_soon(built):
-    folder, seconds = built
-    assert (folder / "index.html").is_file()
-    assert seconds < MOST_SECONDS
+def test_the_site_builds_without_warnings(built):
+    assert (built / "index.html").is_file()
 
 
 @needs_sphinx
 def test_every_page_of_the_sources_is_on_the_site(built):
-    folder, _ = built
     for source in [*DOCS.glob("*.md"), *DOCS.glob("api/*.rst")]:
-        assert (folder / source.relative_to(DOCS).with_suffix(".html")).is_file(), source.name
+        assert (built / source.relative_to(DOCS).with_suffix(".html")).is_file(), source.name
 
 
 @needs_sphinx
 def test_every_link_and_image_leads_somewhere(built, site):
-    folder, _ = built
+    folder = built
     lost = []
     for path, page in site.items():
         for url in [*page.links, *page.asked]:
@@ -139,7 +131,7 @@ def test_every_link_and_image_leads_somewhere(built, site):
 
 @needs_sphinx
 def test_no_page_asks_the_network_for_anything(built, site):
-    folder, _ = built
+    folder = built
     asked = [
         f"{path.relative_to(folder)}: {url}"
         for path, page in site.items()
@@ -157,7 +149,7 @@ def test_no_page_asks_the_network_for_anything(built, site):
 
 @needs_sphinx
 def test_formulas_are_drawn_by_the_browser_itself(built):
-    folder, _ = built
+    folder = built
     page = (folder / "multi-level-vae.html").read_text(encoding="utf-8")
     assert page.count("<math") > 10
     assert not any("mathjax" in url.lower() for url in Page(page).asked)
@@ -191,7 +183,7 @@ def test_every_public_name_of_a_module_is_in_the_reference(site, module):
 
 @needs_sphinx
 def test_every_command_and_option_is_on_its_page(built, capsys):
-    folder, _ = built
+    folder = built
     page = (folder / "command-line.html").read_text(encoding="utf-8")
     commands = re.findall(r'id="command-([a-z-]+)"', page)
     assert {"train", "swap", "datasets"} <= set(commands)
@@ -212,7 +204,7 @@ def test_every_command_and_option_is_on_its_page(built, capsys):
 
 @needs_sphinx
 def test_no_page_tells_where_it_was_built(built):
-    folder, _ = built
+    folder = built
     for path in folder.rglob("*.html"):
         assert str(ROOT) not in path.read_text(encoding="utf-8"), path
 
@@ -247,9 +239,9 @@ def test_links_lead_to_files_of_the_repository(page):
 
 
 def keys(part, above=()):
-    """The dotted names of what metrics.json holds; numbers of observations are no names."""
+    """The dotted names of what metrics.json holds; numbers and protocols, "5-way ...", are no names."""
     for key, value in part.items():
-        if not key.isdigit():
+        if not key[0].isdigit():
             yield key, (*above, key)
             if isinstance(value, dict):
                 yield from keys(value, (*above, key))

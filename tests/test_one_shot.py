@@ -10,9 +10,10 @@ from PIL import Image
 from torch import nn
 
 from pyro_mlvae import MLVAE, InputError, MLPDecoder, MLPEncoder, NormalLikelihood, ProductOfNormals
+from pyro_mlvae.data import load_one_shot
 from pyro_mlvae.data.images import read_image, square
 from pyro_mlvae.data.one_shot import LABELS
-from pyro_mlvae.evaluation import load_one_shot, one_shot_error, one_shot_metrics
+from pyro_mlvae.evaluation import one_shot_error, one_shot_metrics
 from pyro_mlvae.evaluation.few_shot import distance_score
 from pyro_mlvae.evaluation.one_shot import hausdorff_score, modified_hausdorff
 

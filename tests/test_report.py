@@ -55,6 +55,16 @@ def full_metrics():
     unseen = {"groups": 7, "ways": 5, "chance": 0.2, "shots": shots(0.61), "verification_auc": 0.91}
     for name, one in (("vae", 0.51), ("untrained", 0.31), ("pixels", 0.41)):
         unseen[name] = {**shots(one), "verification_auc": one + 0.25}
+    unseen["protocols"] = {
+        "20-way 1-shot, over all groups": {
+            **{"ways": 20, "shots": 1, "within": False, "chance": 0.05},
+            **{"accuracy": 0.37, "standard_error": 0.01},
+            **{
+                name: shots(one)["1"]
+                for name, one in (("vae", 0.21), ("untrained", 0.07), ("pixels", 0.11))
+            },
+        }
+    }
     coverage = [[0.5 + k / 100, 0.8, 0.9, 0.95] for k in range(3)]
     swap = {
         **{"consistency": {"1": 0.86, "10": 0.97}, "style_zeroed": {"1": 0.88, "10": 0.98}},

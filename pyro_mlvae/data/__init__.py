@@ -5,6 +5,7 @@ from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import regroup
+from pyro_mlvae.data.one_shot import OneShotTrials, load_one_shot
 from pyro_mlvae.data.samplers import (
     GroupSampler,
     ObservationSampler,
@@ -20,10 +21,12 @@ __all__ = [
     "GroupedBatch",
     "GroupedDataset",
     "ObservationSampler",
+    "OneShotTrials",
     "ReadAhead",
     "Sampler",
     "ahead_if_spare",
     "from_torchvision",
     "load_dataset",
+    "load_one_shot",
     "regroup",
 ]

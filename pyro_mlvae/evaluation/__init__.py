@@ -7,7 +7,7 @@ from pyro_mlvae.evaluation.evidence import evidence_metrics
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.k_hat import check_k_hat, pareto_k_hat, run_k_hat
 from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
-from pyro_mlvae.evaluation.one_shot import load_one_shot, one_shot_error, one_shot_metrics
+from pyro_mlvae.evaluation.one_shot import one_shot_error, one_shot_metrics
 from pyro_mlvae.evaluation.predictive import decoder_score, log_predictive
 from pyro_mlvae.evaluation.probe import Probe, probe_metrics, vae_probe_metrics
 from pyro_mlvae.evaluation.progress import TrainingProgress
@@ -37,7 +37,6 @@ __all__ = [
     "evidence_metrics",
     "few_shot_accuracy",
     "fixed_groups",
-    "load_one_shot",
     "log_predictive",
     "nearest_neighbour_accuracy",
     "nearest_neighbour_auc",

@@ -16,21 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_mlvae.data.one_shot import OneShotTrials, load_one_shot
+from pyro_mlvae.data.one_shot import OneShotTrials
 from pyro_mlvae.evaluation.few_shot import Score, distance_score, posterior_score
 from pyro_mlvae.evaluation.predictive import decoder_score
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.encoding import encode, experts
 from pyro_mlvae.models import MLVAE
-
-__all__ = [
-    "OneShotTrials",
-    "hausdorff_score",
-    "load_one_shot",
-    "modified_hausdorff",
-    "one_shot_error",
-    "one_shot_metrics",
-]
 
 
 def one_shot_metrics(
