@@ -24,12 +24,13 @@ def _hermetic():
 @contextmanager
 def quickly():
     """One kind of probe, few weights, coarse figures: for tests of what stands around them."""
-    from pyro_mlvae.evaluation import classifiers, diagnostics
+    from pyro_mlvae.evaluation import classifiers, diagnostics, unseen
     from pyro_mlvae.plotting import maps, style
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "KINDS", (classifiers.LINEAR,))
         patch.setattr(diagnostics, "WEIGHTS", 50)
+        patch.setattr(unseen, "WAYS", (5,))
         patch.setattr(maps, "_two_dimensions", lambda codes: codes[:, :2].cpu().numpy())
         patch.setattr(style, "DOTS", 40)
         yield

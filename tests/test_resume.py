@@ -26,7 +26,7 @@ from pyro_mlvae.training import checkpoint as checkpoint_module
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
-KILLS = 8
+KILLS = 4
 
 
 class Stopped(Exception):

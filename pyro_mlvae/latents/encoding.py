@@ -155,7 +155,7 @@ def gather_evidence(
         InputError: there are no observations, ``group`` is not of their number, or outside
             0..num_groups - 1, or the guide's posterior is no product.
 
-    >>> from pyro_mlvae import MLPEncoder
+    >>> from pyro_mlvae import MLPEncoder, ProductOfNormals
     >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
     >>> x = torch.rand(5, 4)
     >>> apart = gather_evidence(guide, x[:2]) + gather_evidence(guide, x[2:])
