@@ -257,7 +257,8 @@ def replace_what_takes_long() -> None:
     ):
         for name in names:
             setattr(module, name, nothing)
-    for module, name in ((train, "summary"), (evaluate, "summary"), (compare_elbos, "comparison_table")):
+    said = ((train, "summary"), (evaluate, "summary"), (compare_elbos, "comparison_table"))
+    for module, name in (*said, (compare_elbos, "advice")):
         setattr(module, name, lambda _: "")
     figures = ("swap_grid", "interpolation_figure", "generation_figure", "traversal_figure")
     plotting = {name: getattr(operate.plotting, name) for name in operate.plotting.__all__}

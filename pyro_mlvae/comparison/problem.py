@@ -188,7 +188,7 @@ def mixture_problem(
     solved = PolynomialMixture.bimodal()
     drawn = solved.sample(torch.full((_MIXTURE_GROUPS,), observations_per_group), seed=seed)
     data = GroupedDataset.from_arrays(drawn.x, drawn.group)
-    train, held_out = data.split(0.2, seed=seed)
+    train, held_out = data.split_groups(0.2, seed=seed)  # whatever the size of a group
     dim, style_dim = solved.style_loading.shape
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
