@@ -266,7 +266,7 @@ def test_k_hats_are_drawn_in_order_against_the_threshold():
     (axes,) = k_hat_figure(K_HAT).axes
     assert axes.get_lines()[0].get_ydata().tolist() == [-0.3, 0.4, 1.2]
     assert level_lines(axes) == [0.7]
-    assert axes.get_title() == "33% of 3 groups above"
+    assert axes.get_title() == "33% of 3 groups above 0.7"
     low, high = axes.get_ylim()
     assert low < -0.3
     assert high > 1.2

@@ -88,7 +88,7 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
     axes.set(xlabel="group, in ascending order", ylabel="Pareto k-hat")
     axes.set_ylim(min(-0.1, *found["k"]) - 0.05, max(1.0, found["max"]) * 1.08)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(f"{found['share_above']:.0%} of {found['groups']} groups above", fontsize=11)
+    axes.set_title(f"{found['share_above']:.0%} of {found['groups']} groups above 0.7", fontsize=11)
     return figure
 
 
