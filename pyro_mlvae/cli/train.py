@@ -193,12 +193,7 @@ class Train(RunConfig):
                 estimator=config.estimator(),
                 optimizer=fused_adam(config.learning_rate),
                 penalties=config.penalties(),
-                # Of the size of training's, so that the two curves are of one quantity.
-                validation=fixed_groups(
-                    test.sample(MOST_VALIDATED, seed=config.seed),
-                    config.observations_per_group,
-                    seed=config.seed,
-                ),
+                validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
                 validate_every=max(1, config.epochs // 50),
                 device=here.device,
                 precision=config.precision,
