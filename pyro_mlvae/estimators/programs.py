@@ -28,11 +28,26 @@ def module_of(program: Program) -> nn.Module | None:
     return bare if isinstance(bare, nn.Module) else None
 
 
+def modules_of(*programs: Program) -> list[nn.Module]:
+    """The modules in programs; of a function there is none."""
+    return [module for program in programs if (module := module_of(program)) is not None]
+
+
+class OneModule(nn.Module):
+    """Programs as one module, such as a model and its guide: its children are the modules in them."""
+
+    def __init__(self, *programs: Program) -> None:
+        super().__init__()
+        for number, program in enumerate(programs):
+            module = module_of(program)
+            if module is not None:
+                self.add_module(str(number), module)
+
+
 def place_of(*programs: Program) -> dict[str, Any]:
     """Device and dtype of the first floating-point parameter, where batches have to be."""
-    for program in programs:
-        module = module_of(program)
-        for parameter in [] if module is None else module.parameters():
+    for module in modules_of(*programs):
+        for parameter in module.parameters():
             if parameter.is_floating_point():
                 return {"device": parameter.device, "dtype": parameter.dtype}
     return {"device": torch.device("cpu"), "dtype": None}
@@ -41,7 +56,7 @@ def place_of(*programs: Program) -> dict[str, Any]:
 @contextmanager
 def in_mode(*programs: Program, training: bool) -> Iterator[None]:
     """Dropout, batch norm and the like as in training, or as at test time; modes are restored after."""
-    modules = [module for program in programs if (module := module_of(program)) is not None]
+    modules = modules_of(*programs)
     before = [(part, part.training) for module in modules for part in module.modules()]
     try:
         for module in modules:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError, unknown_name
-from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.estimators.programs import Program, modules_of
 from pyro_mlvae.likelihoods import Likelihood
 
 PRECISIONS = ("float32", "bf16")
@@ -28,8 +28,7 @@ def in_precision(*programs: Program, device: torch.device, precision: str) -> It
         device: where they are.
         precision: "float32", or "bf16": matrix products and convolutions in bfloat16.
     """
-    modules = [module for program in programs if (module := module_of(program)) is not None]
-    children = [child for module in modules for child in module.children()]
+    children = [child for module in modules_of(*programs) for child in module.children()]
     if precision == "float32":
         children = []
     # Each once, with a forward of its own that somebody has given to it, or None.

@@ -21,7 +21,7 @@ from torch import Tensor
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.estimators.mean_field import PathwiseMeanField
 from pyro_mlvae.estimators.pathwise import PathwiseELBO
-from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.estimators.programs import Program, modules_of
 from pyro_mlvae.estimators.trace import PathwiseTrace
 from pyro_mlvae.training.graph import Graph
 from pyro_mlvae.training.objective import Objective
@@ -196,8 +196,7 @@ def _same_draws(model: Program, guide: Program, batch: GroupedBatch) -> Iterator
     At the end they are where the first run has left them.
     """
     cuda = batch.x.device if batch.x.device.type == "cuda" else None
-    modules = [module for program in (model, guide) if (module := module_of(program)) is not None]
-    buffers = [buffer for module in modules for buffer in module.buffers()]
+    buffers = [buffer for module in modules_of(model, guide) for buffer in module.buffers()]
 
     def state() -> list[Any]:
         draws = [torch.get_rng_state(), None if cuda is None else torch.cuda.get_rng_state(cuda)]

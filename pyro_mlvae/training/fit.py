@@ -16,7 +16,7 @@ from pyro.optim import PyroOptim
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
-from pyro_mlvae.estimators.programs import Program, in_mode, module_of, place_of
+from pyro_mlvae.estimators.programs import Program, in_mode, module_of, modules_of, place_of
 from pyro_mlvae.penalties import Penalty
 from pyro_mlvae.training.acceleration import in_precision, require_possible
 from pyro_mlvae.training.capture import Captured
@@ -148,24 +148,22 @@ def fit(
     if capture not in CAPTURE:
         raise unknown_name("capture", capture, CAPTURE)
     objective: Any = Objective(estimator, penalties=penalties)
-    for program in (model, guide):
-        module = module_of(program)
-        if module is not None:
-            if any(parameter.is_inference() for parameter in module.parameters()):
-                raise InputError(
-                    "a parameter was made inside torch.inference_mode(), where nothing can be trained: "
-                    "build model and guide outside of it"
-                )
-            module.to(device=device, dtype=dtype)
-            module.zero_grad()  # what the caller left there is no part of the first step
+    for module in modules_of(model, guide):
+        if any(parameter.is_inference() for parameter in module.parameters()):
+            raise InputError(
+                "a parameter was made inside torch.inference_mode(), where nothing can be trained: "
+                "build model and guide outside of it"
+            )
+        module.to(device=device, dtype=dtype)
+        module.zero_grad()  # what the caller left there is no part of the first step
     place = place_of(guide, model)
     require_possible(place["device"], precision, compile=compile)
     validation = None if validation is None else validation.to(**place)
     ranks = Ranks(process_group)
     modules = {
-        kind: module
+        kind: own
         for kind, program in (("model", model), ("guide", guide))
-        if (module := module_of(program)) is not None
+        if (own := module_of(program)) is not None
     }
     progress, written = Progress(), -1
     with (

@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
 
 from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.estimators.programs import OneModule, Program
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.training.objective import Objective
 
@@ -90,7 +90,7 @@ class Graph:
         compile: bool,
     ) -> Graph:
         """Record a step on a batch of this shape."""
-        pair = _Pair(model, guide)
+        pair = _Running(model, guide)
         # Where in the modules the parameters of the store stand; others are pyro.param's of functions.
         places: dict[int, list[str]] = {}
         for place, parameter in pair.named_parameters(remove_duplicate=False):
@@ -180,15 +180,8 @@ def _same(node: torch.fx.Node, source: torch.fx.Node) -> bool:
     )
 
 
-class _Pair(nn.Module):
-    """Model and guide as one module, whose parameters can be replaced while something runs."""
-
-    def __init__(self, *programs: Program) -> None:
-        super().__init__()
-        for number, program in enumerate(programs):
-            module = module_of(program)
-            if module is not None:
-                self.add_module(str(number), module)
+class _Running(OneModule):
+    """Model and guide, whose parameters can be replaced while something runs."""
 
     def forward(self, run: Callable[[], Tensor]) -> Tensor:
         """What ``run`` computes with the parameters as they are."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import ReadAhead, Sampler, read_ahead
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.estimators.programs import Program, module_of
+from pyro_mlvae.estimators.programs import OneModule, Program
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.parts import units_of
@@ -168,16 +168,12 @@ class Averaged(Wrapped):
         return float(loss.detach())
 
 
-class _Loss(nn.Module):
+class _Loss(OneModule):
     """The loss as a module, which is what ``DistributedDataParallel`` averages gradients of."""
 
     def __init__(self, objective: Objective, *programs: Program) -> None:
-        super().__init__()
+        super().__init__(*programs)
         self._objective = objective
-        for number, program in enumerate(programs):
-            module = module_of(program)
-            if module is not None:
-                self.add_module(str(number), module)
 
     def forward(self, model: Program, guide: Program, batch: GroupedBatch, weight: float) -> Tensor:
         """The loss of one batch."""

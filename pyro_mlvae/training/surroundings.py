@@ -16,7 +16,7 @@ from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler
 from pyro_mlvae.estimators.group_weights import SUPER_GROUPS
 from pyro_mlvae.estimators.pathwise import sample_sites
-from pyro_mlvae.estimators.programs import Program, in_mode, module_of
+from pyro_mlvae.estimators.programs import Program, in_mode, module_of, modules_of
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.training.gradients import NotFiniteError, not_finite
 from pyro_mlvae.training.terms import elbo_terms
@@ -50,8 +50,7 @@ def own_parameters(*programs: Program) -> Iterator[dict[str, Tensor]]:
 
 def _of_modules(*programs: Program) -> set[int]:
     """The identities of the parameters that belong to the programs' modules."""
-    modules = [module for program in programs if (module := module_of(program)) is not None]
-    return {id(parameter) for module in modules for parameter in module.parameters()}
+    return {id(parameter) for module in modules_of(*programs) for parameter in module.parameters()}
 
 
 def look_at(

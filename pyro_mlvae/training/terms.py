@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.enum import get_importance_trace
@@ -18,11 +17,10 @@ from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators.group_weights import PARTICLES
 from pyro_mlvae.estimators.pathwise import sample_sites
-from pyro_mlvae.estimators.programs import in_mode
+from pyro_mlvae.estimators.programs import seeded
 from pyro_mlvae.estimators.terms import ElboTerms
 
 
-@torch.no_grad()
 def elbo_terms(
     model: Callable[..., Any],
     guide: Callable[..., Any],
@@ -48,13 +46,7 @@ def elbo_terms(
     (5, 2, ['content', 'style'])
     """
     require_positive(num_particles=num_particles)
-    device = batch.x.device
-    with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-        pyro.get_param_store().scope(),
-        in_mode(model, guide, training=False),
-    ):
-        torch.manual_seed(seed)
+    with seeded(model, guide, device=batch.x.device, seed=seed):
         # One at a time: a trace of a large batch is large.
         pairs = (
             get_importance_trace("flat", math.inf, model, guide, (batch,), {}) for _ in range(num_particles)
