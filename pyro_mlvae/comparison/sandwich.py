@@ -30,7 +30,8 @@ from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators.group_weights import group_log_weights
 from pyro_mlvae.estimators.pathwise import pin, sample_sites
-from pyro_mlvae.estimators.programs import in_mode
+from pyro_mlvae.estimators.programs import in_mode, seeded
+from pyro_mlvae.evaluation import simulation
 
 PARTICLES = (1, 10, 100)
 
@@ -126,35 +127,17 @@ def bounds(
     return lower, upper
 
 
-@torch.no_grad()
 def simulate(
     model: nn.Module, batch: GroupedBatch, *, seed: int = 0
 ) -> tuple[GroupedBatch, dict[str, Tensor]]:
     """Observations that the model draws in the groups of ``batch``, and the latents they were made of.
 
     The random state and the parameter store of the caller are left as they were.
-
-    Raises:
-        InputError: x is drawn at more or less than one site, or not in the shape of the batch's.
     """
-    devices = [batch.x.device] if batch.x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        with pyro.validation_enabled(False):
-            given = poutine.trace(model).get_trace(batch)
-            trace = poutine.trace(poutine.uncondition(model)).get_trace(batch)
-    observed = [name for name, site in sample_sites(given) if site["is_observed"]]
-    latents: dict[str, Any] = {name: site["value"] for name, site in sample_sites(trace)}
-    values = [latents.pop(name) for name in observed]
-    if len(values) != 1 or values[0].shape != batch.x.shape:
-        raise InputError(
-            f"simulated data need a model that observes x at one site, in the shape {list(batch.x.shape)}, "
-            f"got {[list(value.shape) for value in values]} at {observed}"
-        )
-    everything = {name: getattr(batch, name) for name in ("parent", "num_parents", "group_id")}
-    fields = {name: getattr(batch, name) for name in ("of_groups", "of_observations")}
-    x = values[0].to(batch.x)
-    return GroupedBatch.trusted(x, batch.group, batch.num_groups, **everything, **fields), latents
+    with seeded(model, device=batch.x.device, seed=seed):
+        trace, drawn = simulation.simulate(model, batch)
+    latents: dict[str, Any] = {name: site["value"] for name, site in sample_sites(trace) if name != "x"}
+    return drawn, latents
 
 
 @torch.no_grad()

@@ -10,12 +10,14 @@ super-groups that are independent, and each of those has one weight.
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
+from pyro.infer.enum import get_importance_trace
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.trace_struct import Trace
@@ -49,6 +51,12 @@ def group_log_weights(
             of the batch's size.
     """
     return sum_upwards(log_weights_by_plate(model_trace, guide_trace, batch), batch)
+
+
+def drawn_log_weights(model: Program, guide: Program, batch: GroupedBatch) -> Float[Tensor, " units"]:
+    """:func:`group_log_weights` of one draw from the guide, which need not be reparameterised."""
+    of_model, of_guide = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
+    return group_log_weights(of_model, of_guide, batch)
 
 
 def log_weights_by_plate(

@@ -15,8 +15,8 @@ from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import require_positive
 from pyro_mlvae.estimators import ElboTerms, nested_bound
-from pyro_mlvae.estimators.group_weights import has_super_groups
-from pyro_mlvae.estimators.programs import Program, in_mode, module_of, place_of
+from pyro_mlvae.estimators.group_weights import drawn_log_weights, has_super_groups
+from pyro_mlvae.estimators.programs import Program, in_mode, module_of, place_of, seeded
 from pyro_mlvae.models import VAE
 from pyro_mlvae.training import elbo_terms
 
@@ -83,12 +83,15 @@ def elbo_metrics(
         batch, own_seed = whole.to(**place), mixed_seed(seed, number)
         terms = terms + elbo_terms(model, guide, batch, num_particles=num_particles, seed=own_seed)
         # The divergences above are sums over the batch; what groups differ by is taken from draws.
-        single = [
-            _of_units(model, guide, batch, 1, 1, mixed_seed(own_seed, draw))
-            for draw in range(num_particles)
-        ]
-        elbos.append(torch.stack(single).mean(0))
-        bounds.append(_of_units(model, guide, batch, content_draws, style_draws, own_seed))
+        # To a VAE an observation is a group.
+        own = batch.singletons() if isinstance(module_of(model), VAE) else batch
+        single = []
+        for draw in range(num_particles):
+            with seeded(model, guide, device=batch.x.device, seed=mixed_seed(own_seed, draw)):
+                single.append(drawn_log_weights(model, guide, own).double())
+        bound = nested_bound(model, guide, own, content_draws, style_draws, seed=own_seed)
+        elbos.append(_in_groups(torch.stack(single).mean(0), own, batch))
+        bounds.append(_in_groups(bound, own, batch))
         unit = whole.super_groups()[whole.group] if super_groups else whole.group
         sizes.append(unit.bincount())
     bound, size = torch.cat(bounds), torch.cat(sizes)
@@ -114,15 +117,11 @@ def _draws_super_groups(guide: Program, batch: GroupedBatch) -> bool:
         return has_super_groups(guide, batch)
 
 
-def _of_units(
-    model: Program, guide: Program, batch: GroupedBatch, draws: int, inner: int, seed: int
-) -> Tensor:
-    """The nested bound of each group, or super-group that has latents, on the CPU."""
-    if not isinstance(module_of(model), VAE):
-        return nested_bound(model, guide, batch, draws, inner, seed=seed).cpu()
-    # To a VAE an observation is a group.
-    alone = nested_bound(model, guide, batch.singletons(), draws, inner, seed=seed).cpu()
-    return alone.new_zeros(batch.num_groups).index_add(0, batch.group.cpu(), alone)
+def _in_groups(values: Tensor, own: GroupedBatch, batch: GroupedBatch) -> Tensor:
+    """Values of the units of ``own``, summed into the groups of ``batch``, on the CPU."""
+    if own is batch:
+        return values.cpu()
+    return values.new_zeros(batch.num_groups).index_add(0, batch.group, values).cpu()
 
 
 def _standard_error(values: Tensor, sizes: Tensor) -> float | None:

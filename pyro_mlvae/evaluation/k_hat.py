@@ -18,13 +18,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
-from pyro.infer.enum import get_importance_trace
 from pyro.ops.stats import fit_generalized_pareto
 from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, require_positive, require_seed
-from pyro_mlvae.estimators.group_weights import group_log_weights
+from pyro_mlvae.estimators.group_weights import drawn_log_weights
 from pyro_mlvae.estimators.programs import Program, seeded
 
 # Above it, importance sampling cannot be relied on: Vehtari et al., section 3.2.
@@ -65,11 +64,8 @@ def run_k_hat(
     require_positive(draws=draws)
     require_seed(seed)
     with seeded(model, guide, device=batch.x.device, seed=seed):
-        weights = []
-        for _ in range(draws):
-            of_model, of_guide = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
-            weights.append(group_log_weights(of_model, of_guide, batch))
-    return pareto_k_hat(torch.stack(weights))
+        weights = torch.stack([drawn_log_weights(model, guide, batch) for _ in range(draws)])
+    return pareto_k_hat(weights)
 
 
 def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, " units"]:

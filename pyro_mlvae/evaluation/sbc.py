@@ -32,13 +32,14 @@ from pyro.poutine.trace_struct import Trace
 from torch import Tensor
 from torch.distributions import Binomial
 
-from pyro_mlvae.data.batch import GroupedBatch, check_observations
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.grouping import random_rank
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.estimators.group_weights import GROUPS, SUPER_GROUPS, group_frame, membership
 from pyro_mlvae.estimators.pathwise import sample_sites
 from pyro_mlvae.estimators.programs import Program, seeded
+from pyro_mlvae.evaluation.simulation import simulate
 
 # The share of bars that lie in the band where the guide is right: that of Talts et al.
 BAND = 0.99
@@ -87,7 +88,7 @@ def run_sbc(
     ranks: dict[str, list[Tensor]] = {}
     with seeded(model, guide, device=batch.x.device, seed=seed):
         for _ in range(simulations):
-            truth, seen = _simulate(model, batch)
+            truth, seen = simulate(model, batch)
             chosen: dict[str, Tensor] = {}
             below: dict[str, Any] = {}
             for _ in range(draws):
@@ -153,26 +154,6 @@ def check_sbc(
         "band": _band(number, bins),
         "sites": {site: _check_site(rank, draws, bins) for site, rank in ranks.items()},
     }
-
-
-def _simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
-    """One draw of everything from the model, and the batch with the x that was drawn."""
-    try:
-        truth = poutine.trace(poutine.uncondition(model)).get_trace(batch)
-    except NotImplementedError as error:
-        raise InputError(
-            f"model must be able to draw x and its latents, but a distribution has no sample(): define it "
-            f"({error!r})"
-        ) from error
-    node: Any = truth.nodes.get("x")
-    if node is None or "was_observed" not in node["infer"]:
-        raise InputError(
-            f"model must observe x at the site 'x', got the sites {[n for n, _ in sample_sites(truth)]}: "
-            f"name it so, and pass obs=batch.x"
-        )
-    x: Tensor = node["value"]
-    check_observations(x)
-    return truth, batch.with_tensors({**batch.tensors(), "x": x})
 
 
 def _independent(
