@@ -24,7 +24,7 @@ from pyro_mlvae import (
     check,
 )
 from pyro_mlvae.checking import PairError
-from pyro_mlvae.comparison.problem import Problem
+from pyro_mlvae.comparison.problem import Problem, make_problem
 from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.latents import embed, encode, gather_evidence, group_content
 from pyro_mlvae.ops import mean_of, normal_from_parameters, sum_by_group
@@ -182,6 +182,13 @@ def test_check_finds_a_pair_whose_test_time_is_another(model, guide, method):
     batch = GroupedBatch(torch.rand(6, 5), GROUP, 3)
     with pytest.raises(PairError, match=f"in training than {method} gives.*override {method}"):
         check(*pair, batch)
+
+
+def test_a_guide_whose_draws_are_not_reparameterised_is_not_compared():
+    data = GroupedDataset.from_arrays(torch.rand(6, 5), GROUP)
+    model = MLVAE(MLPDecoder((5,), 4, 2, hidden=(8,)), NormalLikelihood(), 4, 2)
+    with pytest.raises(InputError, match=r"the comparison needs reparameterised draws, but .* 'content'"):
+        make_problem("own", model, make(MixtureOfExperts), data, data)
 
 
 def test_a_copy_for_comparison_is_made_of_a_flow_that_has_been_used():

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_mlvae.data import GroupedDataset, GroupSampler, Sampler, load_dataset
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import require_positive
+from pyro_mlvae.estimators.pathwise import reparameterised
+from pyro_mlvae.estimators.programs import seeded
 from pyro_mlvae.evaluation import fixed_groups
 from pyro_mlvae.guides import ProductOfNormals
 from pyro_mlvae.networks import MLPEncoder, StyleGivenContent
@@ -106,18 +109,22 @@ def make_problem(
         seed: of the choice of groups and observations.
 
     Raises:
-        InputError: a number is not positive.
+        InputError: a number is not positive, or a draw of the guide is not reparameterised: gradients and
+            weights of most estimators ask for that.
     """
     require_positive(groups=groups, observations_per_group=observations_per_group)
     own = GroupSampler(train, groups, observations_per_group, seed=seed)
     # Of the device and floating-point type of the weights.
     weight = next(iter(guide.parameters()))
+    batch = next(own.epoch(0)).to(weight.device, weight.dtype)
+    with seeded(guide, device=weight.device, seed=seed):
+        reparameterised("the comparison", poutine.trace(guide).get_trace(batch))
     curves = fixed_groups(held_out.sample(MOST_HELD_OUT, seed=seed), observations_per_group, seed=seed)
     return Problem(
         name,
         model,
         guide,
-        next(own.epoch(0)).to(weight.device, weight.dtype),
+        batch,
         own if sampler is None else sampler,
         curves.to(weight.device, weight.dtype),
         solved,
