@@ -68,7 +68,15 @@ def diagnostics_metrics(
 def _simulation_based(
     model: MLVAE, guide: GroupedGuide, batch: GroupedBatch, seed: int
 ) -> dict[str, Any] | None:
-    units = batch.num_parents if isinstance(model, ThreeLevelMLVAE) else batch.num_groups
+    units = batch.num_groups
+    if isinstance(model, ThreeLevelMLVAE):
+        units = batch.num_parents
+    elif units <= MOST_GROUPS // 2:
+        # Groups that are simulated side by side cost next to nothing, one after the other a pass each.
+        copies = torch.arange(MOST_GROUPS // units).repeat_interleave(len(batch)).to(batch.group)
+        index = torch.arange(len(batch)).repeat(MOST_GROUPS // units).to(batch.group)
+        batch = batch.regrouped(index, batch.group[index] + units * copies)
+        units = batch.num_groups
     try:
         ranks = run_sbc(
             model, guide, batch, simulations=math.ceil(RANKS / units), draws=RANK_DRAWS, seed=seed
