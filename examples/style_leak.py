@@ -123,7 +123,7 @@ def measured(name: str) -> dict[str, Any]:
 
 
 def untrained(name: str) -> dict[str, Any]:
-    """What a probe reads off networks that were never trained."""
+    """The accuracy of probes on networks that were never trained."""
     return probe_metrics(build(REMEDIES[name])[1], train, test, ks=KS, seed=options.seed)
 
 
@@ -137,7 +137,7 @@ def kept(name: str, measure: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
 
 
 def accuracy(result: Mapping[str, Any], code: str) -> float:
-    """What a probe reads off a draw of the style, or off the content, of one observation."""
+    """The accuracy of a probe on a draw of style, or on the content, of one observation."""
     scores = result["style"]["draws"] if code == "style" else result["content"]["1"]
     return float(scores["accuracy"])
 
