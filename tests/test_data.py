@@ -175,10 +175,26 @@ def test_a_fraction_outside_0_and_1_is_refused(fraction):
         numbered(4, 4).split(fraction)
 
 
-@pytest.mark.parametrize(("sizes", "fraction"), [((1, 1, 1), 0.5), ((4, 4), 0.1)], ids=str)
-def test_a_fraction_that_holds_out_nothing_is_refused(sizes, fraction):
-    with pytest.raises(InputError, match=rf"{fraction} leaves nothing .* at most {max(sizes)} observation"):
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "sentence"),
+    [
+        ((4, 4), 0.1, r"0.1 leaves nothing .* of at most 4 obs.* at least 0.13, or hold out whole groups"),
+        ((2, 2), 0.2, r"0.2 leaves nothing .* of at most 2 obs.* at least 0.26, or hold out whole groups"),
+        ((2,), 0.2, r"0.2 leaves nothing .* of at most 2 observations: use a fraction of at least 0.26$"),
+        ((1, 1, 1), 0.5, r"no group has two obs.*: hold out whole groups, with --hold-out-fraction 0.2"),
+        ((1,), 0.5, "no group has two observations, .*: add observations$"),
+    ],
+)
+def test_a_fraction_that_holds_out_nothing_is_refused_with_what_would_help(sizes, fraction, sentence):
+    with pytest.raises(InputError, match=sentence):
         numbered(*sizes).split(fraction)
+
+
+@pytest.mark.parametrize(("sizes", "fraction"), [((4, 4), 0.13), ((2, 2), 0.26), ((7,), 0.08)])
+def test_the_fraction_that_is_named_holds_something_out(sizes, fraction):
+    assert len(numbered(*sizes).split(fraction)[1])
+    with pytest.raises(InputError, match=f"at least {fraction}"):
+        numbered(*sizes).split(0.01)
 
 
 def test_a_batch_of_everything_is_the_data():

@@ -12,10 +12,10 @@ from torch import Tensor
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.fields import field_of_groups, field_of_observations
 from pyro_mlvae.data.groups import Groups
-from pyro_mlvae.data.labels import Labels, factorise, find_groups
+from pyro_mlvae.data.labels import Labels, factorise
 from pyro_mlvae.data.mapped import MappedRows
 from pyro_mlvae.data.observations import as_observations
-from pyro_mlvae.data.splits import at_random, of_every_group, some_of
+from pyro_mlvae.data.splits import Split
 from pyro_mlvae.errors import InputError
 
 
@@ -210,9 +210,8 @@ class GroupedDataset:
         Raises:
             InputError: ``fraction`` is not between 0 and 1, or so small that nothing is held out.
         """
-        if self.held_out is not None:
-            return self._divide(self.held_out)
-        return self._divide(of_every_group(self.group, self.sizes, fraction, seed))
+        train, _, test = Split.by_observations(self, fraction, seed).of(self)
+        return train, test
 
     def split_groups(
         self, hold_out: Sequence[str] | float, *, seed: int = 0
@@ -236,11 +235,5 @@ class GroupedDataset:
         >>> len(train), len(test)
         (2, 1)
         """
-        if isinstance(hold_out, float | int):
-            held_out = at_random(self.sizes > 0, hold_out, seed)
-        else:
-            held_out = find_groups(hold_out, self.group_names, self.parent_names, self.parent)
-        return self._divide(some_of(self.sizes > 0, held_out)[self.group])
-
-    def _divide(self, held_out: Tensor) -> tuple[GroupedDataset, GroupedDataset]:
-        return self.subset((~held_out).nonzero().flatten()), self.subset(held_out.nonzero().flatten())
+        train, _, test = Split.by_groups(self, hold_out, seed).of(self)
+        return train, test

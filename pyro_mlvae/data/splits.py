@@ -2,11 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from pyro_mlvae.data.grouping import subsample_groups
+from pyro_mlvae.data.labels import find_groups
 from pyro_mlvae.errors import InputError
+
+if TYPE_CHECKING:
+    from pyro_mlvae.data.dataset import GroupedDataset
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What each observation of a data set is for, as positions, int64 and ascending.
+
+    Attributes:
+        train: positions of the observations that training sees, ``[T]``.
+        validation: of those by which training is judged while it goes on, ``[V]``; may be empty.
+        test: of those that only the final measurement sees, ``[M]``.
+
+    An observation may be in none of them.
+
+    >>> from pyro_mlvae.data import GroupedDataset
+    >>> data = GroupedDataset.from_arrays([[0.0], [0.5], [1.0]], ["ann", "bob", "ann"])
+    >>> train, validation, test = Split.by_groups(data, ["bob"]).of(data)
+    >>> len(train), len(validation), len(test)
+    (2, 0, 1)
+    """
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+    @classmethod
+    def by_observations(cls, data: GroupedDataset, fraction: float, seed: int) -> Split:
+        """See :meth:`GroupedDataset.split`."""
+        if data.held_out is not None:
+            return cls.holding_out(data.held_out)
+        return cls.holding_out(of_every_group(data.group, data.sizes, fraction, seed))
+
+    @classmethod
+    def by_groups(cls, data: GroupedDataset, hold_out: Sequence[str] | float, seed: int = 0) -> Split:
+        """See :meth:`GroupedDataset.split_groups`."""
+        present = data.sizes > 0
+        if isinstance(hold_out, float | int):
+            held_out = at_random(present, hold_out, seed)
+        else:
+            named = find_groups(hold_out, data.group_names, data.parent_names, data.parent)
+            held_out = some_of(present, named)
+        return cls.holding_out(held_out[data.group])
+
+    @classmethod
+    def holding_out(cls, test: Tensor) -> Split:
+        """The split whose test part is a mask, bool ``[N]``, and whose training part is the rest."""
+        nothing = torch.empty(0, dtype=torch.int64)
+        return cls((~test).nonzero().flatten(), nothing, test.nonzero().flatten())
+
+    def of(self, data: GroupedDataset) -> tuple[GroupedDataset, GroupedDataset, GroupedDataset]:
+        """The training, the validation and the test part of the data."""
+        return data.subset(self.train), data.subset(self.validation), data.subset(self.test)
 
 
 def of_every_group(group: Tensor, sizes: Tensor, fraction: float, seed: int) -> Tensor:
@@ -16,10 +75,7 @@ def of_every_group(group: Tensor, sizes: Tensor, fraction: float, seed: int) -> 
     held_out = torch.minimum((fraction * sizes).round().long(), sizes - 1).clamp(min=0)
     chosen = subsample_groups(group, held_out, torch.Generator().manual_seed(seed))
     if not chosen.any():
-        raise InputError(
-            f"a held-out fraction of {fraction} leaves nothing to hold out of groups of at most "
-            f"{int(sizes.max())} observation(s): use a larger fraction"
-        )
+        raise InputError(_nothing_held_out(sizes, fraction))
     return chosen
 
 
@@ -46,5 +102,24 @@ def some_of(present: Tensor, held_out: Tensor) -> Tensor:
 def _at_least_two(present: Tensor) -> int:
     count = int(present.sum())
     if count < 2:
-        raise InputError("holding out groups takes at least two groups, got data with one")
+        raise InputError(
+            "holding out groups takes at least two groups, got data with one: hold out observations of it, "
+            "with --test-fraction 0.2, in Python split(0.2)"
+        )
     return count
+
+
+def _nothing_held_out(sizes: Tensor, fraction: float) -> str:
+    """What would help where a fraction of every group is less than one observation."""
+    largest, groups = int(sizes.max()), int((sizes > 0).sum())
+    whole = "hold out whole groups, with --hold-out-fraction 0.2, in Python split_groups(0.2)"
+    if largest == 1:
+        help_ = whole if groups > 1 else "add observations"
+        return f"no group has two observations, so none can be held out of its group: {help_}"
+    # The rounding of half an observation goes to the even number, which is none.
+    enough = (50 // largest + 1) / 100
+    others = f", or {whole}" if groups > 1 else ""
+    return (
+        f"a held-out fraction of {fraction} leaves nothing to hold out of groups of at most {largest} "
+        f"observations: use a fraction of at least {enough}{others}"
+    )
