@@ -126,6 +126,7 @@ def test_a_likelihood_makes_the_distribution_of_x_from_its_outputs(name):
     [
         ("normal", 1, "nats"),
         ("normal-learned", 2, "nats"),
+        ("normal-per-feature", 1, "nats"),
         ("bernoulli", 1, "pseudo-nats"),
         ("continuous-bernoulli", 1, "nats"),
     ],
@@ -137,7 +138,7 @@ def test_only_the_grey_bernoulli_is_measured_in_pseudo_nats(name, outputs, units
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, math.nan])
 def test_a_scale_that_is_not_positive_is_refused(scale):
-    with pytest.raises(InputError, match="scale of a Normal likelihood must be positive, got"):
+    with pytest.raises(InputError, match="scale of a Normal likelihood must be positive and finite, got"):
         NormalLikelihood(scale)
 
 

@@ -130,8 +130,13 @@ class GroupedBatch(Groups):
                     )
 
 
-def check_observations(x: Tensor) -> None:
-    """Raise :class:`InputError` unless ``x`` is ``[N, *event_shape]``, floating point and finite."""
+def check_observations(x: Tensor, *, missing: bool = False) -> None:
+    """Raise :class:`InputError` unless ``x`` is ``[N, *event_shape]``, floating point and finite.
+
+    Args:
+        x: the observations.
+        missing: whether NaN marks a missing value; an observation of nothing else is still refused.
+    """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         came = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"x must be a floating-point tensor [N, *event_shape], got {came}: convert it")
@@ -140,13 +145,20 @@ def check_observations(x: Tensor) -> None:
             f"x must hold at least one observation, of at least one value, as [N, *event_shape], got shape "
             f"{list(x.shape)}"
         )
-    finite = x.isfinite()
+    finite = ~x.isinf() if missing else x.isfinite()
     if not finite.all():
         bad = int((~finite).sum())
         row = int((~finite).flatten(1).any(1).nonzero()[0])
+        what = "infinite value(s)" if missing else "NaN or infinite value(s)"
+        mask = "" if missing else ", or say that NaN marks missing values with missing='mask'"
         raise InputError(
-            f"x must be finite, got {bad} NaN or infinite value(s), the first in observation {row}: "
-            f"remove or impute them"
+            f"x must be finite, got {bad} {what}, the first in observation {row}: remove or impute "
+            f"them{mask}"
+        )
+    if missing and (empty := x.isnan().flatten(1).all(1)).any():
+        raise InputError(
+            f"every observation must have a value, but {int(empty.sum())} have none, the first is "
+            f"observation {int(empty.nonzero()[0])}: leave them out"
         )
 
 

@@ -63,6 +63,7 @@ class GroupedDataset:
         held_out: Any = None,
         of_groups: Mapping[str, Any] | None = None,
         of_observations: Mapping[str, Any] | None = None,
+        missing: str = "refuse",
     ) -> GroupedDataset:
         """A data set from arrays, tensors or sequences.
 
@@ -76,6 +77,7 @@ class GroupedDataset:
             of_groups: covariates and the like by name, which reach model and guide in every batch: of each
                 group, a mapping from its name, or N values, equal in each group.
             of_observations: masks and the like by name, N values each.
+            missing: "refuse" NaN in x, or "mask": NaN marks a missing value.
 
         Raises:
             InputError: lengths differ, nothing is there, x is not finite, a label is missing (None
@@ -85,16 +87,16 @@ class GroupedDataset:
         >>> data.group_names, data.group
         (('ann', 'bob'), tensor([0, 1, 0]))
         """
-        x = as_observations(x)
+        x = as_observations(x, missing)
         groups = factorise("group", group, len(x))
         labels = groups if label is None else factorise("label", label, len(x))
         parents: tuple[Tensor | None, tuple[Hashable, ...]] = (None, ())
         if parent is not None:
-            missing = [name for name in groups[1] if name not in parent]
-            if missing:
+            absent = [name for name in groups[1] if name not in parent]
+            if absent:
                 raise InputError(
-                    f"parent must name the super-group of every group, but lacks that of {missing[0]!r} "
-                    f"and {len(missing) - 1} more"
+                    f"parent must name the super-group of every group, but lacks that of {absent[0]!r} "
+                    f"and {len(absent) - 1} more"
                 )
             parents = factorise("parent", [parent[name] for name in groups[1]], len(groups[1]))
         if held_out is not None:

@@ -10,15 +10,24 @@ from torch import Tensor
 
 from pyro_mlvae.data.batch import check_observations
 from pyro_mlvae.data.mapped import MappedRows
-from pyro_mlvae.errors import InputError
+from pyro_mlvae.errors import InputError, unknown_name
+
+MISSING = ("refuse", "mask")
 
 
-def as_observations(x: Any) -> Tensor | MappedRows:
+def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
     """The observations of any array of numbers, checked; what is on disk stays there.
+
+    Args:
+        x: the array.
+        missing: "refuse" NaN, or "mask": NaN, and what a masked array masks, are missing values.
 
     Raises:
         InputError: x is no array of finite real numbers with a dimension for observations.
     """
+    if missing not in MISSING:
+        raise unknown_name("missing", missing, MISSING)
+    mask = missing == "mask"
     if (
         isinstance(x, np.memmap)
         and x.ndim > 1
@@ -30,13 +39,18 @@ def as_observations(x: Any) -> Tensor | MappedRows:
         mapped = MappedRows.share(x)
         if x.dtype != np.uint8:
             for chunk in mapped.chunks():
-                check_observations(chunk)
+                check_observations(chunk, missing=mask)
         return mapped
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise InputError(
-            f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, or "
-            f"leave out their observations"
-        )
+        if not mask:
+            raise InputError(
+                f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, "
+                f"leave out their observations, or take them for missing values with missing='mask'"
+            )
+        # What is masked has no number, and uint8 pixels, which hold no NaN, are scaled as they would be.
+        pixels = x.dtype == np.uint8
+        x = np.ma.filled(x.astype(np.float32 if x.dtype.itemsize < 4 else np.float64), np.nan)
+        x = x / np.float32(255.0) if pixels else x
     if not isinstance(x, Tensor):
         try:
             array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
@@ -56,7 +70,7 @@ def as_observations(x: Any) -> Tensor | MappedRows:
             f"x must have a dimension for observations and at least one for their values, got shape "
             f"{list(x.shape)}: use x[:, None] for scalar observations"
         )
-    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] == x.shape[2] > 4:
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
         raise InputError(
             f"images must be [N, channels, height, width], got shape {list(x.shape)}, whose last dimension "
             f"looks like channels: use x.transpose(0, 3, 1, 2), of a tensor x.permute(0, 3, 1, 2)"
@@ -66,5 +80,5 @@ def as_observations(x: Any) -> Tensor | MappedRows:
     if x.is_complex():
         raise InputError(f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part")
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    check_observations(x)
+    check_observations(x, missing=mask)
     return x

@@ -1,0 +1,110 @@
+"""How x is scaled for the networks: a shift and a unit, found in the training part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.errors import InputError
+
+NONE, STANDARD, RANGE = KINDS = ("none", "standard", "range")
+# Images in [0, 1] that fill at least this much of it are left as they are.
+_FILLED = 0.5
+# A feature that varies by less than this part of its mean is constant, as far as float32 can tell.
+_CONSTANT = 1e-6
+# The range of x is that of at most so many observations: the data may be larger than memory.
+MOST_RANGED = 10_000
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """The scaling ``z = (x - shift) / unit``; networks compute with z, everything else is in units of x.
+
+    Attributes:
+        kind: "none"; "standard", where every feature of z has mean 0 and standard deviation 1; or "range",
+            where all of z lies in [0, 1].
+        shift: in units of x, ``[*event_shape]`` or a scalar.
+        unit: likewise, positive.
+        mean: the mean of every value of x, ``[*event_shape]``, which the encoder is given where a value is
+            missing; None where none may be.
+
+    Raises:
+        InputError: the kind is unknown, or a unit is not positive and finite.
+    """
+
+    kind: str
+    shift: Tensor
+    unit: Tensor
+    mean: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"the kind of a scaling must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if not (self.unit.isfinite() & (self.unit > 0.0)).all():
+            raise InputError("the units of a scaling must be positive and finite: leave constant ones at 1")
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the networks see x as it is, and no value may be missing."""
+        return self.kind == NONE and self.mean is None
+
+
+def scaling_of(train: GroupedDataset, *, missing: bool = False) -> Scaling:
+    """How x is to be scaled, from the observations that training sees.
+
+    Args:
+        train: the training part. Vectors, observations of one dimension, are standardised feature by
+            feature; a constant feature, one that varies by less than 1e-6 of its mean, has unit 1. Images
+            that lie in [0, 1] and fill half of it stay as they are, also as uint8, whose
+            ``observations()`` are in [0, 1]. The range of other images is mapped to [0, 1], alike for all
+            pixels; it is that of at most 10,000 of them.
+        missing: whether NaN in x marks a missing value; those are left out of all moments.
+
+    >>> data = GroupedDataset.from_arrays([[1.0, 5.0], [3.0, 5.0]], ["ann", "bob"])
+    >>> scaling = scaling_of(data)
+    >>> scaling.kind, scaling.shift, scaling.unit
+    ('standard', tensor([2., 5.]), tensor([1., 1.]))
+    """
+    dtype = torch.get_default_dtype()
+    vectors = len(train.event_shape) == 1
+    mean = torch.zeros(())
+    if vectors or missing:
+        mean, scale = (moment.to(dtype) for moment in _moments(train))
+    if vectors:
+        constant = scale <= _CONSTANT * mean.abs()
+        return Scaling(STANDARD, mean, torch.where(constant, 1.0, scale), mean if missing else None)
+    low, high = value_range(train)
+    filled = low >= 0.0 and high <= 1.0 and high - low >= _FILLED
+    kind = NONE if filled or low == high else RANGE
+    shift, unit = (0.0, 1.0) if kind == NONE else (low, high - low)
+    scalars = torch.tensor(shift, dtype=dtype), torch.tensor(unit, dtype=dtype)
+    return Scaling(kind, *scalars, mean if missing else None)
+
+
+def value_range(data: GroupedDataset) -> tuple[float, float]:
+    """The smallest and the largest value of x, over at most 10,000 observations; missing ones left out."""
+    x = data.sample(MOST_RANGED).observations()
+    if x.isnan().any():
+        x = x[~x.isnan()]
+    low, high = torch.aminmax(x)
+    return float(low), float(high)
+
+
+def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every value of x, in float64; 0 of what is never observed."""
+    count, mean, squares = torch.zeros(3, *data.event_shape, dtype=torch.float64)
+    # Chunks are joined as by Chan, Golub, LeVeque (1983): sums of squares would lose what is far from 0.
+    for index in torch.arange(len(data)).split(_CHUNK):
+        x = data.observations(index).cpu().double()
+        here = (~x.isnan()).sum(0)
+        own = x.nansum(0) / here.clamp(min=1)
+        total = count + here
+        change, share = own - mean, here / total.clamp(min=1)
+        squares += (x - own).square().nansum(0) + change.square() * count * share
+        mean += change * share
+        count = total
+    return mean, (squares / count.clamp(min=1)).sqrt()
