@@ -152,7 +152,8 @@ class CompareElbos:
                 callback=show,
             )
         write_csv(folder / ELBOS_CSV, comparison)
-        draw_comparison(folder / runs.FIGURES, comparison)
+        for name, why in draw_comparison(folder / runs.FIGURES, comparison).items():
+            print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
         # Last, for it is by this file that a comparison is known to be whole.
         runs.write_json(folder / ELBOS_JSON, comparison)
         print(comparison_table(comparison))

@@ -116,7 +116,9 @@ class Train(RunConfig):
         )
         runs.write_json(folder / runs.METRICS, metrics)
         print("drawing", file=sys.stderr)
-        draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
+        undrawn = draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
+        for name, why in undrawn.items():
+            print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
         report = write_report(folder)
         print(summary(metrics))
         total = time.perf_counter() - started

@@ -1,5 +1,7 @@
 """Figures; every function returns a matplotlib figure and touches nothing global."""
 
+# The backend first: without it, matplotlib may not load.
+from pyro_mlvae.plotting import backend  # noqa: F401
 from pyro_mlvae.plotting.comparison import (
     draw_comparison,
     equal_time_figure,

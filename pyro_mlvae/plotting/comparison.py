@@ -6,6 +6,7 @@ What is None there, because it is not defined or was not measured, is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pyro_mlvae.plotting.estimator_looks import BLUE, VERMILION, look_of, wide_figure, with_legend
-from pyro_mlvae.plotting.style import CONTROL, save_figure, tidy
+from pyro_mlvae.plotting.style import CONTROL, plain, save_each, tidy
 
 Rows = Sequence[Mapping[str, Any]]
 STAGES = {"initial": "before training", "trained": "after training"}
 PARTS = {"content_encoder": "content encoder", "style_encoder": "style encoder", "decoder": "decoder"}
 
 
+@plain
 def tightness_figure(comparison: Mapping[str, Any]) -> Figure:
     """The gap to the reference against the number of particles, with standard errors, at both stages."""
     figure = wide_figure(8.8, 3.7)
@@ -44,6 +46,7 @@ def tightness_figure(comparison: Mapping[str, Any]) -> Figure:
     return with_legend(figure, comparison)
 
 
+@plain
 def signal_figure(comparison: Mapping[str, Any]) -> Figure:
     """The signal-to-noise ratio of gradients against the number of particles, by part and stage."""
     figure = wide_figure(9.6, 5.6)
@@ -68,6 +71,7 @@ def signal_figure(comparison: Mapping[str, Any]) -> Figure:
     return with_legend(figure, comparison)
 
 
+@plain
 def trade_off_figure(comparison: Mapping[str, Any]) -> Figure:
     """What the time of a step buys after training: a smaller gap, or a clearer gradient."""
     figure = wide_figure(8.8, 3.8)
@@ -93,6 +97,7 @@ def trade_off_figure(comparison: Mapping[str, Any]) -> Figure:
     return with_legend(figure, comparison)
 
 
+@plain
 def equal_time_figure(comparison: Mapping[str, Any]) -> Figure:
     """Held-out ELBO against seconds and against network passes, from the same weights, over seeds.
 
@@ -137,6 +142,7 @@ def _curve_with_band(axes: Axes, curve: Mapping[str, Any], measure: str) -> list
     return values[len(curve["elbo"]) // 2 :]
 
 
+@plain
 def sandwich_figure(comparison: Mapping[str, Any]) -> Figure:
     """The bounds from both sides on data of the model's own, against the number of particles."""
     figure = wide_figure(5.2, 3.6)
@@ -167,11 +173,14 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
 }
 
 
-def draw_comparison(folder: Path, comparison: Mapping[str, Any]) -> None:
-    """Write every figure of a comparison into ``folder`` as PNG; without curves, none of them."""
-    for name, draw in FIGURES.items():
-        if comparison["curves"] or name != "equal-time":
-            save_figure(draw(comparison), folder / f"{name}.png")
+def draw_comparison(folder: Path, comparison: Mapping[str, Any]) -> dict[str, str]:
+    """Write every figure of a comparison into ``folder`` as PNG; without curves, none of them.
+
+    Returns:
+        Why, by name, of the figures that could not be drawn.
+    """
+    shown = {name: draw for name, draw in FIGURES.items() if comparison["curves"] or name != "equal-time"}
+    return save_each(folder, {name: partial(draw, comparison) for name, draw in shown.items()})
 
 
 def _stage(comparison: Mapping[str, Any], stage: str) -> Rows:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from pyro_mlvae.plotting.style import COLOURS, CONTROL, new_figure, tidy
+from pyro_mlvae.plotting.style import COLOURS, CONTROL, new_figure, plain, tidy
 from pyro_mlvae.training import History
 
 
+@plain
 def training_curves(history: History, units: str = "nats") -> Figure:
     """The ELBO and its terms against the epoch: training drawn, held-out dashed."""
     figure = new_figure(9.0, 3.2)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pyro_mlvae.plotting.style import CONTENT, STYLE, new_figure
+from pyro_mlvae.plotting.style import CONTENT, STYLE, new_figure, plain
 
 # In inches: the side of a cell, and the width that a letter of a title takes.
 CELL, LETTER = 0.62, 0.088
@@ -30,6 +30,7 @@ def to_image(x: Tensor) -> np.ndarray:
     return x.numpy() if x.ndim == 2 else x.reshape(1, -1).numpy()
 
 
+@plain
 def swap_grid(content_x: Tensor | None, style_x: Tensor | None, swapped: Tensor, *, title: str) -> Figure:
     """Every content with every style, the originals that gave them at the margins.
 
@@ -56,6 +57,7 @@ def swap_grid(content_x: Tensor | None, style_x: Tensor | None, swapped: Tensor,
     return figure
 
 
+@plain
 def reconstructions(x: Tensor, own_content: Tensor, group_content: Tensor) -> Figure:
     """Observations above their reconstructions from the content of themselves, and of their group.
 

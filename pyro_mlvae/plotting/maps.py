@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pyro_mlvae.errors import printable
-from pyro_mlvae.plotting.style import new_figure
+from pyro_mlvae.plotting.style import new_figure, plain
 
 # Tol's "muted", with black for its pale grey: ten colours told apart with any kind of colour vision.
 TOL_MUTED = (
@@ -31,6 +31,7 @@ TOL_MUTED = (
 )
 
 
+@plain
 def latent_map(
     content: Tensor, style: Tensor, label: Tensor, names: Sequence[Hashable], *, most: int = 2000
 ) -> Figure:

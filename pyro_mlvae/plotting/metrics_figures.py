@@ -19,7 +19,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, new_figure, tidy, wide_figure
+from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, new_figure, plain, tidy, wide_figure
 
 Look = dict[str, Any]
 # What is compared is told apart by marker and line too, so that it reads without any colour.
@@ -31,6 +31,7 @@ UNTRAINED: Look = {"color": CONTROL, "marker": "^", "linestyle": "-.", "markerfa
 CHANCE: Look = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 1.0}
 
 
+@plain
 def evidence_figure(probe: Mapping[str, Any] | None, evidence: Mapping[str, Any]) -> Figure:
     """What more observations of a group do to its content: to a probe's errors, and to the posterior.
 
@@ -46,6 +47,7 @@ def evidence_figure(probe: Mapping[str, Any] | None, evidence: Mapping[str, Any]
     return figure
 
 
+@plain
 def probe_figure(probe: Mapping[str, Any]) -> Figure:
     """How much of the label a probe reads off content, and how much off style, of one observation.
 
@@ -95,6 +97,7 @@ def probe_figure(probe: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@plain
 def few_shot_figure(unseen: Mapping[str, Any]) -> Figure:
     """Groups never seen in training, told apart by content: few-shot accuracy, and verification.
 

@@ -18,7 +18,7 @@ from pyro_mlvae.plotting.images import (
     place,
     swap_grid,
 )
-from pyro_mlvae.plotting.style import CONTENT, STYLE
+from pyro_mlvae.plotting.style import CONTENT, STYLE, plain
 
 INTERPOLATED = {
     "grid": "From one content to another down, from one style to another across",
@@ -33,6 +33,7 @@ HEADER = 1.5
 HEADING = {"content": (2.4, CONTENT), "style": (5.9, STYLE)}
 
 
+@plain
 def interpolation_figure(
     content_x: Tensor, style_x: Tensor, decoded: Tensor, *, vary: str = "grid"
 ) -> Figure:
@@ -84,6 +85,7 @@ def interpolation_figure(
     return figure
 
 
+@plain
 def generation_figure(
     generated: Tensor, *, content_x: Tensor | None = None, style_x: Tensor | None = None
 ) -> Figure:
@@ -108,6 +110,7 @@ def generation_figure(
     return swap_grid(content_x, style_x, generated, title=title)
 
 
+@plain
 def traversal_figure(
     content_x: Tensor,
     style_x: Tensor,

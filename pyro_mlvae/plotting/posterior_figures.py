@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pyro_mlvae.plotting.metrics_figures import CHANCE, MARKERS, Look
-from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, tidy, wide_figure
+from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, plain, tidy, wide_figure
 
 
+@plain
 def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
     """What intervals of content promise, against what they hold: on the diagonal, the two are the same.
 
@@ -46,6 +47,7 @@ def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@plain
 def sbc_figure(found: Mapping[str, Any]) -> Figure:
     """Histograms of ranks, one line a dimension, and the band of 99 % of the bars of an exact posterior.
 
@@ -72,6 +74,7 @@ def sbc_figure(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@plain
 def k_hat_figure(found: Mapping[str, Any]) -> Figure:
     """The k-hat of every group in ascending order, and the line above which weights mislead.
 
@@ -92,6 +95,7 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@plain
 def activity_figure(activity: Mapping[str, Any]) -> Figure:
     """The divergence of every dimension of content and of style from the prior, largest first.
 

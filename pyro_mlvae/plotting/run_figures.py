@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.latents.decoding import decode, generate, interpolate, swap, traverse
+from pyro_mlvae.latents.decoding import TRAVERSED, decode, generate, interpolate, swap, traverse
 from pyro_mlvae.latents.encoding import Codes, device_of, encode, group_content
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import mean_of
@@ -32,7 +33,7 @@ from pyro_mlvae.plotting.posterior_figures import (
     sbc_figure,
     self_consistency_figure,
 )
-from pyro_mlvae.plotting.style import save_figure
+from pyro_mlvae.plotting.style import plain, save_each
 from pyro_mlvae.training import History
 
 
@@ -46,8 +47,8 @@ def draw_run(
     *,
     history: History,
     vae: tuple[MLVAE, GroupedGuide] | None = None,
-) -> list[Path]:
-    """Draw every figure of a run into ``folder`` and return their paths.
+) -> dict[str, str]:
+    """Draw every figure of a run into ``folder``, each by itself: one that fails costs none of the others.
 
     Args:
         folder: where they go.
@@ -57,40 +58,37 @@ def draw_run(
         metrics: what was measured on them; what is None there is not drawn.
         history: of the training.
         vae: the plain VAE with its guide, whose swaps are drawn beside the model's.
+
+    Returns:
+        Why, by name, of the figures that could not be drawn.
     """
     codes = encode(guide, test)
-    figures = {
-        "training": training_curves(history, metrics["elbo"]["units"]),
-        "swap": swap_figure(model, guide, test),
-        "swap-evidence": swap_figure(model, guide, test, accumulate=True),
-        "reconstructions": reconstruction_figure(model, guide, test),
-        "evidence": evidence_figure(metrics["probe"], metrics["evidence"]),
-        "latents": latent_map(mean_of(codes.content), mean_of(codes.style), test.label, test.label_names),
-        "generation": generation_figure(generate(model, groups=_single_groups(test, 8))),
+    figures: dict[str, Callable[[], Figure]] = {
+        "training": partial(training_curves, history, metrics["elbo"]["units"]),
+        "swap": partial(swap_figure, model, guide, test),
+        "swap-evidence": partial(swap_figure, model, guide, test, accumulate=True),
+        "reconstructions": partial(reconstruction_figure, model, guide, test),
+        "evidence": partial(evidence_figure, metrics["probe"], metrics["evidence"]),
+        "latents": lambda: latent_map(
+            mean_of(codes.content), mean_of(codes.style), test.label, test.label_names
+        ),
+        "generation": lambda: generation_figure(generate(model, groups=_single_groups(test, 8))),
         **_walks(model, codes, test),
     }
     if vae is not None:
-        figures["swap-vae"] = swap_figure(*vae, test, of="a plain VAE")
-        figures["swap-vae-evidence"] = swap_figure(*vae, test, accumulate=True, of="a plain VAE")
+        figures["swap-vae"] = partial(swap_figure, *vae, test, of="a plain VAE")
+        figures["swap-vae-evidence"] = partial(swap_figure, *vae, test, accumulate=True, of="a plain VAE")
     for part, name, draw in (
-        ("probe", "probes", probe_figure),
-        ("active_units", "active-units", activity_figure),
-        ("unseen", "unseen", few_shot_figure),
+        (metrics["probe"], "probes", probe_figure),
+        (metrics["active_units"], "active-units", activity_figure),
+        (metrics["unseen"], "unseen", few_shot_figure),
+        (metrics["diagnostics"]["calibration"], "self-consistency", self_consistency_figure),
+        (metrics["diagnostics"]["simulation_based"], "simulation-based-calibration", sbc_figure),
+        (metrics["diagnostics"]["k_hat"], "k-hat", k_hat_figure),
     ):
-        if metrics[part] is not None:
-            figures[name] = draw(metrics[part])
-    for part, name, draw_part in (
-        ("calibration", "self-consistency", self_consistency_figure),
-        ("simulation_based", "simulation-based-calibration", sbc_figure),
-        ("k_hat", "k-hat", k_hat_figure),
-    ):
-        if metrics["diagnostics"][part] is not None:
-            figures[name] = draw_part(metrics["diagnostics"][part])
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        save_figure(figure, paths[-1])
-    return paths
+        if part is not None:
+            figures[name] = partial(draw, part)
+    return save_each(folder, figures)
 
 
 def _single_groups(data: GroupedDataset, count: int) -> Groups:
@@ -100,21 +98,26 @@ def _single_groups(data: GroupedDataset, count: int) -> Groups:
     return data.groups(first[number % len(first)], number)
 
 
-def _walks(model: MLVAE, codes: Codes, test: GroupedDataset) -> dict[str, Figure]:
+def _walks(model: MLVAE, codes: Codes, test: GroupedDataset) -> dict[str, Callable[[], Figure]]:
     """From one held-out observation to one of another group, and along each dimension of the first."""
     ends = first_of_each_group(test.group, 2)
     if len(ends) < 2:
         return {}
     x, place = test.observations(ends), ends.to(codes.features.device)
     content, style = mean_of(codes.content)[place], mean_of(codes.style)[place]
-    values = torch.linspace(-3.0, 3.0, 9)
-    figures = {"interpolation": interpolation_figure(x, x, interpolate(model, content, style))}
-    for which in ("content", "style"):
-        walk = traverse(model, content[0], style[0], which, values)
-        figures[f"traversal-{which}"] = traversal_figure(x[0], x[0], walk, values, which=which)
-    return figures
+
+    def traversal(which: str) -> Figure:
+        walk = traverse(model, content[0], style[0], which)
+        return traversal_figure(x[0], x[0], walk, TRAVERSED, which=which)
+
+    return {
+        "interpolation": lambda: interpolation_figure(x, x, interpolate(model, content, style)),
+        "traversal-content": partial(traversal, "content"),
+        "traversal-style": partial(traversal, "style"),
+    }
 
 
+@plain
 def swap_figure(
     model: MLVAE,
     guide: GroupedGuide,
@@ -153,6 +156,7 @@ def swap_figure(
     )
 
 
+@plain
 def reconstruction_figure(model: MLVAE, guide: GroupedGuide, data: GroupedDataset) -> Figure:
     """One observation of each of up to ten groups, from its own content and from its group's."""
     chosen = first_of_each_group(data.group)

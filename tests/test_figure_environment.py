@@ -1,0 +1,137 @@
+"""Figures are the same in every environment, and one that fails costs none of the others."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from fitting import make_pair
+
+from pyro_mlvae import GroupedDataset
+from pyro_mlvae.estimators.terms import ElboTerms
+from pyro_mlvae.plotting import backend, comparison, draw_comparison, draw_run, run_figures, style
+from pyro_mlvae.training import EpochRecord, History
+
+HISTORY = History([EpochRecord(1, 0.5, -9.0, ElboTerms(-10.0, {"style": 2.0}, 4, 2))])
+
+# A chart, pictures with names that TeX would trip over, and what is written, by its digest.
+DRAW = """
+import hashlib, sys, tempfile
+from pathlib import Path
+import torch
+from pyro_mlvae.plotting import k_hat_figure, latent_map, save_figure, swap_grid
+x = torch.arange(32.0).reshape(2, 1, 4, 4) / 32.0
+label = torch.arange(12) % 3
+figures = [
+    k_hat_figure({"groups": 2, "threshold": 0.7, "share_above": 0.5, "max": 1.2, "k": [-0.3, 1.2]}),
+    swap_grid(x, x, x.expand(2, 2, 1, 4, 4), title="Content & style, 100 % of $x_1"),
+    latent_map(torch.arange(24.0).reshape(12, 2), torch.ones(12, 2), label, ["a_b", "c$", "&#%"]),
+]
+for figure in figures:
+    path = Path(tempfile.mkdtemp()) / "figure.png"
+    save_figure(figure, path)
+    print(hashlib.sha256(path.read_bytes()).hexdigest())
+print("matplotlib.pyplot" in sys.modules)
+"""
+ODD = """
+text.usetex: true
+savefig.transparent: true
+savefig.bbox: tight
+figure.dpi: 300
+axes.grid: true
+axes.facecolor: black
+figure.facecolor: black
+text.color: white
+image.cmap: jet
+font.size: 30
+lines.linewidth: 9
+"""
+
+
+def drawn(*, closed: bool = False, **environment):
+    """What a process prints that draws in that environment."""
+    clean = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    before = (lambda: os.close(2)) if closed else None
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW], env=clean | environment, stdout=subprocess.PIPE, preexec_fn=before
+    )
+    assert done.returncode == 0
+    return done.stdout.decode().split()
+
+
+@pytest.fixture(scope="module")
+def plainly():
+    return drawn()
+
+
+def test_nothing_is_drawn_by_pyplot(plainly):
+    assert len(plainly) == 4
+    assert plainly[-1] == "False"
+
+
+def test_neither_a_notebooks_backend_nor_a_matplotlibrc_changes_a_figure(plainly, tmp_path):
+    (tmp_path / "matplotlibrc").write_text(ODD)
+    backend = "module://matplotlib_inline.backend_inline"
+    assert drawn(MPLBACKEND=backend, MATPLOTLIBRC=str(tmp_path / "matplotlibrc")) == plainly
+
+
+def test_figures_need_no_backend_no_home_and_no_stderr(plainly):
+    nowhere = {"HOME": "/proc/none", "MPLCONFIGDIR": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
+    assert drawn(MPLBACKEND="nonsense", closed=True, **nowhere) == plainly
+
+
+def test_settings_of_the_user_are_as_they_were_after_a_figure(tmp_path):
+    import matplotlib
+
+    with matplotlib.rc_context({"text.usetex": True, "figure.dpi": 300, "lines.linewidth": 9.0}):
+        before = dict(matplotlib.rcParams)
+        style.save_figure(run_figures.training_curves(HISTORY), tmp_path / "figure.png")
+        assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("named", ["pdf", "nonsense"])
+def test_a_backend_that_there_is_still_counts_for_others(named):
+    script = (
+        f"import os, runpy; runpy.run_path({backend.__file__!r}); import matplotlib; "
+        "print(os.environ['MPLBACKEND'], matplotlib.get_backend(auto_select=False))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"MPLBACKEND": named},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [named, "pdf" if named == "pdf" else "None"]
+
+
+def test_a_figure_that_cannot_be_drawn_is_named_and_costs_none_of_the_others(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no\nroom")
+
+    data = GroupedDataset.from_arrays(torch.rand(8, 5), ["a", "b"] * 4)
+    nothing = dict.fromkeys(("probe", "unseen", "active_units"))
+    metrics = nothing | {
+        "elbo": {"units": "nats"},
+        "evidence": {"k": [1], "content_scale": [0.5], "untrained": None, "vae": None},
+        "diagnostics": dict.fromkeys(("calibration", "simulation_based", "k_hat")),
+    }
+    monkeypatch.setattr(style, "DOTS", 30)
+    everything = draw_run(tmp_path / "whole", *make_pair(), data, metrics, history=HISTORY)
+    assert everything == {}
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    monkeypatch.setattr(run_figures, "swap_grid", fail)
+    (tmp_path / "swap.png").write_bytes(b"of an older run")
+    failed = draw_run(tmp_path, *make_pair(), data, metrics, history=HISTORY)
+    assert failed == dict.fromkeys(("swap", "swap-evidence"), "ValueError: no room")
+    kept = {path.name for path in tmp_path.glob("*.png")}
+    assert kept == names - {"swap.png", "swap-evidence.png"}
+
+
+def test_a_comparison_loses_one_figure_at_most(tmp_path, monkeypatch):
+    def fail(_):
+        raise KeyError("rows")
+
+    monkeypatch.setattr(comparison, "FIGURES", {"tightness": fail})
+    assert draw_comparison(tmp_path, {"curves": []}) == {"tightness": "KeyError: 'rows'"}
