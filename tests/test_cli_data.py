@@ -86,7 +86,10 @@ def test_data_that_is_not_right_ends_with_one_sentence(options, sentence, pictur
 def test_the_table_of_data_sets_says_what_is_here_and_how_to_get_the_rest(tmp_path, capsys):
     assert run(["datasets", "--data-root", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    for name in ("digits", "mnist", "fashion-mnist", "omniglot", "celeba", "lfw", "folder:PATH", "npy:DIR"):
+    for name in (
+        *("digits", "glyphs", "mnist", "fashion-mnist", "omniglot", "celeba", "lfw"),
+        *("folder:PATH", "npy:DIR"),
+    ):
         assert name in out
     assert "70,000" in out
     assert "--download" in out

@@ -4,6 +4,7 @@ from pyro_mlvae.data.augment import AffineJitter
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.glyphs import Glyphs, load_glyphs
 from pyro_mlvae.data.grouping import regroup
 from pyro_mlvae.data.one_shot import OneShotTrials, load_one_shot
 from pyro_mlvae.data.samplers import (
@@ -17,6 +18,7 @@ from pyro_mlvae.data.torchvision import from_torchvision
 
 __all__ = [
     "AffineJitter",
+    "Glyphs",
     "GroupSampler",
     "GroupedBatch",
     "GroupedDataset",
@@ -27,6 +29,7 @@ __all__ = [
     "ahead_if_spare",
     "from_torchvision",
     "load_dataset",
+    "load_glyphs",
     "load_one_shot",
     "regroup",
 ]

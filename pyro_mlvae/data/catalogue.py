@@ -10,6 +10,7 @@ from pyro_mlvae.data.arrays import load_npy, load_npz
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.folders import load_folder
 from pyro_mlvae.data.generated import load_linear_gaussian
+from pyro_mlvae.data.glyphs import load_glyphs
 from pyro_mlvae.data.named import NAMED
 from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.files import find_path
@@ -24,7 +25,7 @@ def load_digits() -> GroupedDataset:
     return GroupedDataset.from_arrays(images, digits.target)
 
 
-EMBEDDED = {"digits": load_digits, "linear-gaussian": load_linear_gaussian}
+EMBEDDED = {"digits": load_digits, "glyphs": load_glyphs, "linear-gaussian": load_linear_gaussian}
 # What --data takes for a user's own data, and what each of them is.
 OWN = {
     "folder:PATH": "images; the folder that holds one is its group, that folder's own the super-group",
@@ -45,8 +46,8 @@ def load_dataset(
     """The data set of that name, or at that place.
 
     Args:
-        name: ``digits``, ``linear-gaussian``, ``mnist``, ``fashion-mnist``, ``omniglot``, ``celeba``,
-            ``lfw``, or ``folder:PATH``, ``npz:PATH``, ``npy:DIR``.
+        name: ``digits``, ``glyphs``, ``linear-gaussian``, ``mnist``, ``fashion-mnist``, ``omniglot``,
+            ``celeba``, ``lfw``, or ``folder:PATH``, ``npz:PATH``, ``npy:DIR``.
         root: where the files of named data sets are.
         download: whether they may be fetched.
         image_size: the side to which the images of a folder are resized and cropped.

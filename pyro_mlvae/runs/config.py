@@ -57,8 +57,8 @@ class RunConfig:
     """
 
     data: str = "digits"
-    """What to train on: digits, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or your own:
-    folder:PATH, npz:PATH, npy:DIR. `pyro-mlvae datasets` tells more of each."""
+    """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or
+    your own: folder:PATH, npz:PATH, npy:DIR. `pyro-mlvae datasets` tells more of each."""
     data_root: str = "data"
     """Where the files of named data sets are."""
     image_size: int | None = None
