@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from pyro.infer import Trace_ELBO
+from scipy.stats import t as student
 
 from pyro_mlvae import (
     MLVAE,
@@ -23,6 +24,7 @@ from pyro_mlvae.comparison import (
     PARTS,
     Moments,
     compare_elbos,
+    curves,
     gradient_parts,
     gradient_statistics,
     make_problem,
@@ -32,7 +34,7 @@ from pyro_mlvae.comparison import (
 from pyro_mlvae.comparison.alignment import Alignment
 from pyro_mlvae.comparison.cases import Case, merged, reference_case
 from pyro_mlvae.comparison.cost import network_passes, step_times
-from pyro_mlvae.comparison.curves import training_curves
+from pyro_mlvae.comparison.curves import _QUANTILE, _mean_curve, training_curves
 from pyro_mlvae.comparison.gradients import (
     Draw,
     Reference,
@@ -347,11 +349,62 @@ def test_memory_of_any_pair_is_measured_in_a_child_and_a_step_that_fails_has_non
     assert 0.0 < one < many / 3.0
     assert torch.equal(torch.get_rng_state(), state)
 
+    def passing(*_):
+        torch.ones(10_000_000)  # 38 MB, which are given back before the step ends
+
+    guide.register_forward_pre_hook(passing)
+    (peak,) = memory_of_steps(model, guide, small_problem().batch, [Case("trace", 1)])
+    assert 30.0 < peak < 60.0
+
     class Wrong(Case):
         def make(self):
             raise ValueError
 
     assert memory_of_steps(model, guide, batch, [Wrong("trace", 1)]) == [None]
+
+
+def test_a_curve_is_the_mean_over_seeds_with_its_interval_as_long_as_the_shortest():
+    def curve(*elbos):
+        numbers = [float(i) for i in range(len(elbos))]
+        return {"seconds": numbers, "steps": numbers, "elbo": elbos, "nested_iwae": elbos}
+
+    found = _mean_curve([curve(0.0, 1.0, 2.0), curve(0.0, 3.0), curve(0.0, 8.0)], 2.0)
+    assert found["elbo"] == [0.0, 4.0]
+    assert found["passes"] == [0.0, 2.0]
+    # Student's t with two degrees of freedom.
+    half = student.ppf(0.975, 2) * math.sqrt(13.0 / 3.0)
+    assert found["elbo_interval"] == [0.0, pytest.approx(half, rel=1e-3)]
+    assert _mean_curve([curve(1.0)], None)["elbo_interval"] == [None]
+    for count, quantile in _QUANTILE.items():
+        assert quantile == pytest.approx(student.ppf(0.975, count - 1), rel=2e-3)
+
+
+def test_each_estimator_trains_at_its_own_best_rate_with_seeds_of_its_own(monkeypatch):
+    best = {Case("trace", 1): 3e-3, Case("stl", 1): 1e-3}
+    trained = []
+
+    class Pretended:
+        # Its ELBO is the higher, the nearer the learning rate is to the best.
+        def __init__(self, problem, case, rate, seed):
+            trained.append((case, rate, seed))
+            elbo = -abs(math.log(rate / best[case]))
+            self.curve = {"seconds": [0.0], "steps": [0], "elbo": [elbo], "nested_iwae": [0.0]}
+
+        def train(self, seconds):
+            pass
+
+        def measure(self):
+            pass
+
+    monkeypatch.setattr(curves, "Trainee", Pretended)
+    found = training_curves(small_problem(), list(best), seconds=1.0, rates=(0.3, 1.0, 3.0, 10.0), seeds=3)
+    assert [curve["learning_rate"] for curve in found] == [3e-3, 1e-3]
+    assert [curve["elbo"] for curve in found] == [[0.0], [0.0]]
+    for case, rate in best.items():
+        seeds = [seed for own, used, seed in trained[8:] if own == case and used == rate]
+        assert len(set(seeds)) == 3
+        # The choice is made with a seed that no curve has.
+        assert not {seed for own, _, seed in trained[:8] if own == case} & set(seeds)
 
 
 def test_an_estimator_that_diverges_ends_its_curve_and_spares_the_others():
