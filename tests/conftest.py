@@ -3,9 +3,11 @@
 import os
 from contextlib import contextmanager
 
+import numpy as np
 import pyro
 import pytest
 import torch
+from PIL import Image
 
 # Small tests gain nothing from threads, and lose much where other processes want the cores too.
 torch.set_num_threads(1)
@@ -23,16 +25,23 @@ def _hermetic():
 
 @contextmanager
 def quickly():
-    """One kind of probe, few weights, coarse figures: for tests of what stands around them."""
+    """One kind of probe, few draws, figures made but not rendered: for tests of what stands around them."""
+    from matplotlib.figure import Figure
+
     from pyro_mlvae.evaluation import classifiers, diagnostics, unseen
-    from pyro_mlvae.plotting import maps, style
+    from pyro_mlvae.plotting import maps
+
+    def savefig(figure, path, **_):
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "KINDS", (classifiers.LINEAR,))
         patch.setattr(diagnostics, "WEIGHTS", 50)
+        patch.setattr(diagnostics, "RANKS", 60)
         patch.setattr(unseen, "WAYS", (5,))
         patch.setattr(maps, "_two_dimensions", lambda codes: codes[:, :2].cpu().numpy())
-        patch.setattr(style, "DOTS", 40)
+        patch.setattr(Figure, "savefig", savefig)
         yield
 
 

@@ -20,7 +20,8 @@ from pyro_mlvae.training.ranks import Ranks
 from pyro_mlvae.training.surroundings import on_place
 
 JOB = Path(__file__).parent / "job_of_two.py"
-TRAIN = ("-m", "pyro_mlvae", "train", "--data", "digits", "--network", "mlp", "--hidden", "16", "--no-vae")
+COMMAND = Path(__file__).parent / "quick_command.py"
+TRAIN = (COMMAND, "train", "--data", "digits", "--network", "mlp", "--hidden", "16", "--no-vae")
 
 
 def torchrun(*arguments, **options):
@@ -111,7 +112,7 @@ def test_the_command_line_trains_on_two_processes(tmp_path):
     assert output.count("look at") == 1
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 4
     assert load_run(tmp_path / "run").config.epochs == 3
-    resumed = torchrun("-m", "pyro_mlvae", "train", "--resume", tmp_path / "run", "--epochs", 4)
+    resumed = torchrun(COMMAND, "train", "--resume", tmp_path / "run", "--epochs", 4)
     _, errors = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, errors
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 5
