@@ -116,7 +116,7 @@ def test_metrics_hold_what_the_contract_names(trained):
     diagnostics = found["diagnostics"]
     assert len(diagnostics["calibration"]["with_prior"][0]) == len(diagnostics["calibration"]["levels"])
     assert set(diagnostics["simulation_based"]["sites"]) == {"content", "style"}
-    assert diagnostics["simulation_based"]["ranks"] >= 400
+    assert diagnostics["simulation_based"]["ranks"] >= 60
     assert len(diagnostics["k_hat"]["k"]) == diagnostics["k_hat"]["groups"] == 40
 
 
