@@ -3,6 +3,7 @@
 import os
 from contextlib import contextmanager
 
+import jaxtyping
 import numpy as np
 import pyro
 import pytest
@@ -49,3 +50,11 @@ def quickly():
 def quick_evaluation():
     with quickly():
         yield
+
+
+@pytest.fixture
+def types_unchecked():
+    """What the library itself says of a type, not what the checker says that runs under pytest."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

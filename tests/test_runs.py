@@ -72,25 +72,99 @@ def test_weights_that_do_not_fit_the_config_are_refused(folder):
         runs.load_run(folder)
 
 
-def test_a_run_from_before_precision_could_be_chosen_opens(folder):
-    settings = json.loads((folder / runs.CONFIG).read_text())
-    del settings["precision"]
-    (folder / runs.CONFIG).write_text(json.dumps(settings))
+def edit(folder, **changes):
+    """config.json with some of its values changed, and without those that are None."""
+    settings = json.loads((folder / runs.CONFIG).read_text()) | changes
+    kept = {name: value for name, value in settings.items() if value is not None}
+    (folder / runs.CONFIG).write_text(json.dumps(kept))
+
+
+def refusal(folder):
+    with pytest.raises(InputError) as refused:
+        runs.load_run(folder)
+    return str(refused.value)
+
+
+def test_what_a_config_lacks_has_its_default(folder):
+    edit(folder, precision=None, hsic=None, format_version=None, trained_groups=None, value_range=None)
+    opened = runs.load_run(folder)
+    assert opened.config == CONFIG
+    assert (opened.trained_groups, opened.value_range, opened.data_digest) == ((), None, None)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_run_of_an_earlier_version_opens(folder, version):
+    edit(folder, format_version=version, data_digest=None, trained_groups=None)
     assert runs.load_run(folder).config == CONFIG
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format_version": 1', "null"])
-def test_a_damaged_config_is_refused(folder, text):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_no_damage(folder, encoding):
+    text = (folder / runs.CONFIG).read_text()
+    (folder / runs.CONFIG).write_text(text, encoding)
+    assert runs.load_run(folder).config == CONFIG
+
+
+def test_settings_that_are_not_known_are_named_with_the_nearest(folder):
+    edit(folder, epoch=3)
+    assert "does not know, 'epoch' (did you mean 'epochs'?): correct or remove" in refusal(folder)
+    edit(folder, zzz=[1])
+    assert "settings that this version of pyro_mlvae does not know, 'epoch' (" in refusal(folder)
+    assert "?), 'zzz': correct or remove" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"epochs": "3"}, "epochs must be of type int, got '3'"),
+        ({"hidden": 7}, "hidden must be of type tuple[int, ...], got 7"),
+        ({"hold_out_groups": "ann"}, "hold_out_groups must be of type tuple[str, ...], got 'ann'"),
+        ({"vae": 0}, "vae must be of type bool, got 0"),
+        ({"model": ["mlvae"]}, "model must be of type str, got ['mlvae']"),
+        ({"model": "mlvea"}, "unknown model 'mlvea': did you mean 'mlvae'?"),
+        (
+            {"event_shape": "1, 8, 8"},
+            "event_shape must be the shape of one observation, as [1, 28, 28], got '1,",
+        ),
+        ({"event_shape": [1, 8.5]}, "side 1 of event_shape must be a positive whole number, got 8.5"),
+        ({"trained_groups": {"ann": 1}}, "trained_groups must be a list of names, got {'ann': 1}"),
+        (
+            {"value_range": [1.0, 0.0]},
+            "value_range must be null or the least and the largest value of x, got [1.0",
+        ),
+        ({"data_digest": 5}, "data_digest must be null or text, got 5"),
+        ({"format_version": "3"}, "format_version must be 3 or less, got '3'"),
+    ],
+)
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_value_of_another_kind_is_named_with_its_key(folder, change, sentence):
+    edit(folder, **change)
+    assert refusal(folder).startswith(f"{folder / runs.CONFIG}: {sentence}")
+
+
+def test_without_the_shape_of_an_observation_it_is_asked_for(folder):
+    edit(folder, event_shape=None)
+    assert "event_shape must be the shape of one observation, as [1, 28, 28], got None" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is no valid JSON at line 1, column 1 (Expecting value): correct it there"),
+        ('{"format_version": 3,\n"data": "digits",\n}', "is no valid JSON at line 3, column 1"),
+        ('{"format_version": 1', "is no valid JSON at line 1, column 21"),
+        ("[]", "must hold settings by name, {...}, got []"),
+        ("null", "must hold settings by name, {...}, got None"),
+    ],
+)
+def test_a_config_that_is_no_json_says_where(folder, text, sentence):
     (folder / runs.CONFIG).write_text(text)
-    with pytest.raises(InputError, match="damaged"):
-        runs.load_run(folder)
+    assert sentence in refusal(folder)
 
 
-def test_a_config_of_another_version_is_refused(folder):
-    settings = json.loads((folder / runs.CONFIG).read_text())
-    (folder / runs.CONFIG).write_text(json.dumps(settings | {"format_version": 99}))
-    with pytest.raises(InputError, match="format_version 99"):
-        runs.load_run(folder)
+def test_a_config_of_a_later_version_says_so(folder):
+    edit(folder, format_version=99, brand_new=True)
+    assert "has format_version 99, but this version of pyro_mlvae reads those up to 3" in refusal(folder)
 
 
 def test_damaged_weights_are_refused(folder):

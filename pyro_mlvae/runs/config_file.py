@@ -1,15 +1,15 @@
 """config.json: everything that rebuilds a run, and what is known of the data it was trained on.
 
-Version 2 says which groups training saw and the range of x; a run of version 1 says neither, and
-still opens.
+A run of an earlier version, which says less of its data, still opens.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from pyro_mlvae.files import find_path, write_atomically
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.custom import custom_file, is_custom
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # Copies of the user's own files that the run is made from.
 CODE = "code"
-DATA_KEYS = ("event_shape", "trained_groups", "value_range")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -38,6 +37,7 @@ def save_config(
     *,
     trained_groups: Sequence[str] = (),
     value_range: tuple[float, float] | None = None,
+    data_digest: str | None = None,
 ) -> None:
     """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
 
@@ -50,6 +50,7 @@ def save_config(
         event_shape: the shape of one observation.
         trained_groups: the names of the groups that training sees, as text.
         value_range: the smallest and the largest value of x in training.
+        data_digest: what the data is known by, see :attr:`pyro_mlvae.data.identity.Identity.digest`.
     """
     settings = asdict(config)
     for kind in ("model", "guide"):
@@ -59,7 +60,12 @@ def save_config(
             with write_atomically(copy) as temporary:
                 temporary.write_bytes(file.read_bytes())
             settings[kind] = f"{CODE}/{copy.name}:{settings[kind].rpartition(':')[2]}"
-    data = {"event_shape": event_shape, "trained_groups": trained_groups, "value_range": value_range}
+    data = {
+        "event_shape": event_shape,
+        "trained_groups": trained_groups,
+        "value_range": value_range,
+        "data_digest": data_digest,
+    }
     write_json(path / CONFIG, {"format_version": FORMAT_VERSION, **settings, **data})
 
 
@@ -67,10 +73,10 @@ def load_config(path: str | Path) -> tuple[RunConfig, tuple[int, ...]]:
     """What the run in a folder is made from, and the shape of one observation, finished or not.
 
     Raises:
-        InputError: there is no config.json, or it is not what this version writes.
+        InputError: as for :func:`read_config`.
     """
-    settings, data = read_config(find_path(path))
-    return RunConfig(**settings), data["event_shape"]
+    config, data = read_config(find_path(path))
+    return config, data["event_shape"]
 
 
 def required(path: Path, name: str) -> Path:
@@ -83,55 +89,122 @@ def required(path: Path, name: str) -> Path:
     return path / name
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of a :class:`RunConfig`, and what is known of the data, by the names of ``DATA_KEYS``.
+def read_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """What a run is made from, and what is known of its data, by the names of ``DATA_KEYS``.
+
+    The file may have been edited by hand, or written by another version: what it lacks has its default.
 
     Raises:
-        InputError: there is no config.json, or it is not what this version writes.
+        InputError: there is no config.json; or it is no JSON, has a setting that this version does not
+            know, or one that is not of its kind, which the sentence names.
     """
     file = required(path, CONFIG)
+    settings = _read_settings(file)
+    data = {key: settings.pop(key, default) for key, (default, _) in DATA_KEYS.items()}
+    for kind in ("model", "guide"):
+        if isinstance(settings.get(kind), str):
+            settings[kind] = _own_code(path, kind, settings[kind])
+    for field in fields(RunConfig):
+        # JSON knows no tuples.
+        if isinstance(field.default, tuple) and isinstance(settings.get(field.name), list):
+            settings[field.name] = tuple(settings[field.name])
     try:
-        settings = json.loads(file.read_text())
-        version = settings.pop("format_version")
-        # Runs written before there was a choice.
-        settings.setdefault("precision", RunConfig.precision)
-        if version == 1:
-            settings |= {"trained_groups": [], "value_range": None}
-        known = {field.name for field in fields(RunConfig)} | set(DATA_KEYS)
-        if version not in (1, FORMAT_VERSION) or set(settings) != known:
-            raise InputError(
-                f"{file} has format_version {version!r:.100} and settings other than those of this version "
-                f"of pyro_mlvae: open it with the version that wrote it"
-            )
-        settings["hidden"] = tuple(settings["hidden"])
-        settings["hold_out_groups"] = tuple(settings["hold_out_groups"])
-        for kind in ("model", "guide"):
-            if not isinstance(settings[kind], str):
-                raise TypeError(f"{kind} is no text")
-            copy, _, name = settings[kind].rpartition(":")
-            # Of a run's folder no code is run but its own copy.
-            if copy == f"{CODE}/{kind}.py":
-                settings[kind] = f"{path / copy}:{name}"
-            elif is_custom(settings[kind]) and custom_file(settings[kind]) is not None:
-                raise InputError(f"{file} names code outside {path / CODE}: train the run again")
-        return settings, _about_data(settings)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = printable(str(error)[:200])
-        raise InputError(f"{file} is damaged ({reason}): train the run again") from None
+        config = RunConfig(**settings)
+        return config, {key: check(data[key]) for key, (_, check) in DATA_KEYS.items()}
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
 
 
-def _about_data(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take what is known of the data out of what config.json holds."""
-    event_shape, names, value_range = (settings.pop(key) for key in DATA_KEYS)
-    require_positive(**{f"side {i} of event_shape": n for i, n in enumerate(event_shape)})
-    require_positive(**{"the size of event_shape": math.prod(event_shape)})
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise TypeError("trained_groups is no list of text")
-    if value_range is not None:
-        low, high = map(float, value_range)
-        if not low <= high < math.inf:
-            raise ValueError("value_range is no range")
-        value_range = low, high
-    return dict(zip(DATA_KEYS, (tuple(event_shape), tuple(names), value_range), strict=True))
+def _read_settings(file: Path) -> dict[str, Any]:
+    """What the file says, of settings that this version knows."""
+    try:
+        # Of bytes, the encoding and a byte-order mark are recognised.
+        settings = json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file} is no valid JSON at line {error.lineno}, column {error.colno} ({error.msg}): "
+            f"correct it there"
+        ) from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(
+            f"{file} cannot be read ({printable(str(error)[:200])}): write it as JSON"
+        ) from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{file} must hold settings by name, {{...}}, got {settings!r:.100}: correct it")
+    version = settings.pop("format_version", FORMAT_VERSION)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InputError(f"{file}: format_version must be {FORMAT_VERSION} or less, got {version!r:.100}")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{file} has format_version {version!r:.100}, but this version of pyro_mlvae reads those up to "
+            f"{FORMAT_VERSION}: open it with the version that wrote it, or a later one"
+        )
+    known = [*(field.name for field in fields(RunConfig)), *DATA_KEYS]
+    unknown = [_with_nearest(name, known) for name in settings if name not in known]
+    if unknown:
+        raise InputError(
+            f"{file} has {'settings' if len(unknown) > 1 else 'a setting'} that this version of pyro_mlvae "
+            f"does not know, {', '.join(unknown[:5])}: correct or remove what you wrote, or open it with "
+            f"the version that wrote it"
+        )
+    return settings
+
+
+def _with_nearest(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"{name[:100]!r} (did you mean {near[0]!r}?)" if near else repr(name[:100])
+
+
+def _own_code(path: Path, kind: str, setting: str) -> str:
+    """The setting of model or guide with the place of the run's own copy of its file."""
+    copy, _, name = setting.rpartition(":")
+    if copy == f"{CODE}/{kind}.py":
+        return f"{path / copy}:{name}"
+    # Of a run's folder no code is run but its own copy.
+    if is_custom(setting) and custom_file(setting) is not None:
+        raise InputError(f"{path / CONFIG} names code outside {path / CODE}: train the run again")
+    return setting
+
+
+def _event_shape(value: Any) -> tuple[int, ...]:
+    if not (isinstance(value, list) and value):
+        raise InputError(
+            f"event_shape must be the shape of one observation, as [1, 28, 28], got {value!r:.100}"
+        )
+    require_positive(**{f"side {i} of event_shape": n for i, n in enumerate(value)})
+    require_positive(**{"the size of event_shape": math.prod(value)})
+    return tuple(value)
+
+
+def _trained_groups(value: Any) -> tuple[str, ...]:
+    if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise InputError(f"trained_groups must be a list of names, got {value!r:.100}")
+    return tuple(value)
+
+
+def _value_range(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+        low, high = value
+        if -math.inf < low <= high < math.inf:
+            return float(low), float(high)
+    raise InputError(
+        f"value_range must be null or the least and the largest value of x, got {value!r:.100}"
+    )
+
+
+def _data_digest(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"data_digest must be null or text, got {value!r:.100}")
+    return value
+
+
+# What is known of the data beside the settings: of each key its value where the file lacks it, and what
+# makes a value of what the file says, or raises.
+DATA_KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "event_shape": (None, _event_shape),
+    "trained_groups": ([], _trained_groups),
+    "value_range": (None, _value_range),
+    "data_digest": (None, _data_digest),
+}

@@ -22,6 +22,7 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.config_file import CODE, CONFIG, WEIGHTS, read_config, required
+from pyro_mlvae.runs.split_file import SPLIT
 
 HISTORY, METRICS = "history.csv", "metrics.json"
 # From which an interrupted run goes on.
@@ -44,6 +45,7 @@ class Run:
         trained_groups: the names of the groups that training saw, as text; empty in runs of format
             version 1, which do not say.
         value_range: the smallest and the largest value of x in training, or None where it is not known.
+        data_digest: what the data is known by, or None where it is not known.
     """
 
     config: RunConfig
@@ -52,6 +54,7 @@ class Run:
     guide: GroupedGuide
     trained_groups: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
+    data_digest: str | None = None
 
 
 def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -67,7 +70,7 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
     """
     # The config last: while it is there, the folder is known for that of a run.
     code = (f"{CODE}/model.py", f"{CODE}/guide.py")
-    own = (REPORT, METRICS, HISTORY, WEIGHTS, CHECKPOINT, *code, CONFIG)
+    own = (REPORT, METRICS, HISTORY, WEIGHTS, CHECKPOINT, SPLIT, *code, CONFIG)
     others = [file.name for file in find_path(path).glob("metrics-*.json")]
     files = [*(f"{VAE}/{name}" for name in own), *others, *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
@@ -135,8 +138,7 @@ def load_run(path: str | Path) -> Run:
         InputError: the folder lacks a file, or one of them is not what this version writes.
     """
     path = find_path(path)
-    settings, data = read_config(path)
-    config = RunConfig(**settings)
+    config, data = read_config(path)
     file = required(path, WEIGHTS)
     try:
         tensors = load_file(file)
