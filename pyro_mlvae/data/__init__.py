@@ -14,6 +14,7 @@ from pyro_mlvae.data.samplers import (
     Sampler,
     ahead_if_spare,
 )
+from pyro_mlvae.data.table_files import TableColumns
 from pyro_mlvae.data.torchvision import from_torchvision
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "OneShotTrials",
     "ReadAhead",
     "Sampler",
+    "TableColumns",
     "ahead_if_spare",
     "from_torchvision",
     "load_dataset",

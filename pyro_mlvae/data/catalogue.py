@@ -12,6 +12,7 @@ from pyro_mlvae.data.folders import load_folder
 from pyro_mlvae.data.generated import load_linear_gaussian
 from pyro_mlvae.data.glyphs import load_glyphs
 from pyro_mlvae.data.named import NAMED
+from pyro_mlvae.data.table_files import TableColumns, load_csv, load_parquet
 from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.files import find_path
 
@@ -26,11 +27,14 @@ def load_digits() -> GroupedDataset:
 
 
 EMBEDDED = {"digits": load_digits, "glyphs": load_glyphs, "linear-gaussian": load_linear_gaussian}
+TABLES = {"csv": load_csv, "parquet": load_parquet}
 # What --data takes for a user's own data, and what each of them is.
 OWN = {
     "folder:PATH": "images; the folder that holds one is its group, that folder's own the super-group",
     "npz:PATH": "arrays x, group and optionally label in one .npz file",
     "npy:DIR": "x.npy, group.npy and optionally label.npy, read from disk as they are needed",
+    "csv:PATH": "a table with a column of groups, --group-column; columns of numbers are x",
+    "parquet:PATH": "the same",
 }
 
 
@@ -42,17 +46,20 @@ def load_dataset(
     image_size: int | None = None,
     grayscale: bool = False,
     skip_bad: bool = False,
+    columns: TableColumns | None = None,
 ) -> GroupedDataset:
     """The data set of that name, or at that place.
 
     Args:
         name: ``digits``, ``glyphs``, ``linear-gaussian``, ``mnist``, ``fashion-mnist``, ``omniglot``,
-            ``celeba``, ``lfw``, or ``folder:PATH``, ``npz:PATH``, ``npy:DIR``.
+            ``celeba``, ``lfw``; ``folder:PATH``, ``npz:PATH``, ``npy:DIR``, ``csv:PATH`` and
+            ``parquet:PATH``.
         root: where the files of named data sets are.
         download: whether they may be fetched.
         image_size: the side to which the images of a folder are resized and cropped.
         grayscale: whether they are turned grey.
         skip_bad: whether those that cannot be read are left out, with a warning in the log.
+        columns: which columns of a csv or parquet file say the group and the rest.
 
     Raises:
         InputError: the name is not known (the sentence suggests the nearest), or what it names is
@@ -68,6 +75,13 @@ def load_dataset(
         raise InputError(
             f"image_size, grayscale and skip_bad say how the images of folder:PATH are read, but the data "
             f"is {name}: leave them out"
+        )
+    if kind in TABLES and place:
+        return TABLES[kind](place, columns or TableColumns())
+    if columns:
+        raise InputError(
+            f"columns of groups, labels and features say how csv:PATH or parquet:PATH is read, but "
+            f"the data is {name}: leave them out"
         )
     if kind == "npz" and place:
         return load_npz(place)

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.data.cells import from_anndata
 from pyro_mlvae.data.fields import field_of_groups, field_of_observations
 from pyro_mlvae.data.groups import Groups
-from pyro_mlvae.data.labels import Labels, factorise
+from pyro_mlvae.data.labels import Labels, factorise, factorise_parents
 from pyro_mlvae.data.mapped import MappedRows
 from pyro_mlvae.data.observations import as_observations
 from pyro_mlvae.data.splits import Split
+from pyro_mlvae.data.tables import from_dataframe
 from pyro_mlvae.errors import InputError
 
 
@@ -36,6 +38,7 @@ class GroupedDataset:
         held_out: which observations the data's authors hold out, bool ``[N]``, or None.
         of_groups: fields of groups by name, each ``[num_groups, ...]``.
         of_observations: fields of observations by name, each ``[N, ...]``.
+        feature_names: the columns of a table that x holds, in its order; empty for other data.
 
     A part of a data set (:meth:`subset`) keeps all the names, so an index means the same group in
     every part, and a group may have no observation in it.
@@ -51,6 +54,10 @@ class GroupedDataset:
     held_out: Tensor | None = None
     of_groups: Mapping[str, Tensor] = field(default_factory=dict)
     of_observations: Mapping[str, Tensor] = field(default_factory=dict)
+    feature_names: tuple[str, ...] = ()
+
+    from_dataframe = classmethod(from_dataframe)
+    from_anndata = classmethod(from_anndata)
 
     @classmethod
     def from_arrays(
@@ -92,13 +99,7 @@ class GroupedDataset:
         labels = groups if label is None else factorise("label", label, len(x))
         parents: tuple[Tensor | None, tuple[Hashable, ...]] = (None, ())
         if parent is not None:
-            absent = [name for name in groups[1] if name not in parent]
-            if absent:
-                raise InputError(
-                    f"parent must name the super-group of every group, but lacks that of {absent[0]!r} "
-                    f"and {len(absent) - 1} more"
-                )
-            parents = factorise("parent", [parent[name] for name in groups[1]], len(groups[1]))
+            parents = factorise_parents(parent, groups[1])
         if held_out is not None:
             held_out = torch.as_tensor(held_out, dtype=torch.bool)
             if held_out.shape != (len(x),):

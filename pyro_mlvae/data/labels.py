@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_mlvae.errors import InputError
 
 # What names the group or the label of each observation: a sequence of hashable values, an array, a tensor,
-# a series, or a frame of one column.
+# a series of pandas or polars, an array of pyarrow, or a frame of one column.
 Labels: TypeAlias = Any
 
 
@@ -41,7 +41,7 @@ def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Has
         return torch.from_numpy(number.astype(np.int64)), tuple(distinct.tolist())
     values = labels.tolist() if isinstance(labels, np.ndarray) else [_plain(value) for value in labels]
     for i, value in enumerate(values):
-        if _is_missing(value):
+        if is_missing(value):
             raise InputError(
                 f"{name} must be known for every observation, but is missing ({value}) for "
                 f"observation {i}: drop it or name its {name}"
@@ -63,18 +63,23 @@ def _one_column(name: str, labels: Any) -> Any:
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu()
         labels = (labels.float() if labels.is_floating_point() else labels).numpy()
-    elif hasattr(labels, "to_numpy"):  # of pandas or polars
+    elif hasattr(labels, "__array__"):  # of NumPy itself, pandas, polars or pyarrow
+        labels = labels if isinstance(labels, np.ndarray) else np.asarray(labels)
+    elif hasattr(labels, "to_numpy"):
         labels = labels.to_numpy()
     if isinstance(labels, np.ma.MaskedArray):
         missing, labels = np.ma.getmaskarray(labels), labels.data.astype(object)
         labels[missing] = None
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "mM":
+        # Times as Python has them, where a missing one is None and no number is one of nanoseconds.
+        labels = labels.astype(f"{labels.dtype.kind}8[us]").astype(object)
     shape = np.shape(labels) if isinstance(labels, np.ndarray) else (len(labels),)
     if len(shape) == 2 and shape[1] == 1:
         return labels[:, 0]
     if len(shape) != 1:
         raise InputError(
             f"{name} must be one column, an entry for each of x, got shape {list(shape)}: take one column, "
-            f"or of one-hot columns {name}.argmax(1)"
+            f"or of one-hot columns np.asarray({name}).argmax(1)"
         )
     return labels
 
@@ -84,7 +89,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value says that there is none: None, NaN, NaT, or pandas' NA.
+
+    >>> [is_missing(value) for value in (None, float("nan"), 0, "")]
+    [True, True, False, False]
+    """
     if value is None:
         return True
     try:
@@ -93,6 +103,26 @@ def _is_missing(value: Any) -> bool:
         return True
     except ValueError:  # an array, which is refused as it cannot be hashed
         return False
+
+
+def factorise_parents(
+    parent: Mapping[Any, Hashable], group_names: Sequence[Hashable]
+) -> tuple[Tensor, tuple[Hashable, ...]]:
+    """Number the super-groups of the groups, which ``parent`` gives by name.
+
+    Raises:
+        InputError: a group has none.
+
+    >>> factorise_parents({"ann": "x", "bob": "y", "cid": "x"}, ["ann", "bob", "cid"])
+    (tensor([0, 1, 0]), ('x', 'y'))
+    """
+    missing = [name for name in group_names if name not in parent]
+    if missing:
+        raise InputError(
+            f"parent must name the super-group of every group, but lacks that of {missing[0]!r} "
+            f"and {len(missing) - 1} more"
+        )
+    return factorise("parent", [parent[name] for name in group_names], len(group_names))
 
 
 def find_groups(
