@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.labels import name_of
 
 # Of larger data only so much is read: about a second.
 MOST_BYTES, MOST_ROWS = 2**30, 2**20
@@ -98,7 +99,8 @@ class Identity:
     def _sizes(self, which: Tensor | slice = slice(None)) -> Counter[str]:
         """The number of observations of each group that has one."""
         sizes = self.group[which].bincount(minlength=len(self.group_names)).tolist()
-        return Counter({name: n for name, n in zip(self.group_names, sizes, strict=True) if n})
+        names = (name for name, size in zip(self.group_names, sizes, strict=True) for _ in range(size))
+        return Counter(names)
 
 
 def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:
@@ -118,7 +120,7 @@ def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:
     >>> identify(data).digest == identify(data.subset(torch.tensor([1, 0]))).digest
     False
     """
-    names = tuple(str(name) for name in data.group_names)
+    names = tuple(name_of(name) for name in data.group_names)
     # A name may hold the bytes of a file name that is no text.
     of_groups = [_hash(name.encode("utf-8", "surrogatepass")) for name in names]
     if every is None:
@@ -133,7 +135,9 @@ def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:
         values = x.detach().cpu().reshape(len(read), -1).contiguous().view(torch.uint8).numpy()
         hashes = [_hash(row.data, of_groups[g]) for row, g in zip(values, rows.group.tolist(), strict=True)]
         key[read.numpy()] = np.frombuffer(b"".join(hashes), "<i8")
-    labels = json.dumps([str(name) for name in data.label_names]).encode() + data.label.numpy().tobytes()
+    labels = (
+        json.dumps([name_of(name) for name in data.label_names]).encode() + data.label.numpy().tobytes()
+    )
     return Identity(torch.from_numpy(key), data.group, names, _hash(labels).hex(), every)
 
 

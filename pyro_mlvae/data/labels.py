@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -145,21 +146,27 @@ def find_groups(
     Raises:
         InputError: a name is neither's; the sentence lists near ones.
     """
-    groups = {str(name): i for i, name in enumerate(group_names)}
-    parents = {str(name): i for i, name in enumerate(parent_names)}
-    found = torch.zeros(len(group_names), dtype=torch.bool)
-    for name in wanted:
+    groups, parents = [name_of(name) for name in group_names], [name_of(name) for name in parent_names]
+    found = torch.zeros(len(groups), dtype=torch.bool)
+    for name in map(name_of, wanted):
         if name in groups:
-            found[groups[name]] = True
+            found |= torch.tensor([each == name for each in groups])
         elif parent is not None and name in parents:
-            found |= parent == parents[name]
+            found |= torch.tensor([each == name for each in parents])[parent]
         else:
             near = difflib.get_close_matches(name, [*parents, *groups], n=3, cutoff=0.4)
-            hint = (
-                f"near are {', '.join(near)}" if near else f"there are {', '.join(list(groups)[:5])}, ..."
-            )
+            hint = f"near are {', '.join(near)}" if near else f"there are {', '.join(groups[:5])}, ..."
             raise InputError(f"no group or super-group is called {name!r}: {hint}")
     return found
+
+
+def name_of(value: Hashable) -> str:
+    """A name as the text by which it is compared: of the two ways to spell an accent in Unicode, one.
+
+    >>> len("cafe\N{COMBINING ACUTE ACCENT}"), len(name_of("cafe\N{COMBINING ACUTE ACCENT}"))
+    (5, 4)
+    """
+    return unicodedata.normalize("NFC", str(value))
 
 
 def present_names(group: Tensor, group_names: Sequence[Hashable]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.labels import name_of
 
 TEST, UNSEEN = "test", "unseen groups"
 KNOWN, MIXED = "known groups, new observations", "known and unseen groups"
@@ -25,8 +26,8 @@ def in_known_groups(data: GroupedDataset, trained_groups: Collection[str]) -> Te
     >>> in_known_groups(data, {"ann"})
     tensor([ True, False,  True])
     """
-    known = set(trained_groups)
-    return torch.tensor([str(name) in known for name in data.group_names])[data.group]
+    known = set(map(name_of, trained_groups))
+    return torch.tensor([name_of(name) in known for name in data.group_names])[data.group]
 
 
 def labelled_like(data: GroupedDataset, train: GroupedDataset) -> GroupedDataset:
@@ -41,8 +42,8 @@ def labelled_like(data: GroupedDataset, train: GroupedDataset) -> GroupedDataset
     >>> labelled_like(data, train).label
     tensor([0, 1])
     """
-    number = {name: i for i, name in enumerate(map(str, train.label_names))}
-    theirs = torch.tensor([number.get(str(name), -1) for name in data.label_names])[data.label]
+    number = {name: i for i, name in enumerate(map(name_of, train.label_names))}
+    theirs = torch.tensor([number.get(name_of(name), -1) for name in data.label_names])[data.label]
     index = torch.isin(theirs, train.label).nonzero().flatten()
     return replace(data.subset(index), label=theirs[index], label_names=train.label_names)
 

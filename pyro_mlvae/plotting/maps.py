@@ -29,6 +29,8 @@ TOL_MUTED = (
     "#AA4499",
     "#000000",
 )
+# Letters of a name in the legend.
+_LONGEST = 40
 
 
 @plain
@@ -50,7 +52,7 @@ def latent_map(
     figure = new_figure(9.4, 4.3)
     panels = figure.subplots(1, 2)
     present = label.unique().tolist()
-    texts = [printable(str(names[value])) for value in present]
+    texts = [_short(printable(str(names[value]))) for value in present]
     handles: dict[int, Artist] = {}
     colours = ListedColormap(TOL_MUTED) if len(present) <= 10 else colormaps["viridis"]
     for axes, codes, title in zip(
@@ -85,6 +87,11 @@ def latent_map(
             line.set_parse_math(False)
             line.set_text(text)
     return figure
+
+
+def _short(text: str) -> str:
+    """So that the names leave room for the figure."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _is_letter(text: str) -> bool:
