@@ -27,7 +27,7 @@ from torch import Tensor
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.pathwise import sample_sites
-from pyro_mlvae.estimators.programs import Program
+from pyro_mlvae.estimators.programs import Program, in_mode
 
 SUPER_GROUPS, GROUPS, OBSERVATIONS = "super-groups", "groups", "observations"
 PARTICLES = "num_particles_vectorized"  # the plate in which Pyro vectorises them
@@ -98,7 +98,7 @@ def has_super_groups(guide: Program, batch: GroupedBatch) -> bool:
     """Whether the guide draws latents of super-groups. Nothing random is drawn to find out."""
     if batch.parent is None:
         return False
-    with torch.no_grad(), _Zeros(batch.x):
+    with torch.no_grad(), in_mode(guide, training=False), _Zeros(batch.x):
         trace = poutine.trace(guide).get_trace(batch)
     return any(group_frame(name, site, batch).name == SUPER_GROUPS for name, site in sample_sites(trace))
 

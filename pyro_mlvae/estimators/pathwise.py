@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.programs import Program
+from pyro_mlvae.guides.random_part import RandomPart
 
 
 class PathwiseELBO(ELBO):
@@ -60,9 +61,9 @@ class PathwiseELBO(ELBO):
     ) -> tuple[Trace, Trace]:
         """The model run against the guide's draws, and the guide, both with log probabilities."""
         drawn, draws = self._draw(guide, args, kwargs)
-        # With the draws, what plates have chosen: a subsample is the same in every run.
+        # With the draws, what was chosen: a subsample, or part, is the same in every run.
         chosen: dict[str, Any] = {
-            name: site["value"] for name, site in drawn.nodes.items() if site_is_subsample(site)
+            name: site["value"] for name, site in drawn.nodes.items() if _is_choice(site)
         }
         inputs = chosen | self._inputs(draws, drawn, *args)
         guide_trace = drawn
@@ -110,10 +111,14 @@ def pin(program: Program, values: Mapping[str, Tensor]) -> Program:
 
 
 def sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
-    """Name and node of every sample site, without those of plates."""
+    """Name and node of every sample site, without those of plates and of a random part of the evidence."""
     for name, site in trace.nodes.items():
-        if site["type"] == "sample" and not site_is_subsample(site):
+        if site["type"] == "sample" and not _is_choice(site):
             yield name, site
+
+
+def _is_choice(site: Any) -> bool:
+    return site_is_subsample(site) or (site["type"] == "sample" and isinstance(site["fn"], RandomPart))
 
 
 def reparameterised(estimator: str, guide_trace: Trace) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ class AverageOfNormals(GroupedGuide):
 
     Args:
         encoder: from x to loc and log scale of content and of style.
-        style_given_content: makes style depend on content, see :class:`GroupedGuide`.
+        style_given_content: makes style depend on content, see :class:`GroupedGuide`, and so is the rest.
 
     Reference: Hosoya (2019), arXiv 1809.02383.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.groups import Groups
-from pyro_mlvae.errors import InputError
+from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.guides.random_part import EVIDENCE, RandomPart, parted, without_last
 from pyro_mlvae.ops import Evidence, mean_of, normal_from_parameters
+
+Posterior = Callable[[Tensor, Groups], Any]
 
 
 class GroupedGuide(PyroModule):
@@ -31,12 +35,15 @@ class GroupedGuide(PyroModule):
             given content.
         content_dim: size of content; by default the encoder's attribute of that name.
         style_dim: size of style, likewise.
+        evidence: from what a group's content is inferred in training: its "whole", or a "random-part", k of
+            its n observations with k uniform on 1 to n, afresh in every step. All of them are reconstructed,
+            and at test time all of them tell, see :mod:`pyro_mlvae.guides.random_part`.
 
     A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other features than
     a loc and a log scale of content. Training, codes, evidence and evaluation all go through these methods.
 
     Raises:
-        InputError: the sizes are neither given nor the encoder's; and, when it is run, features or a
+        InputError: the sizes are neither given nor the encoder's, or ``evidence`` is unknown; and, when it is run, features or a
             posterior are of the wrong shape.
     """
 
@@ -47,13 +54,17 @@ class GroupedGuide(PyroModule):
         style_given_content: nn.Module | None = None,
         content_dim: int | None = None,
         style_dim: int | None = None,
+        evidence: str = "whole",
     ) -> None:
+        if evidence not in EVIDENCE:
+            raise unknown_name("evidence", evidence, EVIDENCE)
         # The name keeps the guide's parameters apart from the model's in Pyro's parameter store.
         super().__init__(name="guide")
         self.encoder = encoder
         self.style_given_content = style_given_content
         self.content_dim = _size("content_dim", content_dim, encoder)
         self.style_dim = _size("style_dim", style_dim, encoder)
+        self.random_part = evidence == "random-part"
 
     @classmethod
     def content_width(cls, content_dim: int) -> int:
@@ -151,12 +162,30 @@ class GroupedGuide(PyroModule):
             )
         return posterior
 
+    def of_evidence(self, posterior: Posterior, features: Tensor, groups: Groups) -> Any:
+        """``posterior(features, groups)``, in training of a random part of them if the guide is made so.
+
+        Args:
+            posterior: gives a distribution of every group, such as :meth:`checked_content`.
+            features: of each observation.
+            groups: the group of each.
+        """
+        if not (self.random_part and self.training):
+            return posterior(features, groups)
+        choice: Any = RandomPart(groups)
+        part = pyro.sample("evidence_part", choice, infer={"is_auxiliary": True})
+        return without_last(posterior(*parted(features, groups, part)))
+
     def draw_content(
         self, features: Tensor, groups: Groups
     ) -> Float[Tensor, "*particles groups content"]:
-        """Draw the content of every group, in Pyro; a guide with more latents overrides it."""
+        """Draw the content of every group, in Pyro, from what :meth:`of_evidence` gives.
+
+        A guide with more latents overrides it.
+        """
+        posterior = self.of_evidence(self.checked_content, features, groups)
         with pyro.plate("groups", groups.num_groups, dim=-1):
-            content: Tensor = pyro.sample("content", self.checked_content(features, groups))
+            content: Tensor = pyro.sample("content", posterior)
         return content
 
     def forward(self, batch: GroupedBatch) -> Tensor:

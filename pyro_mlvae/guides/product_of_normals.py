@@ -31,6 +31,7 @@ class ProductOfNormals(GroupedGuide):
         style_given_content: makes style depend on content, see :class:`GroupedGuide`.
         content_dim: size of content; by default the encoder's.
         style_dim: size of style; by default the encoder's.
+        evidence: "whole" or "random-part", see :class:`GroupedGuide`.
 
     Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 
@@ -52,9 +53,14 @@ class ProductOfNormals(GroupedGuide):
         style_given_content: nn.Module | None = None,
         content_dim: int | None = None,
         style_dim: int | None = None,
+        evidence: str = "whole",
     ) -> None:
         super().__init__(
-            encoder, style_given_content=style_given_content, content_dim=content_dim, style_dim=style_dim
+            encoder,
+            style_given_content=style_given_content,
+            content_dim=content_dim,
+            style_dim=style_dim,
+            evidence=evidence,
         )
         self.prior_expert = prior_expert
         # A buffer, so that the prior is wherever, and in whatever dtype, the module is.

@@ -33,6 +33,7 @@ class ThreeLevelGuide(GroupedGuide):
         style_given_content: makes style depend on content, see :class:`GroupedGuide`.
         content_dim: size of content; by default the encoder's.
         style_dim: size of style; by default the encoder's.
+        evidence: "whole" or "random-part", see :class:`GroupedGuide`; of both contents.
 
     The guide has a tau of its own, which is learned. Groups whose super-groups are not known are taken
     for one super-group each, which is the product with the prior N(0, I) of a single content.
@@ -57,9 +58,14 @@ class ThreeLevelGuide(GroupedGuide):
         style_given_content: nn.Module | None = None,
         content_dim: int | None = None,
         style_dim: int | None = None,
+        evidence: str = "whole",
     ) -> None:
         super().__init__(
-            encoder, style_given_content=style_given_content, content_dim=content_dim, style_dim=style_dim
+            encoder,
+            style_given_content=style_given_content,
+            content_dim=content_dim,
+            style_dim=style_dim,
+            evidence=evidence,
         )
         # Of tau^2, which starts where the model's does.
         self.within_logit = nn.Parameter(torch.full((self.content_dim,), 0.9).logit())
@@ -96,7 +102,7 @@ class ThreeLevelGuide(GroupedGuide):
         self, features: Tensor, groups: Groups
     ) -> Float[Tensor, "*particles groups content"]:
         parent = groups.super_groups()
-        group = self._product(features, groups)
+        group = self.of_evidence(self._product, features, groups)
         with pyro.plate("super-groups", groups.num_parents, dim=-1):
             super_content = pyro.sample("super_content", self._upwards(group, groups).to_event(1))
         with pyro.plate("groups", groups.num_groups, dim=-1):
