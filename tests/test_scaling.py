@@ -12,7 +12,8 @@ from torch.distributions import MultivariateNormal
 
 from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler, InputError, MLPEncoder, NormalLikelihood
 from pyro_mlvae import fit as fit_pair
-from pyro_mlvae.data.scaling import Scaling, scaling_of, value_range
+from pyro_mlvae.data.ranges import value_range
+from pyro_mlvae.data.scaling import Scaling, scaling_of
 from pyro_mlvae.likelihoods import (
     LIKELIHOODS,
     BernoulliLikelihood,

@@ -43,7 +43,8 @@ def _holds_x(site: Any, batch: GroupedBatch) -> bool:
     value, x = site["value"], batch.x
     if not site["is_observed"] or value.numel() != x.numel():
         return False
-    return torch.equal(value, x.to(value).reshape(value.shape))
+    # A missing value, NaN, is not equal to itself.
+    return torch.equal(value.nan_to_num(), x.to(value).reshape(value.shape).nan_to_num())
 
 
 def plate_faults(kind: str, sites: Sites, batch: GroupedBatch) -> Iterator[str]:

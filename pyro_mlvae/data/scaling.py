@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.ranges import value_range
 from pyro_mlvae.errors import InputError
 
 NONE, STANDARD, RANGE = KINDS = ("none", "standard", "range")
@@ -15,8 +16,6 @@ NONE, STANDARD, RANGE = KINDS = ("none", "standard", "range")
 _FILLED = 0.5
 # A feature that varies by less than this part of its mean is constant, as far as float32 can tell.
 _CONSTANT = 1e-6
-# The range of x is that of at most so many observations: the data may be larger than memory.
-MOST_RANGED = 10_000
 _CHUNK = 4096
 
 
@@ -47,13 +46,25 @@ class Scaling:
         if not (self.unit.isfinite() & (self.unit > 0.0)).all():
             raise InputError("the units of a scaling must be positive and finite: leave constant ones at 1")
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """z, on the device of x; a missing value is the mean of its feature."""
+        mean = None if self.mean is None else self.mean.to(x)
+        return scaled(x, self.shift.to(x), self.unit.to(x), mean)
+
     @property
     def is_identity(self) -> bool:
         """Whether the networks see x as it is, and no value may be missing."""
         return self.kind == NONE and self.mean is None
 
 
-def scaling_of(train: GroupedDataset, *, missing: bool = False) -> Scaling:
+def scaled(x: Tensor, shift: Tensor, unit: Tensor, mean: Tensor | None) -> Tensor:
+    """``(x - shift) / unit``, with ``mean`` where x is NaN."""
+    if mean is not None:
+        x = x.where(~x.isnan(), mean)
+    return (x - shift) / unit
+
+
+def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = True) -> Scaling:
     """How x is to be scaled, from the observations that training sees.
 
     Args:
@@ -63,6 +74,7 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False) -> Scaling:
             ``observations()`` are in [0, 1]. The range of other images is mapped to [0, 1], alike for all
             pixels; it is that of at most 10,000 of them.
         missing: whether NaN in x marks a missing value; those are left out of all moments.
+        rescale: False for a likelihood that takes x as it is.
 
     >>> data = GroupedDataset.from_arrays([[1.0, 5.0], [3.0, 5.0]], ["ann", "bob"])
     >>> scaling = scaling_of(data)
@@ -70,28 +82,19 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False) -> Scaling:
     ('standard', tensor([2., 5.]), tensor([1., 1.]))
     """
     dtype = torch.get_default_dtype()
-    vectors = len(train.event_shape) == 1
-    mean = torch.zeros(())
-    if vectors or missing:
-        mean, scale = (moment.to(dtype) for moment in _moments(train))
-    if vectors:
-        constant = scale <= _CONSTANT * mean.abs()
-        return Scaling(STANDARD, mean, torch.where(constant, 1.0, scale), mean if missing else None)
+    shift, unit, mean = torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype), None
+    standard = rescale and len(train.event_shape) == 1
+    if standard or missing:
+        own_mean, scale = (moment.to(dtype) for moment in _moments(train))
+        mean = own_mean if missing else None
+        if standard:
+            constant = scale <= _CONSTANT * own_mean.abs()
+            return Scaling(STANDARD, own_mean, torch.where(constant, unit, scale), mean)
     low, high = value_range(train)
     filled = low >= 0.0 and high <= 1.0 and high - low >= _FILLED
-    kind = NONE if filled or low == high else RANGE
-    shift, unit = (0.0, 1.0) if kind == NONE else (low, high - low)
-    scalars = torch.tensor(shift, dtype=dtype), torch.tensor(unit, dtype=dtype)
-    return Scaling(kind, *scalars, mean if missing else None)
-
-
-def value_range(data: GroupedDataset) -> tuple[float, float]:
-    """The smallest and the largest value of x, over at most 10,000 observations; missing ones left out."""
-    x = data.sample(MOST_RANGED).observations()
-    if x.isnan().any():
-        x = x[~x.isnan()]
-    low, high = torch.aminmax(x)
-    return float(low), float(high)
+    if not rescale or filled or low == high:
+        return Scaling(NONE, shift, unit, mean)
+    return Scaling(RANGE, shift + low, unit * (high - low), mean)
 
 
 def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor]:

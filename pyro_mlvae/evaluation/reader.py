@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.scaling import Scaling, scaling_of
 
 # So many values are read in training, over all observations; of larger data, fewer observations.
 _MOST_VALUES = 5 * 10**7
@@ -28,6 +29,7 @@ class Reader:
     """
 
     classifier: Any
+    scaling: Scaling
 
     @classmethod
     def train(cls, data: GroupedDataset, *, seed: int = 0) -> Reader:
@@ -37,16 +39,17 @@ class Reader:
 
         data = data.sample(max(1, _MOST_VALUES // data.event_shape.numel()), seed=seed)
         epochs = min(max(_MOST_VISITS // len(data), 5), 100)
+        x, scaling = data.observations(), scaling_of(data, missing=True)
         classifier = MLPClassifier((256,), alpha=1e-3, max_iter=epochs, random_state=seed)
         with threadpool_limits(1), warnings.catch_warnings():
             # Stopping after a fixed number of epochs is the reader's definition, not a failure.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return cls(classifier.fit(_flat(data.observations()), data.label.numpy()))
+            return cls(classifier.fit(_flat(scaling(x)), data.label.numpy()), scaling)
 
     def read(self, x: Tensor) -> Tensor:
         """The label that each of ``x [N, *event_shape]`` shows, ``[N]``."""
         with threadpool_limits(1):
-            return torch.from_numpy(self.classifier.predict(_flat(x)))
+            return torch.from_numpy(self.classifier.predict(_flat(self.scaling(x))))
 
     def accuracy(self, data: GroupedDataset) -> float:
         """How often it reads the label of ``data``'s own observations, none of them decoded.

@@ -14,6 +14,7 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.scaling import scaling_of
 from pyro_mlvae.evaluation.episodes import most_ways
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
@@ -69,7 +70,9 @@ def unseen_metrics(
         group = torch.cat([test.group, test.num_groups + seen.group])
         parts.append(seen)
     factors = {name: _factors(each, parts) for name, each in guides.items()}
-    x = torch.cat([part.observations() for part in parts])
+    # Distances between vectors would be those of the feature with the largest unit.
+    scaling = scaling_of(parts[-1], missing=True)
+    x = torch.cat([scaling(part.observations()) for part in parts])
     scores = {
         name: _few_shot(expert, group, ways, shots, episodes, seed) for name, expert in factors.items()
     }

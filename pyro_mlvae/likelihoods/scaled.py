@@ -31,7 +31,7 @@ class ScaledLikelihood(Likelihood):
     >>> from pyro_mlvae.likelihoods import NormalLikelihood
     >>> pixels = Scaling("range", shift=torch.tensor(0.0), unit=torch.tensor(255.0))
     >>> ScaledLikelihood(NormalLikelihood(0.2), pixels)(torch.tensor([0.5])).stddev
-    tensor([51.0000])
+    tensor([51.])
     """
 
     shift: Tensor

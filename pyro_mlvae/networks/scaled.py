@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pyro_mlvae.data.scaling import Scaling
+from pyro_mlvae.data.scaling import Scaling, scaled
 
 
 class ScaledEncoder(nn.Module):
@@ -36,7 +36,5 @@ class ScaledEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
         """The features of each observation."""
-        if self.mean is not None:
-            x = x.where(~x.isnan(), self.mean)
-        features: Tensor = self.encoder((x - self.shift) / self.unit)
+        features: Tensor = self.encoder(scaled(x, self.shift, self.unit, self.mean))
         return features

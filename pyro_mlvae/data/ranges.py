@@ -1,0 +1,91 @@
+"""Data for a trained pair: on the scale of what it was trained on, or refused with both ranges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.errors import InputError
+
+# The range of x is that of at most so many observations: the data may be larger than memory.
+MOST_RANGED = 10_000
+# Fewer observations may be alike without being on another scale.
+_TELLING = 10
+
+
+def value_range(data: GroupedDataset) -> tuple[float, float]:
+    """The smallest and the largest value of x, over at most 10,000 observations; missing ones left out."""
+    x = data.sample(MOST_RANGED).observations()
+    return _range(x)
+
+
+def is_uint8(data: GroupedDataset) -> bool:
+    """Whether x is kept as uint8, which ``observations()`` takes for pixels, in [0, 1]."""
+    dtype = data.x.dtype if isinstance(data.x, Tensor) else data.x.array.dtype
+    return dtype == torch.uint8
+
+
+def as_in_training(
+    name: str, data: GroupedDataset, trained: tuple[float, float], uint8: bool
+) -> GroupedDataset:
+    """The data with x on the scale of training.
+
+    Whole numbers from 0 to 255 are scaled to [0, 1] where training had uint8. Where training had other
+    numbers, beyond [0, 1], uint8 is taken for numbers too. What is on disk stays as it is.
+
+    Args:
+        name: what the data is called, for the error.
+        data: observations of the shape of training's.
+        trained: the range of x in training, as :func:`value_range` gives it.
+        uint8: whether x was uint8 in training.
+
+    Raises:
+        InputError: x is on another scale. More than half of the observations have values outside of the
+            range of training by more than half its width (five times its width for vectors, which may have
+            long tails), as pixels from 0 to 255 have where training had 0 to 1; or the values of at least
+            10 observations fill less than a tenth of it.
+
+    >>> data = GroupedDataset.from_arrays(torch.tensor([[0.0, 255.0], [51.0, 102.0]]), ["ann", "bob"])
+    >>> as_in_training("new", data, trained=(0.0, 1.0), uint8=True).x
+    tensor([[0.0000, 1.0000],
+            [0.2000, 0.4000]])
+    >>> as_in_training("new", data, trained=(0.0, 1.0), uint8=False)
+    Traceback (most recent call last):
+    ...
+    pyro_mlvae.errors.InputError: new has values from 0 to 255, but training had values from 0 to 1: rescale
+        it to that range
+    """
+    kept = data.x
+    if isinstance(kept, Tensor):
+        if uint8 and kept.dtype != torch.uint8 and _are_pixels(kept):
+            data = replace(data, x=kept.to(torch.promote_types(kept.dtype, torch.float32)) / 255.0)
+        elif kept.dtype == torch.uint8 and not uint8 and trained[1] > 1.0:
+            data = replace(data, x=kept.to(torch.get_default_dtype()))
+    x = data.sample(MOST_RANGED).observations()
+    low, high = _range(x)
+    width = trained[1] - trained[0]
+    margin = width * (5.0 if len(data.event_shape) == 1 else 0.5)
+    outside = (x < trained[0] - margin) | (x > trained[1] + margin)
+    is_outside = width > 0.0 and outside.flatten(1).any(1).double().mean() > 0.5
+    if is_outside or (len(data) >= _TELLING and 0.0 < high - low < width / 10.0):
+        raise InputError(
+            f"{name} has values from {low:.4g} to {high:.4g}, but training had values from "
+            f"{trained[0]:.4g} to {trained[1]:.4g}: rescale it to that range"
+        )
+    return data
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    if x.isnan().any():
+        x = x[~x.isnan()]
+    low, high = torch.aminmax(x)
+    return float(low), float(high)
+
+
+def _are_pixels(x: Tensor) -> bool:
+    """Whether x holds whole numbers from 0 to 255, and more of them than 0 and 1."""
+    low, high = _range(x)
+    return low >= 0.0 and 1.0 < high <= 255.0 and bool(((x == x.round()) | x.isnan()).all())

@@ -1,0 +1,108 @@
+"""Data for a trained pair: taken on the scale of training, or refused with both ranges."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_mlvae import GroupedDataset, InputError
+from pyro_mlvae.data.ranges import as_in_training, is_uint8, value_range
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 64), dtype="u1")
+IMAGES = PIXELS.reshape(12, 1, 8, 8)
+# Of uint8 pixels, as config.json keeps it.
+UNIT = (0.0, 1.0)
+
+
+def data_of(x, **options):
+    return GroupedDataset.from_arrays(x, np.arange(len(x)) % 2, **options)
+
+
+def taken(x, trained, uint8, **options):
+    return as_in_training("new", data_of(x, **options), trained, uint8).observations()
+
+
+@pytest.mark.parametrize("x", [PIXELS, IMAGES], ids=["vectors", "images"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "u2", ">f4", "f2"])
+def test_whole_numbers_are_pixels_where_training_had_pixels(x, dtype):
+    got = taken(x.astype(dtype), UNIT, True)
+    torch.testing.assert_close(got.float(), torch.tensor(x / 255.0).float())
+
+
+@pytest.mark.parametrize("x", [PIXELS, IMAGES], ids=["vectors", "images"])
+def test_pixels_scaled_to_0_and_1_are_those_pixels(x):
+    torch.testing.assert_close(taken((x / 255.0).astype("f4"), UNIT, True), taken(x, UNIT, True))
+
+
+@pytest.mark.parametrize("x", [PIXELS, IMAGES], ids=["vectors", "images"])
+def test_uint8_is_taken_for_numbers_where_training_had_numbers(x):
+    torch.testing.assert_close(taken(x, (0.0, 255.0), False), torch.tensor(x).float())
+    torch.testing.assert_close(taken(x // 16, (0.0, 16.0), False), torch.tensor(x // 16).float())
+
+
+def test_uint8_is_taken_for_pixels_where_training_had_them_as_floats():
+    torch.testing.assert_close(taken(IMAGES, UNIT, False), torch.tensor(IMAGES / 255.0).float())
+
+
+def test_a_few_rows_are_taken_as_all_of_them_are():
+    whole = taken(PIXELS.astype("f4"), UNIT, True)
+    for row in range(len(PIXELS)):
+        torch.testing.assert_close(taken(PIXELS[row : row + 1].astype("f4"), UNIT, True)[0], whole[row])
+
+
+def test_black_pixels_alone_say_nothing_of_their_scale():
+    for count in (1, 20):
+        assert (taken(np.zeros((count, 1, 8, 8)), (0.0, 255.0), False) == 0.0).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "trained", "uint8", "found"),
+    [
+        (IMAGES.astype("f4"), UNIT, False, "0 to 255"),
+        (IMAGES + 0.5, UNIT, True, "0.5 to 255.5"),
+        (IMAGES.astype("f4") * 257, UNIT, True, "0 to 6.554e"),
+        (IMAGES / 127.5 - 1.0, UNIT, False, "-1 to 1"),
+        (IMAGES / 255.0, (0.0, 255.0), False, "0 to 1"),
+        (PIXELS.astype("f4"), UNIT, False, "0 to 255"),
+        (PIXELS / 255.0, (0.0, 255.0), False, "0 to 1"),
+        (PIXELS * 1000.0, (-3.0, 4.0), False, "0 to 2.55e"),
+    ],
+)
+def test_another_scale_is_refused_with_both_ranges(x, trained, uint8, found):
+    before = rf"{trained[0]:g} to {trained[1]:g}: rescale it"
+    with pytest.raises(
+        InputError, match=rf"new has values from {found}.*, but training had values from {before}"
+    ):
+        taken(x, trained, uint8)
+
+
+def test_long_tails_of_vectors_are_taken():
+    x = np.random.default_rng(0).standard_cauchy((500, 4))
+    assert taken(x, (-8.0, 8.0), False).abs().max() > 100.0
+
+
+def test_a_single_bright_pixel_is_taken():
+    x = np.random.default_rng(0).random((20, 1, 8, 8))
+    x[3, 0, 2, 2] = 50.0
+    assert taken(x, UNIT, False).max() == 50.0
+
+
+def test_missing_values_have_no_range():
+    x = IMAGES.astype("f4")
+    x[0, 0, 0, 0] = math.nan
+    assert value_range(data_of(x, missing="mask")) == (IMAGES.min(), IMAGES.max())
+    got = taken(x, UNIT, True, missing="mask")
+    assert got[0, 0, 0, 0].isnan()
+    torch.testing.assert_close(got[1], torch.tensor(IMAGES[1] / 255.0).float())
+
+
+def test_what_is_on_disk_stays_there(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    mapped = data_of(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert is_uint8(mapped)
+    assert as_in_training("new", mapped, UNIT, True) is mapped
+    with pytest.raises(
+        InputError, match="new has values from 0 to 1, but training had values from 0 to 255"
+    ):
+        as_in_training("new", mapped, (0.0, 255.0), False)
