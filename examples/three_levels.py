@@ -34,8 +34,8 @@ from pyro_mlvae.evaluation import elbo_metrics
 from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.latents import decode
 from pyro_mlvae.models import ThreeLevelMLVAE
-from pyro_mlvae.plotting import save_figure
-from pyro_mlvae.plotting.images import cells, name_row, place
+from pyro_mlvae.plotting import look_of, save_figure
+from pyro_mlvae.plotting.cells import cells, name_row, place
 from pyro_mlvae.plotting.style import CONTENT as CONTENT_COLOUR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,7 +53,7 @@ size = 16 if options.smoke else 28
 reading = {"download": options.download, "image_size": size, "grayscale": True}
 data = load_dataset(options.data, options.data_root, **reading)
 # Ink becomes 1 on a ground of 0, which is also what comes in from outside a drawing that is moved.
-data = replace(data, x=1.0 - data.observations())
+data = replace(data, x=1.0 - data.observations(), ink=True)
 train, test = data.split(0.3 if options.smoke else 0.2, seed=options.seed)
 batches = -(-train.num_groups // GROUPS)
 epochs = 2 if options.smoke else -(-options.steps // batches)
@@ -117,10 +117,12 @@ with torch.no_grad():
 assert data.parent is not None
 real = torch.stack([(data.parent[data.group] == p).nonzero()[0, 0] for p in range(len(names))])
 rows = torch.cat([data.observations(real).unsqueeze(1), drawn], 1)
-figure, axes = cells(len(names), rows.shape[1], "New characters, beside a real one", left=2.4, top=0.2)
+look = look_of(data)
+title = "New characters, beside a real one"
+figure, axes = cells(len(names), rows.shape[1], title, look, left=2.4, top=0.2)
 for row, name in enumerate(names):
     name_row(axes, row, name.replace("_", " "))
     for column, x in enumerate(rows[row]):
-        place(axes, x, row, column, (0.0, 1.0), CONTENT_COLOUR if column == 0 else None)
+        place(axes, x, row, column, look, CONTENT_COLOUR if column == 0 else None)
 save_figure(figure, options.out)
 print(f"see {options.out}")

@@ -9,10 +9,9 @@ from pyro_mlvae.plotting import (
     generation_figure,
     interpolation_figure,
     save_figure,
-    swap_grid,
     traversal_figure,
 )
-from pyro_mlvae.plotting.images import CELL, limits
+from pyro_mlvae.plotting.looks import SMALLEST
 from pyro_mlvae.plotting.style import CONTENT, STYLE
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianModel
 
@@ -307,27 +306,25 @@ def test_a_traversal_draws_the_dimensions_that_change_most_under_their_own_numbe
     assert same(originals[1][1], x[1])
 
 
-def test_vectors_are_drawn_as_strips_on_the_scale_of_all_that_is_shown():
-    content_x, style_x = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 2.0]])
-    shown = pictures(swap_grid(content_x, style_x, torch.tensor([[[3.0, 0.0]]]), title="strips"))
-    assert shown[1, 1].tolist() == [[1.0, 0.25]]
-    assert shown[1, 0].tolist() == [[0.0, 0.25]]
+def marks(figure):
+    """Where the triangles of the donor's own values are, and which way they point."""
+    found = [(line.get_marker(), *line.get_xydata()[0]) for line in figure.axes[0].get_lines()]
+    return [(marker, round(float(x), 3), float(y)) for marker, x, y in found]
 
 
-@pytest.mark.parametrize(
-    ("originals", "decoded", "expected"),
-    [
-        ([[0.2, 0.4]], [-0.5, 1.5], (0.0, 1.0)),
-        ([[-1.0, 1.0]], [-1.5, 0.0], (-1.5, 1.0)),
-        ([[[[-1.0, 1.0]]]], [-1.5, 0.0], (-1.0, 1.0)),
-        ([], [-0.1, 0.5, 1.1], (0.0, 1.0)),
-        ([], [*([0.5] * 20), 9.0], (0.0, 1.0)),
-        ([], [-2.0, 0.0, 2.0], (-2.0, 2.0)),
-        ([[5.0, 5.0]], [5.0], (5.0, 6.0)),
-    ],
-)
-def test_pixels_keep_their_scale_and_other_data_has_its_own(originals, decoded, expected):
-    assert limits([torch.tensor(x) for x in originals], torch.tensor(decoded)) == expected
+def test_a_traversal_marks_the_value_that_it_started_from():
+    x = torch.rand(2, 1, 4, 4)
+    strength = torch.tensor([4.0, 3.0, 2.0, 1.0]).reshape(4, 1, 1, 1, 1) / 8
+    rows = 0.5 + strength * torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1).expand(4, 3, 1, 4, 4)
+    figure = traversal_figure(*x, rows, [-2.0, 0.0, 2.0], own=[0.0, 1.0, -2.5, 7.0])
+    legend, *drawn = marks(figure)
+    assert legend[0] == "^"
+    # In cells from the left: in the middle of the second, between it and the third, and beyond the ends.
+    assert [mark[:2] for mark in drawn] == [("^", 1.5), ("^", 2.0), ("<", 0.0), (">", 3.0)]
+    assert [mark[2] for mark in drawn] == sorted(mark[2] for mark in drawn)
+    assert marks(traversal_figure(*x, rows, [-2.0, 0.0, 2.0])) == []
+    with pytest.raises(InputError, match="own must be the 4 numbers that were decoded, got 2"):
+        traversal_figure(*x, rows, [-2.0, 0.0, 2.0], own=[0.0, 1.0])
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 9), (9, 1)])
@@ -336,7 +333,7 @@ def test_small_grids_and_their_names_fit_on_their_figures(rows, columns):
     figure.draw_without_rendering()
     axes = figure.axes[0]
     # Names leave the pictures most of their size, and stand along the side where it is long enough.
-    assert axes.bbox.width / columns > 0.8 * CELL * figure.dpi
+    assert axes.bbox.width / columns > 0.8 * SMALLEST * figure.dpi
     assert axes.texts[-1].get_rotation() == (90 if rows == 9 else 0)
     for text in axes.texts:
         box = text.get_window_extent()

@@ -14,11 +14,13 @@ from torch import Tensor
 from pyro_mlvae import plotting, runs
 from pyro_mlvae.cli.choose import Choice
 from pyro_mlvae.cli.source import load_for
+from pyro_mlvae.data.catalogue import is_ink
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError, require_positive, require_seed
 from pyro_mlvae.latents import decoding as operations
 from pyro_mlvae.latents.encoding import Codes, encode, group_content
 from pyro_mlvae.ops import mean_of
+from pyro_mlvae.plotting.looks import look_of_shown
 from pyro_mlvae.runs.custom import is_custom
 from pyro_mlvae.runs.folder import Run
 
@@ -103,6 +105,7 @@ class Swap(Operation):
             data.observations(styles),
             grid,
             title=f"Content of the row, from {source}",
+            look=plotting.look_of(data),
         )
         return figure, (
             f"content of {_list(contents)}, each from {source}, with style of {_list(styles)}, "
@@ -136,10 +139,9 @@ class Interpolate(Operation):
             self.steps,
             vary=self.vary,
         )
-        data = choice.source.data
-        figure = plotting.interpolation_figure(
-            data.observations(contents), data.observations(styles), decoded, vary=self.vary
-        )
+        data, look = choice.source.data, plotting.look_of(choice.source.data)
+        ends = data.observations(contents), data.observations(styles)
+        figure = plotting.interpolation_figure(*ends, decoded, vary=self.vary, look=look)
         return figure, (
             f"content between {_list(contents)}, style between {_list(styles)}, of {choice.source.name}, "
             f"varying {self.vary}"
@@ -173,7 +175,7 @@ class Generate(Operation):
                 )
             if count is not None:
                 _require_count(flag, count, least=1)
-        latents, originals = {}, {}
+        latents, originals, look = {}, {}, None
         seen = {"content": "contents from the prior", "style": "styles from the prior"}
         for name, index in (("content", self.content), ("style", self.style)):
             if index:
@@ -181,6 +183,7 @@ class Generate(Operation):
                 named = choice.named(f"--{name}", index)
                 latents[name] = mean_of(getattr(_codes(run, choice, named), name))
                 originals[f"{name}_x"] = choice.source.data.observations(named)
+                look = plotting.look_of(choice.source.data)
                 seen[name] = f"{name} of {_list(named)} of {choice.source.name}"
         rows, columns = self.rows or GENERATED, self.columns or GENERATED
         groups = None
@@ -190,14 +193,12 @@ class Generate(Operation):
             order = torch.randint(len(data), (max(rows, columns),), generator=generator)
             groups = data.groups(order).singletons()
         generated = operations.generate(
-            run.model,
-            contents=rows,
-            styles=columns,
-            groups=groups,
-            seed=self.seed,
-            **latents,
+            run.model, contents=rows, styles=columns, groups=groups, seed=self.seed, **latents
         )
-        return plotting.generation_figure(generated, **originals), " with ".join(seen.values())
+        # What is drawn from the prior needs no data, only to know whether it is ink.
+        look = look or look_of_shown([], generated, ink=is_ink(self.data or run.config.data))
+        figure = plotting.generation_figure(generated, **originals, look=look)
+        return figure, " with ".join(seen.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,12 +216,9 @@ class Traverse(Operation):
         """One row a dimension, the one that changes the observation most first."""
         choice = self.choice(run)
         contents, styles = choice.same(self.content, self.style, 1, "1 position, from which to start")
-        traversed = operations.traverse(
-            run.model,
-            mean_of(_codes(run, choice, contents).content)[0],
-            mean_of(_codes(run, choice, styles).style)[0],
-            self.which,
-        )
+        content = mean_of(_codes(run, choice, contents).content)[0]
+        style = mean_of(_codes(run, choice, styles).style)[0]
+        traversed = operations.traverse(run.model, content, style, self.which)
         data = choice.source.data
         figure = plotting.traversal_figure(
             data.observations(contents)[0],
@@ -228,6 +226,8 @@ class Traverse(Operation):
             traversed,
             operations.TRAVERSED,
             which=self.which,
+            own=content if self.which == "content" else style,
+            look=plotting.look_of(data),
         )
         return figure, (
             f"dimensions of {self.which}, starting from content of {_list(contents)} and style of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,8 @@ def load_digits() -> GroupedDataset:
 
 EMBEDDED = {"digits": load_digits, "glyphs": load_glyphs, "linear-gaussian": load_linear_gaussian}
 TABLES = {"csv": load_csv, "parquet": load_parquet}
+# Of those that are embedded, ink on paper; the entries of named data sets say so themselves.
+INK = frozenset({"digits", "glyphs"})
 # What --data takes for a user's own data, and what each of them is.
 OWN = {
     "folder:PATH": "images; the folder that holds one is its group, that folder's own the super-group",
@@ -88,7 +91,16 @@ def load_dataset(
     if kind == "npy" and place:
         return load_npy(place)
     if name in EMBEDDED:
-        return EMBEDDED[name]()
+        return replace(EMBEDDED[name](), ink=is_ink(name))
     if name not in NAMED:
         raise unknown_name("data set", name, [*EMBEDDED, *NAMED, *OWN])
-    return NAMED[name].load(find_path(root), download=download)
+    return replace(NAMED[name].load(find_path(root), download=download), ink=is_ink(name))
+
+
+def is_ink(name: str) -> bool:
+    """Whether a data set is ink on paper, of which 0 is the paper; a user's own is not known to be.
+
+    >>> is_ink("digits"), is_ink("fashion-mnist"), is_ink("folder:faces")
+    (True, False, False)
+    """
+    return name in INK or (name in NAMED and NAMED[name].ink)

@@ -39,6 +39,7 @@ class GroupedDataset:
         of_groups: fields of groups by name, each ``[num_groups, ...]``.
         of_observations: fields of observations by name, each ``[N, ...]``.
         feature_names: the columns of a table that x holds, in its order; empty for other data.
+        ink: whether x are pictures of ink on paper, 0 the paper: figures draw them dark on light.
 
     A part of a data set (:meth:`subset`) keeps all the names, so an index means the same group in
     every part, and a group may have no observation in it.
@@ -55,6 +56,7 @@ class GroupedDataset:
     of_groups: Mapping[str, Tensor] = field(default_factory=dict)
     of_observations: Mapping[str, Tensor] = field(default_factory=dict)
     feature_names: tuple[str, ...] = ()
+    ink: bool = False
 
     from_dataframe = classmethod(from_dataframe)
     from_anndata = classmethod(from_anndata)

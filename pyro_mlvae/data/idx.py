@@ -131,6 +131,7 @@ MNIST = DatasetInfo(
     get=FETCH,
     load=load_mnist,
     missing=_missing_idx("MNIST"),
+    ink=True,
 )
 FASHION_MNIST = DatasetInfo(
     "fashion-mnist",

@@ -32,6 +32,7 @@ class DatasetInfo:
         get: how to get it, a clause for the end of a sentence.
         load: ``load(root, download=False)`` gives the data set.
         missing: which of its files are not below a root; their content is not looked at.
+        ink: whether it is ink on paper, of which 0 is the paper: figures draw it dark on light.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DatasetInfo:
     get: str
     load: Callable[..., GroupedDataset]
     missing: Callable[[Path], list[Path]]
+    ink: bool = False
 
     def present(self, root: str | Path) -> bool:
         """Whether its files are below ``root``; they are verified only when it is loaded."""

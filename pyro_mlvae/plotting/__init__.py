@@ -11,6 +11,7 @@ from pyro_mlvae.plotting.comparison import (
 )
 from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import reconstructions, swap_grid
+from pyro_mlvae.plotting.looks import Look, look_of
 from pyro_mlvae.plotting.maps import latent_map
 from pyro_mlvae.plotting.metrics_figures import (
     evidence_figure,
@@ -28,6 +29,7 @@ from pyro_mlvae.plotting.run_figures import draw_run, swap_figure
 from pyro_mlvae.plotting.style import require_figure_path, save_figure
 
 __all__ = [
+    "Look",
     "activity_figure",
     "draw_comparison",
     "draw_run",
@@ -38,6 +40,7 @@ __all__ = [
     "interpolation_figure",
     "k_hat_figure",
     "latent_map",
+    "look_of",
     "probe_figure",
     "reconstructions",
     "require_figure_path",

@@ -20,6 +20,7 @@ from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import mean_of
 from pyro_mlvae.plotting.curves import training_curves
 from pyro_mlvae.plotting.images import first_of_each_group, reconstructions, swap_grid
+from pyro_mlvae.plotting.looks import Look, look_of
 from pyro_mlvae.plotting.maps import latent_map
 from pyro_mlvae.plotting.metrics_figures import (
     evidence_figure,
@@ -62,18 +63,18 @@ def draw_run(
     Returns:
         Why, by name, of the figures that could not be drawn.
     """
-    codes = encode(guide, test)
+    codes, look = encode(guide, test), look_of(test)
     figures: dict[str, Callable[[], Figure]] = {
         "training": partial(training_curves, history, metrics["elbo"]["units"]),
         "swap": partial(swap_figure, model, guide, test),
         "swap-evidence": partial(swap_figure, model, guide, test, accumulate=True),
-        "reconstructions": partial(reconstruction_figure, model, guide, test),
+        "reconstructions": partial(reconstruction_figure, model, guide, test, vae=vae),
         "evidence": partial(evidence_figure, metrics["probe"], metrics["evidence"]),
         "latents": lambda: latent_map(
             mean_of(codes.content), mean_of(codes.style), test.label, test.label_names
         ),
-        "generation": lambda: generation_figure(generate(model, groups=_single_groups(test, 8))),
-        **_walks(model, codes, test),
+        "generation": lambda: generation_figure(generate(model, groups=_single_groups(test, 8)), look=look),
+        **_walks(model, codes, test, look),
     }
     if vae is not None:
         figures["swap-vae"] = partial(swap_figure, *vae, test, of="a plain VAE")
@@ -98,7 +99,7 @@ def _single_groups(data: GroupedDataset, count: int) -> Groups:
     return data.groups(first[number % len(first)], number)
 
 
-def _walks(model: MLVAE, codes: Codes, test: GroupedDataset) -> dict[str, Callable[[], Figure]]:
+def _walks(model: MLVAE, codes: Codes, test: GroupedDataset, look: Look) -> dict[str, Callable[[], Figure]]:
     """From one held-out observation to one of another group, and along each dimension of the first."""
     ends = first_of_each_group(test.group, 2)
     if len(ends) < 2:
@@ -107,11 +108,11 @@ def _walks(model: MLVAE, codes: Codes, test: GroupedDataset) -> dict[str, Callab
     content, style = mean_of(codes.content)[place], mean_of(codes.style)[place]
 
     def traversal(which: str) -> Figure:
-        walk = traverse(model, content[0], style[0], which)
-        return traversal_figure(x[0], x[0], walk, TRAVERSED, which=which)
+        walk, own = traverse(model, content[0], style[0], which), {"content": content, "style": style}
+        return traversal_figure(x[0], x[0], walk, TRAVERSED, which=which, own=own[which][0], look=look)
 
     return {
-        "interpolation": lambda: interpolation_figure(x, x, interpolate(model, content, style)),
+        "interpolation": lambda: interpolation_figure(x, x, interpolate(model, content, style), look=look),
         "traversal-content": partial(traversal, "content"),
         "traversal-style": partial(traversal, "style"),
     }
@@ -153,17 +154,34 @@ def swap_figure(
         data.observations(columns),
         grid,
         title=f"{of[:1].upper()}{of[1:]}: content from {source}" if of else f"Content from {source}",
+        look=look_of(data),
     )
 
 
 @plain
-def reconstruction_figure(model: MLVAE, guide: GroupedGuide, data: GroupedDataset) -> Figure:
-    """One observation of each of up to ten groups, from its own content and from its group's."""
+def reconstruction_figure(
+    model: MLVAE,
+    guide: GroupedGuide,
+    data: GroupedDataset,
+    *,
+    vae: tuple[MLVAE, GroupedGuide] | None = None,
+) -> Figure:
+    """One observation of each of up to ten groups, from its own content, its group's, and a plain VAE's."""
     chosen = first_of_each_group(data.group)
-    x = data.observations(chosen)
-    style = mean_of(encode(guide, data.subset(chosen)).style)
+    x, alone = data.observations(chosen), data.subset(chosen)
+    style = mean_of(encode(guide, alone).style)
     own, of_group = content_locs(guide, data, chosen)
-    return reconstructions(x, decode(model, own, style), decode(model, of_group, style))
+    of_vae = None
+    if vae is not None:
+        codes = encode(vae[1], alone)
+        of_vae = decode(vae[0], mean_of(codes.content), mean_of(codes.style))
+    return reconstructions(
+        x,
+        decode(model, own, style),
+        decode(model, of_group, style),
+        vae=of_vae,
+        look=look_of(data),
+    )
 
 
 def content_locs(guide: GroupedGuide, data: GroupedDataset, index: Tensor) -> tuple[Tensor, Tensor]:
