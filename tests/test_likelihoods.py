@@ -103,7 +103,7 @@ def test_values_outside_0_and_1_are_refused_by_both_bernoullis(name, low, high):
         make_likelihood(name).check(torch.tensor([[low, 0.5], [high, 0.5]]))
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", sorted(LIKELIHOODS.keys() - {"counts"}))
 def test_values_in_0_and_1_with_both_ends_are_taken_by_every_likelihood(name):
     make_likelihood(name).check(GREY)
 
@@ -118,7 +118,7 @@ def test_a_likelihood_makes_the_distribution_of_x_from_its_outputs(name):
     likelihood = make_likelihood(name)
     distribution = likelihood(*torch.randn(likelihood.outputs, 4, 2, 3))
     assert distribution.batch_shape == (4, 2, 3)
-    assert distribution.log_prob(torch.rand(4, 2, 3)).shape == (4, 2, 3)
+    assert distribution.log_prob(torch.rand(4, 2, 3).round()).shape == (4, 2, 3)
 
 
 @pytest.mark.parametrize(

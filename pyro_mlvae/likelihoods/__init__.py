@@ -2,6 +2,7 @@
 
 from pyro_mlvae.likelihoods.base import Likelihood
 from pyro_mlvae.likelihoods.bernoulli import BernoulliLikelihood, ContinuousBernoulliLikelihood
+from pyro_mlvae.likelihoods.counts import CountsLikelihood
 from pyro_mlvae.likelihoods.names import (
     LIKELIHOODS,
     check_likelihood,
@@ -19,6 +20,7 @@ __all__ = [
     "LIKELIHOODS",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
+    "CountsLikelihood",
     "FeatureNormalLikelihood",
     "LearnedNormalLikelihood",
     "Likelihood",

@@ -2,12 +2,14 @@
 
 from pyro_mlvae.networks.conditional import StyleGivenContent
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
+from pyro_mlvae.networks.log_counts import LogCountsEncoder
 from pyro_mlvae.networks.mlp import MLPDecoder, MLPEncoder
 from pyro_mlvae.networks.scaled import ScaledEncoder
 
 __all__ = [
     "ConvDecoder",
     "ConvEncoder",
+    "LogCountsEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "ScaledEncoder",
