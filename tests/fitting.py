@@ -12,6 +12,7 @@ from pyro_mlvae import (
     ProductOfNormals,
     fit,
 )
+from pyro_mlvae.training import Checkpoint
 
 
 def small_data(low=0.0):
@@ -35,3 +36,21 @@ def fit_small(model=None, guide=None, *, epochs=3, data=None, **options):
         model, guide = make_pair()
     data = small_data() if data is None else data
     return fit(model, guide, GroupSampler(data, 3, 4), epochs=epochs, **options)
+
+
+class Stopped(Exception):
+    """Ends a run where a power cut might."""
+
+
+class Stopping(Checkpoint):
+    """A checkpoint that is written after every step, and ends the run after so many writings."""
+
+    def __init__(self, path, after):
+        super().__init__(path, every=0.0)
+        self.left = after
+
+    def save(self, *arguments):
+        super().save(*arguments)
+        self.left -= 1
+        if not self.left:
+            raise Stopped

@@ -142,13 +142,12 @@ def gradient_differences(two):
     return found
 
 
-def train(folder, group, *, epochs, checkpoint=None, groups_per_batch=4, **options):
+def train(folder, group, *, checkpoint=None, groups_per_batch=4, **options):
     model, guide = pair(False, torch.float32)
     history = fit(
         model,
         guide,
         GroupSampler(data(torch.float32), groups_per_batch),
-        epochs=epochs,
         process_group=group,
         checkpoint=checkpoint and Checkpoint(folder / checkpoint, every=0.0),
         **options,
@@ -225,6 +224,24 @@ def main():
     found["resumed history"] = [
         [round(r.objective, 9) for r in history.epochs] for history in (resumed, straight)
     ]
+    patient = {
+        "steps": 300,
+        "patience": 5,
+        "validation": data(torch.float32).batch(),
+        "groups_per_batch": 3,
+    }
+    patient |= {"optimizer": pyro.optim.Adam({"lr": 0.02})}
+    train(folder, world, **patient, checkpoint="patient.safetensors", callback=stop_after(18))
+    patient |= {"optimizer": pyro.optim.Adam({"lr": 0.02})}
+    resumed, ours = train(folder, world, **patient, checkpoint="patient.safetensors")
+    patient |= {"optimizer": pyro.optim.Adam({"lr": 0.02})}
+    straight, theirs = train(folder, world, **patient)
+    ends = [None, None]
+    dist.all_gather_object(ends, (straight.ended, straight.best_steps, len(straight.epochs)))
+    found["patience"] = {
+        "weights are the same": same_everywhere(theirs) and torch.equal(ours, theirs),
+        "ends": [*ends, (resumed.ended, resumed.best_steps, len(resumed.epochs))],
+    }
     found["too few groups"] = said(lambda: train(folder, world, epochs=1, groups_per_batch=1))
     found["graph"] = said(lambda: train(folder, world, epochs=1, estimator=make_estimator("graph")))
 

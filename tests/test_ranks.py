@@ -95,6 +95,16 @@ def test_a_job_goes_on_from_its_checkpoint(found):
     assert resumed == pytest.approx(straight, abs=1e-7)
 
 
+def test_two_processes_agree_on_the_best_weights_and_on_when_to_end(found):
+    first, second, resumed = found["patience"]["ends"]
+    assert first == second == resumed
+    ended, best_steps, epochs = first
+    assert ended == "patience"
+    # Three steps an epoch, and a checkpoint after 50.
+    assert 50 < best_steps == 3 * (epochs - 5)
+    assert found["patience"]["weights are the same"]
+
+
 def test_evidence_of_two_is_that_of_all(found):
     assert found["evidence"] < 1e-12
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from fitting import make_pair, small_data, weights
+from fitting import Stopped, Stopping, make_pair, small_data, weights
 from safetensors.torch import load_file, save_file
 
 from pyro_mlvae import GroupSampler, InputError, fit, runs
@@ -27,24 +27,6 @@ from pyro_mlvae.training import checkpoint as checkpoint_module
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
 KILLS = 4
-
-
-class Stopped(Exception):
-    """Ends a run where a power cut might."""
-
-
-class Stopping(Checkpoint):
-    """A checkpoint that is written after every step, and ends the run after so many writings."""
-
-    def __init__(self, path, after):
-        super().__init__(path, every=0.0)
-        self.left = after
-
-    def save(self, *arguments):
-        super().save(*arguments)
-        self.left -= 1
-        if not self.left:
-            raise Stopped
 
 
 OPTIMIZERS = {

@@ -46,7 +46,7 @@ class Evaluate:
         progress = None
         if own:
             config, train, test = run.config.split(data)
-            progress = training_progress(self.folder, config, train)
+            progress = training_progress(self.folder)
         else:
             # All of another data set is held out.
             config, train, test = run.config, _trained_on(run), data

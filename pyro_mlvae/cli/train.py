@@ -110,7 +110,7 @@ class Train(RunConfig):
             measured,
             vae=vae,
             data_name=config.data,
-            progress=training_progress(folder, config, train),
+            progress=training_progress(folder),
             trained_groups=present_names(train.group, train.group_names),
             seed=config.seed,
         )

@@ -31,6 +31,11 @@ class ElboTerms:
         """Reconstruction minus every divergence: the ELBO of all the groups together."""
         return self.reconstruction - sum(self.kl.values())
 
+    @property
+    def observations_per_group(self) -> float:
+        """The mean size of the groups."""
+        return self.observations / self.groups
+
     def __add__(self, other: ElboTerms) -> ElboTerms:
         return ElboTerms(
             self.reconstruction + other.reconstruction,

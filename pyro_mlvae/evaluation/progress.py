@@ -15,7 +15,7 @@ class TrainingProgress:
 
     Attributes:
         elbo: the ELBO of each epoch, in nats per observation.
-        steps: the number of steps in all.
+        steps: the number of steps in all, or None where it is not known.
 
     >>> TrainingProgress([-67.6, -22.3, -10.9], steps=27).undertrained()
     'undertrained: 3 epochs (27 steps), and the ELBO was still rising by 11 nats per observation an epoch'
@@ -24,7 +24,7 @@ class TrainingProgress:
     """
 
     elbo: Sequence[float]
-    steps: int
+    steps: int | None
 
     def undertrained(self) -> str | None:
         """A clause that says so, where the ELBO was still rising at the end; None where it was not.
@@ -34,7 +34,9 @@ class TrainingProgress:
         worth to tell anything. Of a single epoch nobody knows.
         """
         epochs = len(self.elbo)
-        length = f"{epochs} epoch{'s' if epochs != 1 else ''} ({self.steps} steps)"
+        length = f"{epochs} epoch{'s' if epochs != 1 else ''}"
+        if self.steps is not None:
+            length += f" ({self.steps} steps)"
         if epochs < 2:
             return f"undertrained: {length}, after which nobody knows whether the ELBO still rises"
         window = max(1, epochs // 10)

@@ -18,11 +18,6 @@ def make_sampler(config: RunConfig, data: GroupedDataset) -> Sampler:
     return ahead_if_spare(sampler) if data.on_disk else sampler
 
 
-def steps_of_an_epoch(config: RunConfig, data: GroupedDataset) -> int:
-    """The number of minibatches in an epoch."""
-    return sum(1 for _ in _sampler(config, data).indices(0))
-
-
 def _sampler(config: RunConfig, data: GroupedDataset) -> GroupSampler | ObservationSampler:
     mean_size = len(data) / int((data.sizes > 0).sum())
     large = mean_size > 4 * config.observations_per_group

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, printable
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.files import write_atomically
-from pyro_mlvae.training.history import EpochRecord, History
+from pyro_mlvae.training.progress import Progress
 from pyro_mlvae.training.ranks import Ranks
 
-FORMAT_VERSION = "1"
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        epoch: the epoch that it is in, from 1.
-        minibatches: how many of that epoch's minibatches are done.
-        steps: how many steps were made in all.
-        objective: the objective of that epoch so far, summed over its groups.
-        terms: the terms of the ELBO of that epoch so far.
-        seconds: how long that epoch has taken so far.
-        history: the epochs that have ended.
-        shapes: the shapes of minibatches of which steps were recorded, in order.
-    """
-
-    epoch: int = 1
-    minibatches: int = 0
-    steps: int = 0
-    objective: float = 0.0
-    terms: ElboTerms = field(default_factory=ElboTerms)
-    seconds: float = 0.0
-    history: History = field(default_factory=History)
-    shapes: list[Any] = field(default_factory=list)
-
-    def add(self, loss: float, batch: GroupedBatch, terms: ElboTerms, weight: float = 1.0) -> None:
-        """Count a step on a batch that has this weight in its minibatch, see :meth:`Ranks.shares`."""
-        if weight:
-            self.objective -= loss * batch.num_groups / weight
-        self.terms = self.terms + terms
-        self.minibatches += 1
-        self.steps += 1
-
-    def end_epoch(self, record: EpochRecord) -> None:
-        """Go on to the next epoch."""
-        self.history.epochs.append(record)
-        self.epoch += 1
-        self.minibatches, self.objective, self.terms, self.seconds = 0, 0.0, ElboTerms(), 0.0
+FORMAT_VERSION = "2"
+_BEST = "best/"
 
 
 class Checkpoint:
@@ -127,6 +88,8 @@ class Checkpoint:
             for kind, module in modules.items()
             for name, value in module.state_dict().items()
         }
+        if progress.best is not None:
+            tensors |= {_BEST + name: tensor for name, tensor in progress.best.weights.items()}
         settings: dict[str, Any] = {}
         for parameter, state in optimizer.get_state().items():
             settings[parameter] = _take_tensors(state, f"optimizer/{parameter}", tensors)
@@ -135,7 +98,7 @@ class Checkpoint:
             tensors["rng.cuda"] = torch.cuda.get_rng_state()
         metadata = {
             "format_version": FORMAT_VERSION,
-            "progress": json.dumps(asdict(progress)),
+            "progress": json.dumps(progress.as_json()),
             "optimizer": json.dumps(settings),
         }
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
@@ -166,7 +129,8 @@ class Checkpoint:
             # Before anything is taken over: of a bit that flipped in a weight nothing else would tell.
             if metadata.pop("sha256") != digest(tensors, metadata):
                 raise ValueError("its content is not what was written")
-            progress = _as_progress(json.loads(metadata["progress"]))
+            best = {k.removeprefix(_BEST): v for k, v in tensors.items() if k.startswith(_BEST)}
+            progress = Progress.from_json(json.loads(metadata["progress"]), best)
             for kind, module in modules.items():
                 prefix = f"{kind}."
                 own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -225,23 +189,3 @@ def _put_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_put_tensors(v, tensors) for v in value]
     return value
-
-
-def _as_progress(value: dict[str, Any]) -> Progress:
-    records = []
-    for record in value["history"]["epochs"]:
-        held_out = record["validation"]
-        validation = None if held_out is None else ElboTerms(**held_out)
-        records.append(
-            EpochRecord(**{**record, "terms": ElboTerms(**record["terms"]), "validation": validation})
-        )
-    return Progress(
-        epoch=int(value["epoch"]),
-        minibatches=int(value["minibatches"]),
-        steps=int(value["steps"]),
-        objective=float(value["objective"]),
-        terms=ElboTerms(**value["terms"]),
-        seconds=float(value["seconds"]),
-        history=History(records),
-        shapes=value.get("shapes", []),
-    )

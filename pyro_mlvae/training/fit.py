@@ -16,25 +16,29 @@ from pyro.optim import PyroOptim
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
 from pyro_mlvae.errors import InputError, require_positive, require_seed, unknown_name
-from pyro_mlvae.estimators.programs import Program, in_mode, module_of, modules_of, place_of
+from pyro_mlvae.estimators.programs import Program, in_mode, place_of
 from pyro_mlvae.penalties import Penalty
 from pyro_mlvae.training.acceleration import in_precision, require_possible
+from pyro_mlvae.training.best import better, take_back
 from pyro_mlvae.training.capture import Captured
-from pyro_mlvae.training.checkpoint import Checkpoint, Progress
+from pyro_mlvae.training.checkpoint import Checkpoint
 from pyro_mlvae.training.gradients import Checked, DivergedError, NotFiniteError
 from pyro_mlvae.training.history import EpochRecord, History
 from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.optimizer import fused_adam
 from pyro_mlvae.training.parts import InParts
+from pyro_mlvae.training.progress import Progress
 from pyro_mlvae.training.ranks import Averaged, Ranks
+from pyro_mlvae.training.stopping import Budget
 from pyro_mlvae.training.surroundings import (
     check_support,
     look_at,
-    measured_terms,
     on_place,
     own_parameters,
+    prepare,
     validated_at_first,
 )
+from pyro_mlvae.training.validation import measured
 
 CAPTURE = ("auto", "off")
 
@@ -44,7 +48,9 @@ def fit(
     guide: Program,
     sampler: Sampler,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
+    patience: int | None = None,
     estimator: ELBO | None = None,
     optimizer: PyroOptim | None = None,
     penalties: Sequence[Penalty] = (),
@@ -79,7 +85,11 @@ def fit(
             handler such as ``poutine.mask`` around either.
         guide: its guide, which takes the same.
         sampler: yields the minibatches of an epoch, such as :class:`~pyro_mlvae.GroupSampler`.
-        epochs: how many epochs.
+        epochs: how many epochs; or
+        steps: how many steps, the last epoch cut where they end. One of the two is given.
+        patience: end earlier, when so many measurements on ``validation`` in a row were no better than the
+            best before them, and in any case return with the weights of that best one. Better is a larger
+            objective there: the ELBO less ``penalties``, as they are after a warm-up.
         estimator: an ELBO of Pyro's or ours, see :class:`Objective`; ``Trace_ELBO()`` by default.
         optimizer: any PyroOptim; :func:`~pyro_mlvae.training.fused_adam` with learning rate 1e-3 by
             default. :class:`~pyro_mlvae.training.JointOptim` makes one of any optimiser of PyTorch's.
@@ -89,7 +99,7 @@ def fit(
             (all but "graph" and "renyi" have).
         clip_norm: rescale the gradient of all the parameters together to at most this norm.
         validation: a batch on which the ELBO is measured, with draws that are the same every time.
-        validate_every: measure it every so many epochs, and after the last.
+        validate_every: measure it every so many epochs, and after the last; also patience's unit.
         device: where to train; modules stay there. By default, where they are.
         dtype: floating-point type to train in. By default, the modules'.
         precision: "float32", or "bf16": the networks, which are the children of model and guide, compute
@@ -126,16 +136,8 @@ def fit(
     is global: ``fit`` works in a scope of its own, and leaves in the caller's store only what a function
     has made with ``pyro.param``. So two threads must not fit at the same time.
 
-    >>> from pyro_mlvae import (
-    ...     GroupSampler,
-    ...     MLPDecoder,
-    ...     MLPEncoder,
-    ...     MLVAE,
-    ...     NormalLikelihood,
-    ...     ProductOfNormals,
-    ...     fit,
-    ...     load_dataset,
-    ... )
+    >>> from pyro_mlvae import GroupSampler, MLPDecoder, MLPEncoder, MLVAE, NormalLikelihood
+    >>> from pyro_mlvae import ProductOfNormals, fit, load_dataset
     >>> data = load_dataset("digits")
     >>> model = MLVAE(MLPDecoder(data.event_shape, 8, 8), NormalLikelihood(), 8, 8)
     >>> guide = ProductOfNormals(MLPEncoder(data.event_shape, 8, 8))
@@ -143,28 +145,19 @@ def fit(
     >>> len(history.epochs)
     3
     """
-    require_positive(epochs=epochs, validate_every=validate_every)
+    budget = Budget(epochs, steps, patience)
+    require_positive(validate_every=validate_every)
     require_seed(seed)
+    if patience is not None and validation is None:
+        raise InputError("patience needs observations to measure on, got none: give it validation")
     if capture not in CAPTURE:
         raise unknown_name("capture", capture, CAPTURE)
     objective: Any = Objective(estimator, penalties=penalties)
-    for module in modules_of(model, guide):
-        if any(parameter.is_inference() for parameter in module.parameters()):
-            raise InputError(
-                "a parameter was made inside torch.inference_mode(), where nothing can be trained: "
-                "build model and guide outside of it"
-            )
-        module.to(device=device, dtype=dtype)
-        module.zero_grad()  # what the caller left there is no part of the first step
+    modules = prepare(model, guide, device=device, dtype=dtype)
     place = place_of(guide, model)
     require_possible(place["device"], precision, compile=compile)
     validation = None if validation is None else validation.to(**place)
     ranks = Ranks(process_group)
-    modules = {
-        kind: own
-        for kind, program in (("model", model), ("guide", guide))
-        if (own := module_of(program)) is not None
-    }
     progress, written = Progress(), -1
     with (
         in_precision(model, guide, device=place["device"], precision=precision),
@@ -183,6 +176,14 @@ def fit(
             objective = Captured(objective, compile=compile)
         checked = Checked(objective, clip_norm)
         svi = SVI(model, guide, optimizer, loss=checked)
+
+        def save() -> None:
+            nonlocal written
+            if checkpoint is not None and progress.steps > written:
+                progress.seconds, written = time.perf_counter() - started, progress.steps
+                progress.shapes = getattr(objective, "recorded", [])
+                checkpoint.save(modules, optimizer, progress, ranks)
+
         try:
             if checkpoint is not None:
                 progress = checkpoint.restore(modules, optimizer, ranks) or progress
@@ -192,7 +193,7 @@ def fit(
                 if callback is not None:
                     for record in progress.history.epochs:
                         callback(record)
-            while progress.epoch <= epochs:
+            while budget.open(progress):
                 epoch = progress.epoch
                 if not progress.minibatches:
                     # Seeded epoch by epoch, so that the draws depend on no earlier epoch's length.
@@ -200,7 +201,7 @@ def fit(
                 started = time.perf_counter() - progress.seconds
                 shares = ranks.shares(sampler, epoch - 1, super_groups=super_groups)
                 with validated_at_first() as trust:
-                    for batch, *weight in islice(shares, progress.minibatches, None):
+                    for batch, *weight in islice(shares, progress.minibatches, budget.cut(progress)):
                         if ranks.rank:
                             # Draws of its own, of which the checkpoint, the first one's, need know nothing.
                             torch.manual_seed(mixed_seed(seed, epoch, progress.minibatches, ranks.rank))
@@ -210,27 +211,29 @@ def fit(
                         trust()
                         progress.add(loss, batch, objective.terms, *weight)
                         if checkpoint is not None and ranks.agree(checkpoint.due(), progress.steps):
-                            progress.seconds = time.perf_counter() - started
-                            progress.shapes = getattr(objective, "recorded", [])
-                            checkpoint.save(modules, optimizer, progress, ranks)
+                            save()
                 total, terms = ranks.total(progress.objective, progress.terms)
                 if not terms.groups:
                     raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
-                measured = None
-                if validation is not None and (epoch % validate_every == 0 or epoch == epochs):
-                    measured = measured_terms(model, guide, validation, epoch)
+                last, held_out, best = budget.spent(progress), None, progress.best
+                if validation is not None and (epoch % validate_every == 0 or last):
+                    held_out, value = measured(model, guide, validation, penalties, epoch)
+                    if patience is not None:
+                        best = better(best, ranks.of_first(value), progress.steps, modules)
+                if last or budget.impatient(best):
+                    save()  # before the epoch ends, so that with more to spend training goes on from here
                 seconds = time.perf_counter() - started
-                record = EpochRecord(epoch, seconds, total / terms.groups, terms, measured)
+                objective_per_group = total / terms.groups
+                record = EpochRecord(epoch, seconds, objective_per_group, terms, held_out, progress.steps)
+                progress.best = best
                 progress.end_epoch(record)
                 if callback is not None:
                     callback(record)
-            if checkpoint is not None and progress.steps > written:
-                progress.shapes = getattr(objective, "recorded", [])
-                checkpoint.save(modules, optimizer, progress, ranks)
+            progress.history.ended = "patience" if budget.impatient(progress.best) else "budget"
         except NotFiniteError as error:
             raise DivergedError(str(error), progress.history) from None
         except KeyboardInterrupt:
-            progress.history.interrupted = True
+            progress.history.ended = "interrupted"
         finally:
             progress.history.eager = getattr(objective, "note", None)
             if ranks.size > 1:
@@ -238,4 +241,7 @@ def fit(
                 # otherwise the process aborts now and then as it ends.
                 del svi, checked, objective
                 gc.collect()
+        if progress.best is not None:
+            progress.history.best_steps = progress.best.steps
+            take_back(progress.best, modules)
     return progress.history

@@ -21,6 +21,10 @@ class EpochRecord:
         objective: what was maximised, averaged over its minibatches: nats per group.
         terms: the terms of the ELBO, summed over its minibatches as they were at each step.
         validation: the terms on the validation batch after it, in the epochs that measure them.
+        steps: how many steps were made by its end.
+
+    The ELBO depends on how large groups are: compare ``terms`` and ``validation`` where their
+    ``observations_per_group`` are the same.
     """
 
     epoch: int
@@ -28,14 +32,17 @@ class EpochRecord:
     objective: float
     terms: ElboTerms
     validation: ElboTerms | None = None
+    steps: int = 0
 
     def row(self) -> dict[str, float | int | None]:
         """The record as a flat row, with the unit of each number in its name."""
         row: dict[str, float | int | None] = {
             "epoch": self.epoch,
+            "steps": self.steps,
             "seconds": round(self.seconds, 4),
             "objective_per_group": self.objective,
             "elbo_per_group": float(self.terms.elbo) / self.terms.groups,
+            "observations_per_group": self.terms.observations_per_group,
         }
         row |= {f"{name}_per_observation": v for name, v in self.terms.per_observation().items()}
         held_out = self.validation.per_observation() if self.validation else {}
@@ -43,6 +50,9 @@ class EpochRecord:
             f"validation_{name}_per_observation": held_out.get(name)
             for name in self.terms.per_observation()
         }
+        row["validation_observations_per_group"] = (
+            self.validation.observations_per_group if self.validation else None
+        )
         return row
 
 
@@ -52,7 +62,10 @@ class History:
 
     Attributes:
         epochs: one record an epoch, in order.
-        interrupted: whether Ctrl-C ended the run before its last epoch.
+        ended: why the run ended: "budget", "patience" (the validation batch said that it was time), or
+            "interrupted" by Ctrl-C; None while it goes on.
+        best_steps: after how many steps the weights were best on the validation batch, which they have
+            again; None where the last ones are kept.
         eager: why steps were not recorded and replayed, if that was tried and failed.
 
     >>> history = History([EpochRecord(1, 0.5, -9.0, ElboTerms(-10.0, {"style": 2.0}, 4, 2))])
@@ -61,8 +74,14 @@ class History:
     """
 
     epochs: list[EpochRecord] = field(default_factory=list)
-    interrupted: bool = False
+    ended: str | None = None
+    best_steps: int | None = None
     eager: str | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run before its budget."""
+        return self.ended == "interrupted"
 
     def rows(self) -> Sequence[dict[str, float | int | None]]:
         """One flat row an epoch."""

@@ -152,6 +152,12 @@ class Objective(ELBO):
         # After the estimator, for which a scale on every site would be as many operations more.
         return loss * (weight / batch.num_groups)
 
+    def penalty(self, model: Program, guide: Program, batch: GroupedBatch, *, steps: Any) -> float:
+        """What is taken off the ELBO of a batch after so many steps, in nats, of new draws."""
+        with torch.no_grad(), self._reading(batch):
+            self.estimator.loss(model, guide, batch)
+            return float(self._penalty(guide, batch, steps))
+
     @contextmanager
     def _reading(self, batch: GroupedBatch) -> Iterator[None]:
         """From the traces of what follows, the terms are read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.parts import units_of
 from pyro_mlvae.training.wrapped import Wrapped
 
+Value = TypeVar("Value")
 Share = tuple[GroupedBatch] | tuple[GroupedBatch, float]
 # Between two of them, the processes of a job need not wait for the word of the first.
 _STEPS_TO_AGREE = 50
@@ -119,7 +120,13 @@ class Ranks:
             return answer
         if step % _STEPS_TO_AGREE:
             return False
-        said = [answer]
+        return self.of_first(answer)
+
+    def of_first(self, value: Value) -> Value:
+        """The first process's value, for all of them: two GPUs may differ in a last digit."""
+        if self.size == 1:
+            return value
+        said = [value]
         dist.broadcast_object_list(said, group=self.group, group_src=0)
         return said[0]
 

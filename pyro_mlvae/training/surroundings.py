@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,19 +9,40 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler
+from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.group_weights import SUPER_GROUPS
 from pyro_mlvae.estimators.pathwise import sample_sites
 from pyro_mlvae.estimators.programs import Program, in_mode, module_of, modules_of
-from pyro_mlvae.estimators.terms import ElboTerms
-from pyro_mlvae.training.gradients import NotFiniteError, not_finite
-from pyro_mlvae.training.terms import elbo_terms
 
 UNVALIDATED = {"validate_distributions_pyro": False, "validate_distributions_torch": False}
 _UNSTRUCTURED = {"validate_poutine": False, "validate_infer": False}
+
+
+def prepare(
+    model: Program, guide: Program, *, device: torch.device | str | None, dtype: torch.dtype | None
+) -> dict[str, nn.Module]:
+    """Put the modules of a pair where they are trained, and give them by name: "model" and "guide".
+
+    What the caller left in gradients is no part of the first step.
+
+    Raises:
+        InputError: a parameter was made in inference mode.
+    """
+    named = {"model": module_of(model), "guide": module_of(guide)}
+    modules = {name: module for name, module in named.items() if module is not None}
+    for module in modules.values():
+        if any(parameter.is_inference() for parameter in module.parameters()):
+            raise InputError(
+                "a parameter was made inside torch.inference_mode(), where nothing can be trained: "
+                "build model and guide outside of it"
+            )
+        module.to(device=device, dtype=dtype)
+        module.zero_grad()
+    return modules
 
 
 @contextmanager
@@ -113,13 +133,3 @@ def check_support(model: Program, batch: GroupedBatch) -> None:
     check = getattr(getattr(module_of(model), "likelihood", None), "check", None)
     if check is not None:
         check(batch.x)
-
-
-def measured_terms(model: Program, guide: Program, validation: GroupedBatch, epoch: int) -> ElboTerms:
-    """The ELBO's terms on the validation batch, after an epoch."""
-    with pyro.settings.context(**UNVALIDATED):
-        terms = elbo_terms(model, guide, validation)
-    if not math.isfinite(terms.elbo):
-        where = f"the validation after epoch {epoch}"
-        raise NotFiniteError(not_finite(terms, -terms.elbo, where))
-    return terms
