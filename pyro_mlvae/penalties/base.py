@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError
@@ -38,6 +40,9 @@ class Latents:
         model: the model's.
         encode: gives content and style of the minibatch's single observations, or None for a guide
             that has no ``codes``.
+        decode: gives the distribution of x from content and style, or None for a model that has no
+            ``observation``.
+        read: gives the codes of other observations in the minibatch's places, or None like ``encode``.
     """
 
     batch: GroupedBatch
@@ -45,6 +50,8 @@ class Latents:
     guide: Trace
     model: Trace
     encode: Callable[[], Codes] | None = None
+    decode: Callable[[Tensor, Tensor], TorchDistributionMixin] | None = None
+    read: Callable[[Tensor], Codes] | None = None
 
     def posterior(self, site: str) -> Any:
         """The guide's distribution of the latent at ``site``."""
@@ -73,6 +80,19 @@ class Latents:
         members = scale_and_mask(values, 1.0, node["mask"]).reshape(*leading, -1)
         return members.sum(-1) / (particles[0] if particles else 1)
 
+    def divergence(self, site: str) -> Tensor:
+        """The divergence of the posterior of each member of ``site`` from its prior, in nats.
+
+        In closed form where PyTorch has one, and that of the draw where it has not.
+        """
+        posterior, prior = self.posterior(site), self.prior(site)
+        try:
+            divergence = kl_divergence(posterior, prior)
+        except NotImplementedError:
+            drawn = self.value(site)
+            divergence = posterior.log_prob(drawn) - prior.log_prob(drawn)
+        return divergence
+
     @cached_property
     def codes(self) -> Codes:
         """Content and style of single observations, as :meth:`GroupedGuide.codes` has them.
@@ -96,6 +116,11 @@ class Penalty(ABC):
     @abstractmethod
     def __call__(self, latents: Latents) -> Tensor:
         """The penalty, a scalar in nats, summed over the minibatch's observations or groups."""
+
+
+def risen(step: Any, warmup_steps: int) -> Any:
+    """What part of its full value a number has that rises linearly from 0 over so many steps."""
+    return torch.as_tensor(step / warmup_steps).clamp(max=1.0) if warmup_steps else 1.0
 
 
 def require_weight(**arguments: float) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.penalties.base import Latents, Penalty, require_weight
+from pyro_mlvae.penalties.base import Latents, Penalty, require_weight, risen
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,13 @@ class WeightedKL(Penalty):
         require_weight(beta=self.beta, warmup_steps=self.warmup_steps, free_bits=self.free_bits)
 
     def __call__(self, latents: Latents) -> Tensor:
-        posterior, prior = latents.posterior(self.site), latents.prior(self.site)
-        weight: Any = self.beta
-        if self.warmup_steps:
-            weight = self.beta * torch.as_tensor(latents.step / self.warmup_steps).clamp(max=1.0)
+        weight = self.beta * risen(latents.step, self.warmup_steps)
         if self.free_bits:
-            divergence = _by_dimension(self.site, posterior, prior)
+            divergence = _by_dimension(self.site, latents.posterior(self.site), latents.prior(self.site))
             members = latents.total(self.site, torch.ones_like(divergence[0]))
             total = latents.total(self.site, divergence)
             return (weight * total.clamp(min=self.free_bits * members) - total).sum()
-        try:
-            divergence = kl_divergence(posterior, prior)
-        except NotImplementedError:
-            drawn = latents.value(self.site)
-            divergence = posterior.log_prob(drawn) - prior.log_prob(drawn)
-        return (weight - 1.0) * latents.total(self.site, divergence)
+        return (weight - 1.0) * latents.total(self.site, latents.divergence(self.site))
 
 
 def _by_dimension(site: str, posterior: Any, prior: Any) -> Tensor:

@@ -12,7 +12,15 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from pyro_mlvae.errors import InputError, unknown_name
-from pyro_mlvae.guides import AverageOfNormals, GroupedGuide, ProductOfNormals, ThreeLevelGuide, VAEGuide
+from pyro_mlvae.guides import (
+    AdaGVAEGuide,
+    AdaMLVAEGuide,
+    AverageOfNormals,
+    GroupedGuide,
+    ProductOfNormals,
+    ThreeLevelGuide,
+    VAEGuide,
+)
 from pyro_mlvae.likelihoods import Likelihood
 from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
 from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
@@ -29,7 +37,7 @@ SMALLEST_CONVOLVED = 16
 # Every model with the guides that go with it, the one that "auto" means first.
 MODELS: dict[str, tuple[type[MLVAE], tuple[str, ...]]] = {
     "mlvae": (MLVAE, _TWO_LEVEL),
-    "vae": (VAE, ("vae",)),
+    "vae": (VAE, ("vae", "ada-ml-vae", "ada-gvae")),
     "three-level": (ThreeLevelMLVAE, ("three-level",)),
     "mixture-prior": (MixturePriorMLVAE, _TWO_LEVEL),
 }
@@ -39,6 +47,8 @@ GUIDES: dict[str, Callable[..., GroupedGuide]] = {
     "average-of-normals": AverageOfNormals,
     "three-level": ThreeLevelGuide,
     "vae": VAEGuide,
+    "ada-ml-vae": AdaMLVAEGuide,
+    "ada-gvae": AdaGVAEGuide,
 }
 
 

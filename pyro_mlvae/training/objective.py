@@ -26,6 +26,7 @@ from pyro_mlvae.estimators.pathwise import sample_sites
 from pyro_mlvae.estimators.programs import Program, module_of
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.models import MLVAE
 from pyro_mlvae.penalties import Latents, Penalty
 from pyro_mlvae.training.terms import drawn_terms
 
@@ -96,7 +97,7 @@ class Objective(ELBO):
         with self._reading(batch):
             value: float = self.estimator.loss(model, guide, batch)
             with torch.no_grad():
-                penalty = self._penalty(guide, batch) if self.penalties else 0.0
+                penalty = self._penalty(model, guide, batch) if self.penalties else 0.0
         return (value + float(penalty)) / batch.num_groups
 
     def loss_and_grads(
@@ -148,7 +149,7 @@ class Objective(ELBO):
         with self._reading(batch):
             loss: Tensor = self.estimator.differentiable_loss(model, guide, batch)
             if self.penalties:
-                loss = loss + self._penalty(guide, batch, self.steps if steps is None else steps)
+                loss = loss + self._penalty(model, guide, batch, self.steps if steps is None else steps)
         # After the estimator, for which a scale on every site would be as many operations more.
         return loss * (weight / batch.num_groups)
 
@@ -179,12 +180,12 @@ class Objective(ELBO):
         self._passes.append(pair)
         return pair
 
-    def _penalty(self, guide: Program, batch: GroupedBatch, steps: Any = 0) -> Any:
+    def _penalty(self, model: Program, guide: Program, batch: GroupedBatch, steps: Any = 0) -> Any:
         """The sum of all penalties, averaged over the passes."""
-        module = module_of(guide)
+        modules = module_of(model), module_of(guide)
         total: Any = 0.0
         self.penalised = {}
-        passes = [self._latents(module, pair, batch, steps) for pair in self._passes]
+        passes = [self._latents(modules, pair, batch, steps) for pair in self._passes]
         for penalty in self.penalties:
             value = torch.stack([penalty(latents) for latents in passes]).mean()
             # There may be two of a kind.
@@ -193,20 +194,26 @@ class Objective(ELBO):
             total = total + value
         return total
 
-    def _latents(self, module: Any, pair: tuple[Trace, Trace], batch: GroupedBatch, steps: Any) -> Latents:
-        model_trace, guide_trace = pair
+    def _latents(
+        self, modules: tuple[Any, Any], pair: tuple[Trace, Trace], batch: GroupedBatch, steps: Any
+    ) -> Latents:
+        (model, guide), (model_trace, guide_trace) = modules, pair
         # An estimator that holds the guide's parameters constant in its densities keeps the run before.
         drawn: Trace = getattr(guide_trace, "drawn", guide_trace)
-        encode = None
-        if isinstance(module, GroupedGuide):
+        encode = read = None
+        if isinstance(guide, GroupedGuide):
 
             def encode() -> Any:
                 # What the guide has returned, so that nothing is encoded twice.
                 features = drawn.nodes["_RETURN"]["value"]
-                features = module.encode(batch.x) if features is None else features
-                return module.codes(features, batch.groups)
+                features = guide.encode(batch.x) if features is None else features
+                return guide.codes(features, batch.groups)
 
-        return Latents(batch, steps, drawn, model_trace, encode)
+            def read(x: Tensor) -> Any:
+                return guide.codes(guide.encode(x), batch.groups)
+
+        decode = model.observation if isinstance(model, MLVAE) else None
+        return Latents(batch, steps, drawn, model_trace, encode, decode, read)
 
 
 def _require_estimator(estimator: Any, penalties: Any) -> None:
