@@ -24,7 +24,7 @@ from trial import Broken, Guard, Parts
 from words import FLAGS, NAMES, NUMBERS, PATHS
 
 from pyro_mlvae import runs
-from pyro_mlvae.cli import compare_elbos, evaluate, operate, train
+from pyro_mlvae.cli import comparing, drawing, evaluating, training
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.runs.config import RunConfig
@@ -249,17 +249,17 @@ def replace_what_takes_long() -> None:
     def empty_figure(*_: Any, **__: Any) -> Figure:
         return Figure((1, 1))
 
-    train.fit = fit  # type: ignore[assignment]
+    training.fit = fit  # type: ignore[assignment]
     for module, names in (
-        (train, ("check", "evaluate", "draw_run", "write_report")),
-        (evaluate, ("evaluate", "write_report")),
-        (compare_elbos, ("check", "compare_elbos", "write_csv", "draw_comparison")),
+        (training, ("check", "evaluate", "draw_run", "write_report")),
+        (evaluating, ("evaluate", "write_report")),
+        (comparing, ("check", "compare_elbos", "write_csv", "draw_comparison")),
     ):
         for name in names:
             setattr(module, name, nothing)
-    said = ((train, "summary"), (evaluate, "summary"), (compare_elbos, "comparison_table"))
-    for module, name in (*said, (compare_elbos, "advice")):
+    said = ((training, "summary"), (evaluating, "summary"), (comparing, "comparison_table"))
+    for module, name in (*said, (comparing, "advice")):
         setattr(module, name, lambda _: "")
     figures = ("swap_grid", "interpolation_figure", "generation_figure", "traversal_figure")
-    plotting = {name: getattr(operate.plotting, name) for name in operate.plotting.__all__}
-    operate.plotting = SimpleNamespace(**plotting | dict.fromkeys(figures, empty_figure))
+    plotting = {name: getattr(drawing.plotting, name) for name in drawing.plotting.__all__}
+    drawing.plotting = SimpleNamespace(**plotting | dict.fromkeys(figures, empty_figure))

@@ -4,26 +4,26 @@ Observations come in groups: what a group shares is its *content*, what each obs
 its *style*. Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pyro_mlvae.checking import check
-from pyro_mlvae.data import (
-    GroupedBatch,
-    GroupedDataset,
-    GroupSampler,
-    ObservationSampler,
-    load_dataset,
-)
-from pyro_mlvae.errors import InputError
-from pyro_mlvae.estimators import make_estimator
-from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
-from pyro_mlvae.likelihoods import NormalLikelihood, make_likelihood
-from pyro_mlvae.models import MLVAE, VAE
-from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
-from pyro_mlvae.training import Objective, fit
-
 if TYPE_CHECKING:
+    from pyro_mlvae.checking import check
+    from pyro_mlvae.data import (
+        GroupedBatch,
+        GroupedDataset,
+        GroupSampler,
+        ObservationSampler,
+        load_dataset,
+    )
+    from pyro_mlvae.errors import InputError
+    from pyro_mlvae.estimators import make_estimator
+    from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
+    from pyro_mlvae.likelihoods import NormalLikelihood, make_likelihood
+    from pyro_mlvae.models import MLVAE, VAE
+    from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
     from pyro_mlvae.sklearn import MultiLevelVAE as MultiLevelVAE
+    from pyro_mlvae.training import Objective, fit
 
 __version__ = "0.1.0"
 
@@ -53,14 +53,35 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # scikit-learn takes a second to import, which only those who use the estimator should wait for.
-    if name == "MultiLevelVAE":
-        from pyro_mlvae.sklearn import MultiLevelVAE
+# Public names by the module that has them, which is imported when it or one of its names is first used: the
+# command line shows its help before PyTorch is imported, and scikit-learn is for the estimator's users.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "checking": ("check",),
+    "data": ("GroupedBatch", "GroupedDataset", "GroupSampler", "ObservationSampler", "load_dataset"),
+    "errors": ("InputError",),
+    "estimators": ("make_estimator",),
+    "guides": ("GroupedGuide", "ProductOfNormals", "VAEGuide"),
+    "likelihoods": ("NormalLikelihood", "make_likelihood"),
+    "models": ("MLVAE", "VAE"),
+    "networks": ("ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder", "StyleGivenContent"),
+    "training": ("Objective", "fit"),
+    "ops": (),
+    "penalties": (),
+    "files": (),
+    "sklearn": ("MultiLevelVAE",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
-        return MultiLevelVAE
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _NAMES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "MultiLevelVAE"]
+    return sorted({*globals(), *_NAMES, *_MODULES})

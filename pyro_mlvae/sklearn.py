@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import fields
+from inspect import Parameter, Signature
 from numbers import Integral
 from typing import Any
 
@@ -25,11 +25,40 @@ from pyro_mlvae.latents.encoding import BATCH_SIZE
 from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.runs.options import ModelOptions, ObjectiveOptions, TrainingOptions
 from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
 SCORE_DRAWS = 10
+# Parameters are the options of a run by the same names, less the seed, which is random_state, and the plain
+# VAE beside the model; data is given to fit.
+_GROUPS = (ModelOptions, ObjectiveOptions, TrainingOptions)
+_DEFAULTS = {option.name: option.default for group in _GROUPS for option in fields(group)}
+del _DEFAULTS["seed"], _DEFAULTS["vae"]
+_DEFAULTS |= {"device": "cpu", "random_state": None, "verbose": 0}
+_POSITIONAL = ("content_dim", "style_dim")
+SIGNATURE = Signature(
+    [
+        *(
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS[name])
+            for name in _POSITIONAL
+        ),
+        *(
+            Parameter(name, Parameter.KEYWORD_ONLY, default=value)
+            for name, value in _DEFAULTS.items()
+            if name not in _POSITIONAL
+        ),
+    ]
+)
+
+
+def _has_signature(function: Any) -> Any:
+    """What scikit-learn, help and notebooks take a function's parameters from."""
+    function.__signature__ = SIGNATURE.replace(
+        parameters=[Parameter("self", Parameter.POSITIONAL_ONLY), *SIGNATURE.parameters.values()]
+    )
+    return function
 
 
 class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -106,48 +135,10 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     __metadata_request__fit = {"groups": True}  # noqa: RUF012
     __metadata_request__score = {"groups": True, "sample_weight": None}  # noqa: RUF012
 
-    def __init__(
-        self,
-        content_dim: int = RunConfig.content_dim,
-        style_dim: int = RunConfig.style_dim,
-        *,
-        model: str = RunConfig.model,
-        guide: str = RunConfig.guide,
-        style_given_content: bool = RunConfig.style_given_content,
-        likelihood: str = RunConfig.likelihood,
-        network: str = RunConfig.network,
-        hidden: Sequence[int] = RunConfig.hidden,
-        sampler: str = RunConfig.sampler,
-        groups_per_batch: int = RunConfig.groups_per_batch,
-        observations_per_group: int = RunConfig.observations_per_group,
-        epochs: int = RunConfig.epochs,
-        learning_rate: float = RunConfig.learning_rate,
-        elbo: str = RunConfig.elbo,
-        num_particles: int = RunConfig.num_particles,
-        alpha: float | None = RunConfig.alpha,
-        inner: int | None = RunConfig.inner,
-        beta_content: float = RunConfig.beta_content,
-        beta_style: float = RunConfig.beta_style,
-        warmup_steps: int = RunConfig.warmup_steps,
-        free_bits_content: float = RunConfig.free_bits_content,
-        free_bits_style: float = RunConfig.free_bits_style,
-        aggregate_style: float = RunConfig.aggregate_style,
-        hsic: float = RunConfig.hsic,
-        precision: str = RunConfig.precision,
-        device: str = "cpu",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.content_dim, self.style_dim, self.model, self.guide = content_dim, style_dim, model, guide
-        self.style_given_content, self.likelihood = style_given_content, likelihood
-        self.network, self.hidden, self.sampler = network, hidden, sampler
-        self.groups_per_batch, self.observations_per_group = groups_per_batch, observations_per_group
-        self.epochs, self.learning_rate, self.elbo = epochs, learning_rate, elbo
-        self.num_particles, self.alpha, self.inner = num_particles, alpha, inner
-        self.beta_content, self.beta_style, self.warmup_steps = beta_content, beta_style, warmup_steps
-        self.free_bits_content, self.free_bits_style = free_bits_content, free_bits_style
-        self.aggregate_style, self.hsic, self.precision = aggregate_style, hsic, precision
-        self.device, self.random_state, self.verbose = device, random_state, verbose
+    @_has_signature
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for name, value in (_DEFAULTS | SIGNATURE.bind(*args, **kwargs).arguments).items():
+            setattr(self, name, value)
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
         """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""

@@ -53,11 +53,9 @@ def fitted(data):
     return small().fit(x, groups=groups)
 
 
-# Annotations are checked under pytest only: with that taken off, __init__ is what users call.
 @pytest.mark.filterwarnings("ignore:without groups:UserWarning")
 @parametrize_with_checks([MultiLevelVAE(2, 1, hidden=(8,), epochs=1)])
-def test_scikit_learn_finds_nothing_to_say(estimator, check, monkeypatch):
-    monkeypatch.setattr(MultiLevelVAE, "__init__", inspect.unwrap(MultiLevelVAE.__init__))
+def test_scikit_learn_finds_nothing_to_say(estimator, check):
     check(estimator)
 
 

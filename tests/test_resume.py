@@ -18,7 +18,7 @@ from fitting import Stopped, Stopping, make_pair, small_data, weights
 from safetensors.torch import load_file, save_file
 
 from pyro_mlvae import GroupSampler, InputError, fit, runs
-from pyro_mlvae.cli import train as train_module
+from pyro_mlvae.cli import training as train_module
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.penalties import HSIC, WeightedKL
 from pyro_mlvae.training import Checkpoint

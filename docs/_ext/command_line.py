@@ -5,7 +5,7 @@ import inspect
 import re
 import textwrap
 import typing
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from docutils import nodes
@@ -37,6 +37,17 @@ def documentation(cls: type) -> dict[str, tuple[str, str]]:
                 text = " ".join(str(after.value.value).split())
                 found[statement.target.id] = ast.unparse(statement.annotation), text
     return found
+
+
+def grouped(cls: type) -> list[tuple[str, list[tuple[Field, str, str]]]]:
+    """The options of a command with their annotations and docstrings, by the titles of their groups."""
+    plain, groups = [], []
+    for field in fields(cls):
+        if is_dataclass(group := default(field)):
+            groups.append((f"{field.name.capitalize()} options", *grouped(type(group))[0][1:]))
+        else:
+            plain.append((field, *documentation(cls)[field.name]))
+    return [("", plain), *groups] if plain else groups
 
 
 def signature(field: Field, annotation: str) -> str:
@@ -76,20 +87,22 @@ class Commands(SphinxDirective):
     def _section(self, name: str, cls: type) -> nodes.section:
         section = nodes.section(ids=[f"command-{name}"], names=[name])
         section += nodes.title("", "", nodes.literal("", name))
-        documented = documentation(cls)
-        options = [(field, *documented[field.name]) for field in fields(cls)]
-        needed = [signature(f, a) for f, a, _ in options if default(f) is MISSING]
+        boxes = grouped(cls)
+        needed = [signature(f, a) for _, options in boxes for f, a, _ in options if default(f) is MISSING]
         usage = " ".join([PROGRAM, name, *needed, "[options]"])
         block = nodes.literal_block(usage, usage, language="text")
         for paragraph in inspect.cleandoc(cls.__doc__).split("\n\n"):
             section += nodes.paragraph("", "", *_prose(" ".join(paragraph.split())))
         section += block
-        entries = nodes.definition_list(classes=["options"])
-        # Those that must be given come first.
-        options.sort(key=lambda option: default(option[0]) is not MISSING)
-        for field, annotation, text in options:
-            entries += self._entry(name, field, annotation, text)
-        section += entries
+        for title, options in boxes:
+            if title:
+                section += nodes.rubric("", title)
+            entries = nodes.definition_list(classes=["options"])
+            # Those that must be given come first.
+            options.sort(key=lambda option: default(option[0]) is not MISSING)
+            for field, annotation, text in options:
+                entries += self._entry(name, field, annotation, text)
+            section += entries
         return section
 
     def _entry(self, command: str, field: Field, annotation: str, text: str) -> nodes.Node:

@@ -6,10 +6,6 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_mlvae.data.catalogue import OWN
-from pyro_mlvae.data.named import NAMED
-from pyro_mlvae.files import find_path
-
 
 @dataclass(frozen=True)
 class Datasets:
@@ -20,6 +16,10 @@ class Datasets:
 
     def run(self) -> int:
         """Print the table; returns the exit status."""
+        from pyro_mlvae.data.catalogue import OWN
+        from pyro_mlvae.data.named import NAMED
+        from pyro_mlvae.files import find_path
+
         find_path(self.data_root)
         print(f"{'--data':15} {'observations':>12} {'groups':>7} {'shape':>9}  here  licence")
         rows = [

@@ -6,15 +6,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tyro
 
-from pyro_mlvae import runs
-from pyro_mlvae.cli.source import load_for
-from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.files import write_atomically
-from pyro_mlvae.latents.embedding import embed
 
 
 @dataclass(frozen=True)
@@ -34,6 +28,14 @@ class Embed:
 
     def run(self) -> int:
         """Encode and write; returns the exit status."""
+        import numpy as np
+
+        from pyro_mlvae import runs
+        from pyro_mlvae.cli.source import load_for
+        from pyro_mlvae.devices import find_device
+        from pyro_mlvae.files import write_atomically
+        from pyro_mlvae.latents.embedding import embed
+
         device = find_device(self.device)
         if self.out.suffix != ".npz":
             raise InputError(f"--out {self.out} must end in .npz, which is what is written: rename it")

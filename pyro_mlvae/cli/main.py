@@ -14,12 +14,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from pyro_mlvae.checking import PairError
 from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
-from pyro_mlvae.cli.job import processes
 from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.errors import InputError, is_out_of_memory, printable
@@ -50,11 +48,15 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
     try:
         command = parse(arguments)
+        # Not before it is known that there is something to do: this imports torch.
+        from pyro_mlvae.cli.job import processes
+
         if processes() > 1 and not isinstance(command, Train):
             raise InputError("torchrun is for train alone: run this command by itself")
         status: int = command.run()
     except InputError as error:
-        for sentence in error.faults if isinstance(error, PairError) else [str(error)]:
+        # A PairError holds several, one for each thing that is wrong with a pair.
+        for sentence in getattr(error, "faults", [str(error)]):
             print(f"{PROGRAM}: {printable(sentence)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
@@ -75,11 +77,20 @@ def run(arguments: Sequence[str]) -> int:
 def parse(arguments: Sequence[str]) -> Any:
     """The command and its options.
 
+    Where a command has defaults that depend on its options, as those of a resumed run, the arguments are
+    read a second time, upon these.
+
     Raises:
         InputError: the arguments are not understood. What tyro has to say of them in its own
             layout, with the nearest options, is printed before.
         SystemExit: help was asked for.
     """
+    command = _read(arguments)
+    defaults = command.defaults() if isinstance(command, Train) else None
+    return command if defaults is None else _read(arguments, default=defaults)
+
+
+def _read(arguments: Sequence[str], **options: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -89,6 +100,7 @@ def parse(arguments: Sequence[str]) -> Any:
                 description=DESCRIPTION,
                 args=list(arguments),
                 config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+                **options,
             )
     except SystemExit as exit_:
         if not exit_.code:

@@ -1,54 +1,22 @@
-"""``pyro-mlvae train``: train, evaluate and draw."""
+"""``pyro-mlvae train``: its options."""
 
 from __future__ import annotations
 
-import sys
-import time
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from torch import Tensor
-from tqdm import tqdm
-
-from pyro_mlvae import runs
-from pyro_mlvae.checking import check
-from pyro_mlvae.cli.job import Job, job
-from pyro_mlvae.cli.source import value_range
-from pyro_mlvae.cli.summary import summary
-from pyro_mlvae.data import GroupedDataset, GroupSampler
-from pyro_mlvae.data.labels import present_names
-from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
-from pyro_mlvae.files import find_path, remove_leftovers
-from pyro_mlvae.guides import GroupedGuide
-from pyro_mlvae.models import MLVAE
-from pyro_mlvae.plotting import draw_run
-from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.minibatches import make_sampler
-from pyro_mlvae.runs.progress import training_progress
-from pyro_mlvae.runs.report import write_report
-from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
-from pyro_mlvae.training.acceleration import require_possible
-
-INTERRUPTED = 130
-MOST_VALIDATED = 2_000
+from pyro_mlvae.runs.options import (
+    FetchedDataOptions,
+    ModelOptions,
+    ObjectiveOptions,
+    OutputOptions,
+    TrainingOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(RunConfig):
-    """Train a model; then evaluate it, and draw what it learned."""
+class TrainingHereOptions(TrainingOptions):
+    """Minibatches and steps, and how they are computed here, which is not part of the run."""
 
-    epochs: int | None = None  # type: ignore[assignment]
-    """How many epochs to train: 200 unless said, and in a resumed run as many as it was to have."""
-    out: Path | None = None
-    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures, and
-    report.html, which is all of it on one page."""
-    resume: Path | None = None
-    """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
-    config.json, but --epochs may be given anew."""
-    download: bool = False
-    """Fetch a named data set whose files are not there."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda or cuda:N; of several processes that torchrun starts, each takes the
     GPU of its number."""
@@ -57,164 +25,28 @@ class Train(RunConfig):
     observations_at_once: int | None = None
     """Compute a minibatch in parts of whole groups, of at most so many observations each, whose gradients
     add: for minibatches larger than memory. A group is never split."""
-    overwrite: bool = False
-    """Replace the run that --out holds."""
 
-    def __post_init__(self) -> None:
-        self._flags()
-        if self.observations_at_once is not None:
-            require_positive(observations_at_once=self.observations_at_once)
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model; then evaluate it, and draw what it learned."""
+
+    data: FetchedDataOptions = field(default_factory=FetchedDataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
+    training: TrainingHereOptions = field(default_factory=TrainingHereOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
 
     def run(self) -> int:
         """Train; returns the exit status."""
-        with job(self.device) as here:
-            return self._run(here)
+        from pyro_mlvae.cli.training import train
 
-    def _run(self, here: Job) -> int:
-        started = time.perf_counter()
-        config = self._config()
-        require_possible(here.device, config.precision, compile=self.compile)
-        # The first process fetches what is missing; what is there, all of them read at once.
-        with here.after_first() if self.download else nullcontext():
-            data = config.load(download=self.download and here.first)
-        config, train, test = config.split(data)
-        measured = test.sample(MOST_MEASURED, seed=config.seed)
-        model, guide = config.build(data.event_shape)
-        if isinstance(data.x, Tensor) and data.x.is_floating_point():
-            model.likelihood.check(data.x)
-        # Before anything is written, whatever is wrong with a pair from a user's file.
-        check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
-        with here.after_first():
-            folder = self._folder(here)
-        history = self._train(folder, config, (model, guide), train, test, here)
-        if history.interrupted:
-            return INTERRUPTED
-        vae = None
-        if config.vae and config.model != "vae":
-            baseline = config.plain_vae()
-            vae = baseline.build(data.event_shape)
-            if self._train(folder / runs.VAE, baseline, vae, train, test, here).interrupted:
-                if here.first:
-                    print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
-                return INTERRUPTED
-        if not here.first:
-            return 0
-        trained = time.perf_counter() - started
-        print("evaluating, each number beside its control", file=sys.stderr)
-        _, untrained = config.build(data.event_shape)
-        metrics = evaluate(
-            model,
-            guide,
-            untrained.to(here.device),
-            train.sample(MOST_PROBED, seed=config.seed),
-            measured,
-            vae=vae,
-            data_name=config.data,
-            progress=training_progress(folder),
-            trained_groups=present_names(train.group, train.group_names),
-            seed=config.seed,
-        )
-        runs.write_json(folder / runs.METRICS, metrics)
-        print("drawing", file=sys.stderr)
-        undrawn = draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
-        for name, why in undrawn.items():
-            print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
-        report = write_report(folder)
-        print(summary(metrics))
-        total = time.perf_counter() - started
-        print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {report}")
-        return 0
+        return train(self)
 
-    def _flags(self) -> RunConfig:
-        """What the flags say."""
-        flags = {field.name: getattr(self, field.name) for field in fields(RunConfig)}
-        return RunConfig(**{name: value for name, value in flags.items() if value is not None})
+    def defaults(self) -> Train | None:
+        """This command with the options of the run that it resumes, which hold where none are given."""
+        if self.output.resume is None or self.output.out is not None:
+            return None
+        from pyro_mlvae.cli.training import as_resumed
 
-    def _config(self) -> RunConfig:
-        """What to train: as the flags say, or as the run that is resumed was."""
-        flags = self._flags()
-        if (self.out is None) == (self.resume is None):
-            raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
-        if self.resume is None:
-            return flags
-        given = [
-            field.name
-            for field in fields(RunConfig)
-            if getattr(flags, field.name) != field.default and field.name != "epochs"
-        ]
-        if given or self.overwrite:
-            named = ", ".join("--" + name.replace("_", "-") for name in given) or "--overwrite"
-            raise InputError(
-                f"--resume takes everything but --epochs from {self.resume / runs.CONFIG}, got {named}: "
-                f"leave that out, or start a new run with --out"
-            )
-        config, _ = runs.load_config(self.resume)
-        return config if self.epochs is None else replace(config, epochs=self.epochs)
-
-    def _folder(self, here: Job) -> Path:
-        if self.resume is not None:
-            if here.first:
-                remove_leftovers(self.resume)
-            return self.resume
-        assert self.out is not None
-        if not here.first:
-            return find_path(self.out)
-        return runs.prepare_run_folder(self.out, overwrite=self.overwrite)
-
-    def _train(
-        self,
-        folder: Path,
-        config: RunConfig,
-        pair: tuple[MLVAE, GroupedGuide],
-        train: GroupedDataset,
-        test: GroupedDataset,
-        here: Job,
-    ) -> History:
-        """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
-        if here.first:
-            folder.mkdir(exist_ok=True)
-            runs.save_config(
-                folder,
-                config,
-                train.event_shape,
-                trained_groups=present_names(train.group, train.group_names),
-                value_range=value_range(train),
-            )
-        name = "the plain VAE" if config.model == "vae" else "the model"
-        desc, quiet = f"training {name}", not here.first or sys.stderr is None
-        with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:
-
-            def show(record: EpochRecord) -> None:
-                bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
-                bar.update()
-
-            history = fit(
-                *pair,
-                make_sampler(config, train.to(here.device)),
-                epochs=config.epochs,
-                estimator=config.estimator(),
-                optimizer=fused_adam(config.learning_rate),
-                penalties=config.penalties(),
-                validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
-                validate_every=max(1, config.epochs // 50),
-                device=here.device,
-                precision=config.precision,
-                compile=self.compile,
-                observations_at_once=self.observations_at_once,
-                process_group=here.process_group,
-                seed=config.seed,
-                callback=show,
-                checkpoint=Checkpoint(folder / runs.CHECKPOINT),
-            )
-        if not here.first:
-            return history
-        runs.save_weights(folder, *pair)
-        history.write_csv(folder / runs.HISTORY)
-        if history.interrupted:
-            done = len(history.epochs)
-            print(
-                f"interrupted after {done} epochs; their weights are in {folder}; "
-                f"to go on: --resume {folder}",
-                file=sys.stderr,
-            )
-        return history
+        return as_resumed(self)

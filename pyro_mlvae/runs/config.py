@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from pyro.infer import ELBO
@@ -19,6 +20,7 @@ from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.networks import StyleGivenContent
 from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
+from pyro_mlvae.runs.options import DataOptions, ModelOptions, ObjectiveOptions, TrainingOptions
 from pyro_mlvae.runs.pairs import (
     AUTO,
     NETWORKS,
@@ -43,9 +45,9 @@ _PENALTIES = (
 )
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides how a run turns out, but the data itself.
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
+    """Everything that decides how a run turns out, but the data itself: its groups of options, flat.
 
     Raises:
         InputError: a value is out of range or a name unknown; nothing else is checked as early.
@@ -55,89 +57,6 @@ class RunConfig:
     ...
     pyro_mlvae.errors.InputError: epochs must be a positive whole number, got 0
     """
-
-    data: str = "digits"
-    """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or
-    your own: folder:PATH, npz:PATH, npy:DIR. `pyro-mlvae datasets` tells more of each."""
-    data_root: str = "data"
-    """Where the files of named data sets are."""
-    image_size: int | None = None
-    """Side to which the images of folder:PATH are resized and cropped."""
-    grayscale: bool = False
-    """Turn the images of folder:PATH grey."""
-    skip_bad: bool = False
-    """Leave out the images of folder:PATH that cannot be read, and say so."""
-    model: str = "mlvae"
-    """The generative model: mlvae; vae, the baseline that knows nothing of groups; three-level, for data
-    with super-groups; mixture-prior, whose prior of content is learned; or your own, path/to/file.py:Class,
-    whose code is run."""
-    guide: str = AUTO
-    """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's), vae and
-    three-level for the models of those names, auto: the one that goes with the model; or your own,
-    path/to/file.py:Class, whose code is run."""
-    style_given_content: bool = False
-    """Let the style of an observation depend on its group's content: q(S | x, C)."""
-    likelihood: str = "normal"
-    """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
-    content_dim: int = 16
-    """Size of content, what a group shares."""
-    style_dim: int = 4
-    """Size of style, what an observation adds; a larger one lets more of the content leak in."""
-    network: str = "auto"
-    """Encoder and decoder: mlp (the paper's), conv, or auto: conv for images of 16x16 and more."""
-    hidden: tuple[int, ...] = ()
-    """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, 256 for conv."""
-    sampler: str = "auto"
-    """How minibatches are formed. groups: --groups-per-batch groups with --observations-per-group of
-    each, and an epoch visits every group once. observations: as many observations in all, at random,
-    grouped inside the minibatch, and an epoch visits every observation once. auto: observations where
-    groups are large (on average more than 4 x --observations-per-group), else groups."""
-    groups_per_batch: int = 10
-    """Groups in a minibatch."""
-    observations_per_group: int = 16
-    """At most so many observations stand for a group in a minibatch."""
-    epochs: int = 200
-    """How many epochs to train."""
-    learning_rate: float = 1e-3
-    """Adam's."""
-    elbo: str = "trace"
-    """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
-    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae (--inner
-    draws of style for each of content), dreg (group-iwae with better gradients), stl (sticking the
-    landing) or local (content drawn for every observation)."""
-    num_particles: int = 1
-    """Draws from the guide in every step."""
-    alpha: float | None = None
-    """The order of renyi and group-renyi; by default 0 and 0.5."""
-    inner: int | None = None
-    """Draws of style for every draw of content, in nested-iwae; by default 5."""
-    beta_content: float = 1.0
-    """Weight of the divergence of content in training; 1 is the ELBO's."""
-    beta_style: float = 1.0
-    """Weight of the divergence of style in training; 1 is the ELBO's."""
-    warmup_steps: int = 0
-    """Over so many steps of training the weights of the divergences rise from 0 to these."""
-    free_bits_content: float = 0.0
-    """Nats per dimension below which the divergence of content is not reduced further."""
-    free_bits_style: float = 0.0
-    """Nats per dimension below which the divergence of style is not reduced further."""
-    aggregate_style: float = 0.0
-    """Weight of a penalty on every group's aggregate style that differs from the prior."""
-    hsic: float = 0.0
-    """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
-    vae: bool = True
-    """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
-    precision: str = "float32"
-    """In which the networks compute in training: float32, or bf16, which takes a device that has bfloat16;
-    weights, draws, products of Normals and densities stay in float32."""
-    test_fraction: float = 0.2
-    """How much of every group is held out, where the data comes with no test set of its own."""
-    hold_out_groups: tuple[str, ...] = ()
-    """Groups or super-groups, by name, that are held out whole: never seen in training."""
-    hold_out_fraction: float = 0.0
-    """As many of the groups, chosen at random, are held out whole."""
-    seed: int = 0
-    """Of the split, the initial weights, the minibatches and the draws."""
 
     def __post_init__(self) -> None:
         require_types(self, RunConfig)
@@ -170,6 +89,19 @@ class RunConfig:
             **{f"the width of hidden layer {i}": n for i, n in enumerate(self.hidden, start=1)}
         )
         require_seed(self.seed, MOST_SEED)
+
+    @classmethod
+    def of(cls, *groups: Any, **settings: Any) -> RunConfig:
+        """The config of options in groups, as a command has them, and of further settings.
+
+        What a group has beside the fields of a config is left out.
+
+        >>> RunConfig.of(ModelOptions(style_dim=2), TrainingOptions(epochs=5), seed=3).epochs
+        5
+        """
+        names = {field.name for field in fields(cls)}
+        grouped = {name: value for group in groups for name, value in vars(group).items() if name in names}
+        return cls(**grouped | settings)
 
     def estimator(self) -> ELBO:
         """The estimator of training."""

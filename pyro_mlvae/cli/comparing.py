@@ -1,0 +1,150 @@
+"""What ``pyro-mlvae compare-elbos`` does: ELBO estimators side by side."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_mlvae import runs
+from pyro_mlvae.checking import check
+from pyro_mlvae.cli.compare_elbos import CompareElbos
+from pyro_mlvae.cli.comparison_advice import advice
+from pyro_mlvae.cli.comparison_table import comparison_table, flat_rows
+from pyro_mlvae.comparison import (
+    DEFAULT_ESTIMATORS,
+    Problem,
+    check_cases,
+    check_settings,
+    compare_elbos,
+    make_problem,
+    mixture_problem,
+    solved_problem,
+)
+from pyro_mlvae.data import GroupSampler
+from pyro_mlvae.devices import find_device
+from pyro_mlvae.errors import InputError
+from pyro_mlvae.files import write_atomically
+from pyro_mlvae.plotting import draw_comparison
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.runs.options import ModelOptions, TrainingOptions
+
+ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
+# What brings a model of its own, whose evidence is known.
+SOLVED = {"linear-gaussian": solved_problem, "mixture": mixture_problem}
+# What is measured by default, and what with --thorough.
+USUAL: dict[str, Any] = {"draws": 100, "reference_draws": 200, "seconds": 0.6, "nested_draws": (50, 20)}
+THOROUGH: dict[str, Any] = {
+    "draws": 400,
+    "reference_draws": 800,
+    "seconds": 10.0,
+    "nested_draws": (200, 100),
+}
+
+
+def compare(options: CompareElbos) -> int:
+    """Compare as the options say; returns the exit status."""
+    estimators = options.estimators or DEFAULT_ESTIMATORS
+    # Before an old comparison is replaced.
+    check_cases(estimators, options.particles, options.alpha)
+    settings = dict(THOROUGH if options.thorough else USUAL)
+    for name in settings:
+        if getattr(options, name, None) is not None:
+            settings[name] = getattr(options, name)
+    checked = {name: settings[name] for name in ("draws", "reference_draws", "seconds")}
+    check_settings(options.epochs, **checked, seed=options.seed)
+    problem = _problem(options)
+    folder = runs.prepare_folder(
+        options.out, ELBOS_JSON, (ELBOS_JSON, ELBOS_CSV), what="comparison", overwrite=options.overwrite
+    )
+    with tqdm(
+        unit="part",
+        desc="comparing",
+        bar_format="{l_bar}{bar}| {elapsed}{postfix}",
+        disable=sys.stderr is None,
+    ) as bar:
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(done - bar.n)
+
+        comparison = compare_elbos(
+            problem,
+            estimators,
+            options.particles,
+            alpha=options.alpha,
+            epochs=options.epochs,
+            **settings,
+            memory=options.memory,
+            seed=options.seed,
+            callback=show,
+        )
+    write_csv(folder / ELBOS_CSV, comparison)
+    for name, why in draw_comparison(folder / runs.FIGURES, comparison).items():
+        print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
+    # Last, for it is by this file that a comparison is known to be whole.
+    runs.write_json(folder / ELBOS_JSON, comparison)
+    print(comparison_table(comparison))
+    print(f"\n{advice(comparison)}")
+    print(f"\n{comparison['seconds']:.0f} s in all; look at {folder / runs.FIGURES}")
+    return 0
+
+
+def _problem(options: CompareElbos) -> Problem:
+    device, name = find_device(options.device), options.data.data
+    sizes: Any = {"groups": options.groups, "observations_per_group": options.observations_per_group}
+    if name in SOLVED:
+        own = ModelOptions()
+        for option in ("model", "guide", "style_given_content"):
+            came = getattr(options.model, option)
+            if came != getattr(own, option):
+                raise InputError(
+                    f"--data {name} brings its own model and guide, got {option} {came!r}: leave that out, "
+                    f"or name other data"
+                )
+        own_rate: Any = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+        # Small and in float64: nothing for a GPU.
+        return SOLVED[name](**sizes, **own_rate, seed=options.seed)
+    rate = TrainingOptions.learning_rate if options.learning_rate is None else options.learning_rate
+    config = RunConfig.of(
+        options.data,
+        options.model,
+        groups_per_batch=options.groups,
+        observations_per_group=options.observations_per_group,
+        epochs=options.epochs,
+        learning_rate=rate,
+        seed=options.seed,
+    )
+    data = config.load(download=options.data.download)
+    config, train, held_out = config.split(data)
+    model, guide = config.build(data.event_shape)
+    if isinstance(data.x, Tensor) and data.x.is_floating_point():
+        model.likelihood.check(data.x)
+    check(model, guide, next(GroupSampler(train, 3, 3, seed=options.seed).epoch(0)))
+    return make_problem(
+        name,
+        model.to(device),
+        guide.to(device),
+        train.to(device),
+        held_out,
+        **sizes,
+        sampler=make_sampler(config, train.to(device)),
+        learning_rate=config.learning_rate,
+        seed=options.seed,
+    )
+
+
+def write_csv(path: Path, comparison: Mapping[str, Any]) -> None:
+    """Write the rows, one a line, with a column for each part of the parameters; None is left empty."""
+    rows = flat_rows(comparison)
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

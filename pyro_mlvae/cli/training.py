@@ -1,0 +1,216 @@
+"""What ``pyro-mlvae train`` does: train, evaluate and draw."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_mlvae import runs
+from pyro_mlvae.checking import check
+from pyro_mlvae.cli.job import Job, job
+from pyro_mlvae.cli.source import value_range
+from pyro_mlvae.cli.summary import summary
+from pyro_mlvae.cli.train import Train, TrainingHereOptions
+from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.labels import present_names
+from pyro_mlvae.errors import InputError, require_positive
+from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
+from pyro_mlvae.files import find_path, remove_leftovers
+from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.models import MLVAE
+from pyro_mlvae.plotting import draw_run
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.runs.progress import training_progress
+from pyro_mlvae.runs.report import write_report
+from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
+from pyro_mlvae.training.acceleration import require_possible
+
+INTERRUPTED = 130
+MOST_VALIDATED = 2_000
+
+
+def train(command: Train) -> int:
+    """Train, evaluate and draw as the options say; returns the exit status."""
+    at_once = command.training.observations_at_once
+    if at_once is not None:
+        require_positive(observations_at_once=at_once)
+    # Before processes meet, whatever is wrong with the options.
+    config = _config(command)
+    with job(command.training.device) as here:
+        return _run(command, config, here)
+
+
+def _run(command: Train, config: RunConfig, here: Job) -> int:
+    started = time.perf_counter()
+    require_possible(here.device, config.precision, compile=command.training.compile)
+    # The first process fetches what is missing; what is there, all of them read at once.
+    with here.after_first() if command.data.download else nullcontext():
+        data = config.load(download=command.data.download and here.first)
+    config, train, test = config.split(data)
+    measured = test.sample(MOST_MEASURED, seed=config.seed)
+    model, guide = config.build(data.event_shape)
+    if isinstance(data.x, Tensor) and data.x.is_floating_point():
+        model.likelihood.check(data.x)
+    # Before anything is written, whatever is wrong with a pair from a user's file.
+    check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
+    with here.after_first():
+        folder = _folder(command, here)
+    history = _train(command.training, folder, config, (model, guide), train, test, here)
+    if history.interrupted:
+        return INTERRUPTED
+    vae = None
+    if config.vae and config.model != "vae":
+        baseline = config.plain_vae()
+        vae = baseline.build(data.event_shape)
+        if _train(command.training, folder / runs.VAE, baseline, vae, train, test, here).interrupted:
+            if here.first:
+                print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
+            return INTERRUPTED
+    if not here.first:
+        return 0
+    trained = time.perf_counter() - started
+    print("evaluating, each number beside its control", file=sys.stderr)
+    _, untrained = config.build(data.event_shape)
+    metrics = evaluate(
+        model,
+        guide,
+        untrained.to(here.device),
+        train.sample(MOST_PROBED, seed=config.seed),
+        measured,
+        vae=vae,
+        data_name=config.data,
+        progress=training_progress(folder),
+        trained_groups=present_names(train.group, train.group_names),
+        seed=config.seed,
+    )
+    runs.write_json(folder / runs.METRICS, metrics)
+    print("drawing", file=sys.stderr)
+    undrawn = draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
+    for name, why in undrawn.items():
+        print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
+    report = write_report(folder)
+    print(summary(metrics))
+    total = time.perf_counter() - started
+    print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {report}")
+    return 0
+
+
+def config_of(command: Train) -> RunConfig:
+    """The config that the options of a command make."""
+    return RunConfig.of(command.data, command.model, command.objective, command.training)
+
+
+def as_resumed(command: Train) -> Train:
+    """The command with the options of the run that it resumes, in place of its own."""
+    assert command.output.resume is not None
+    config, _ = runs.load_config(command.output.resume)
+
+    def of_config(group: Any) -> Any:
+        return replace(group, **{name: getattr(config, name, value) for name, value in vars(group).items()})
+
+    return replace(
+        command,
+        data=of_config(command.data),
+        model=of_config(command.model),
+        objective=of_config(command.objective),
+        training=of_config(command.training),
+    )
+
+
+def _config(command: Train) -> RunConfig:
+    """What to train: as the options say, or as the run that is resumed was."""
+    output, config = command.output, config_of(command)
+    if (output.out is None) == (output.resume is None):
+        raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
+    if output.resume is None:
+        return config
+    resumed, _ = runs.load_config(output.resume)
+    given = [
+        field.name
+        for field in fields(RunConfig)
+        if getattr(config, field.name) != getattr(resumed, field.name) and field.name != "epochs"
+    ]
+    if given or output.overwrite:
+        named = ", ".join("--" + name.replace("_", "-") for name in given) or "--overwrite"
+        raise InputError(
+            f"--resume takes everything but --epochs from {output.resume / runs.CONFIG}, got {named}: "
+            f"leave that out, or start a new run with --out"
+        )
+    return config
+
+
+def _folder(command: Train, here: Job) -> Path:
+    if command.output.resume is not None:
+        if here.first:
+            remove_leftovers(command.output.resume)
+        return command.output.resume
+    assert command.output.out is not None
+    if not here.first:
+        return find_path(command.output.out)
+    return runs.prepare_run_folder(command.output.out, overwrite=command.output.overwrite)
+
+
+def _train(
+    options: TrainingHereOptions,
+    folder: Path,
+    config: RunConfig,
+    pair: tuple[MLVAE, GroupedGuide],
+    train: GroupedDataset,
+    test: GroupedDataset,
+    here: Job,
+) -> History:
+    """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
+    if here.first:
+        folder.mkdir(exist_ok=True)
+        runs.save_config(
+            folder,
+            config,
+            train.event_shape,
+            trained_groups=present_names(train.group, train.group_names),
+            value_range=value_range(train),
+        )
+    name = "the plain VAE" if config.model == "vae" else "the model"
+    desc, quiet = f"training {name}", not here.first or sys.stderr is None
+    with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:
+
+        def show(record: EpochRecord) -> None:
+            bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
+            bar.update()
+
+        history = fit(
+            *pair,
+            make_sampler(config, train.to(here.device)),
+            epochs=config.epochs,
+            estimator=config.estimator(),
+            optimizer=fused_adam(config.learning_rate),
+            penalties=config.penalties(),
+            validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
+            validate_every=max(1, config.epochs // 50),
+            device=here.device,
+            precision=config.precision,
+            compile=options.compile,
+            observations_at_once=options.observations_at_once,
+            process_group=here.process_group,
+            seed=config.seed,
+            callback=show,
+            checkpoint=Checkpoint(folder / runs.CHECKPOINT),
+        )
+    if not here.first:
+        return history
+    runs.save_weights(folder, *pair)
+    history.write_csv(folder / runs.HISTORY)
+    if history.interrupted:
+        done = len(history.epochs)
+        print(
+            f"interrupted after {done} epochs; their weights are in {folder}; to go on: --resume {folder}",
+            file=sys.stderr,
+        )
+    return history

@@ -1,0 +1,148 @@
+"""The options of a run, in named groups: each default and each line of help stands here, and only here.
+
+A command nests the groups, and its help shows each in a box of its own; :class:`RunConfig` inherits them
+all, flat; the scikit-learn estimator has those of the model, the objective and training as parameters.
+
+To add an option, add a field with its default and its docstring to the group that it belongs to. It is
+then an option of the commands, a key of config.json, a line of the report's command, a parameter of the
+estimator and an entry of the documentation. Values that its type does not rule out are checked in
+``RunConfig.__post_init__``; runs that were written before it existed open with its default.
+
+This module imports no torch, so that help and errors of spelling need none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What to train on, and what of it is held out."""
+
+    data: str = "digits"
+    """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or
+    your own: folder:PATH, npz:PATH, npy:DIR. `pyro-mlvae datasets` tells more of each."""
+    data_root: str = "data"
+    """Where the files of named data sets are."""
+    image_size: int | None = None
+    """Side to which the images of folder:PATH are resized and cropped."""
+    grayscale: bool = False
+    """Turn the images of folder:PATH grey."""
+    skip_bad: bool = False
+    """Leave out the images of folder:PATH that cannot be read, and say so."""
+    test_fraction: float = 0.2
+    """How much of every group is held out, where the data comes with no test set of its own."""
+    hold_out_groups: tuple[str, ...] = ()
+    """Groups or super-groups, by name, that are held out whole: never seen in training."""
+    hold_out_fraction: float = 0.0
+    """As many of the groups, chosen at random, are held out whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model, the guide and their networks."""
+
+    model: str = "mlvae"
+    """The generative model: mlvae; vae, the baseline that knows nothing of groups; three-level, for data
+    with super-groups; mixture-prior, whose prior of content is learned; or your own, path/to/file.py:Class,
+    whose code is run."""
+    guide: str = "auto"
+    """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's), vae and
+    three-level for the models of those names, auto: the one that goes with the model; or your own,
+    path/to/file.py:Class, whose code is run."""
+    style_given_content: bool = False
+    """Let the style of an observation depend on its group's content: q(S | x, C)."""
+    likelihood: str = "normal"
+    """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
+    content_dim: int = 16
+    """Size of content, what a group shares."""
+    style_dim: int = 4
+    """Size of style, what an observation adds; a larger one lets more of the content leak in."""
+    network: str = "auto"
+    """Encoder and decoder: mlp (the paper's), conv, or auto: conv for images of 16x16 and more."""
+    hidden: tuple[int, ...] = ()
+    """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, 256 for conv."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """What training maximises: an ELBO, less penalties."""
+
+    elbo: str = "trace"
+    """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
+    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae (--inner
+    draws of style for each of content), dreg (group-iwae with better gradients), stl (sticking the
+    landing) or local (content drawn for every observation)."""
+    num_particles: int = 1
+    """Draws from the guide in every step."""
+    alpha: float | None = None
+    """The order of renyi and group-renyi; by default 0 and 0.5."""
+    inner: int | None = None
+    """Draws of style for every draw of content, in nested-iwae; by default 5."""
+    beta_content: float = 1.0
+    """Weight of the divergence of content in training; 1 is the ELBO's."""
+    beta_style: float = 1.0
+    """Weight of the divergence of style in training; 1 is the ELBO's."""
+    warmup_steps: int = 0
+    """Over so many steps of training the weights of the divergences rise from 0 to these."""
+    free_bits_content: float = 0.0
+    """Nats per dimension below which the divergence of content is not reduced further."""
+    free_bits_style: float = 0.0
+    """Nats per dimension below which the divergence of style is not reduced further."""
+    aggregate_style: float = 0.0
+    """Weight of a penalty on every group's aggregate style that differs from the prior."""
+    hsic: float = 0.0
+    """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Minibatches and steps."""
+
+    sampler: str = "auto"
+    """How minibatches are formed. groups: --groups-per-batch groups with --observations-per-group of
+    each, and an epoch visits every group once. observations: as many observations in all, at random,
+    grouped inside the minibatch, and an epoch visits every observation once. auto: observations where
+    groups are large (on average more than 4 x --observations-per-group), else groups."""
+    groups_per_batch: int = 10
+    """Groups in a minibatch."""
+    observations_per_group: int = 16
+    """At most so many observations stand for a group in a minibatch."""
+    epochs: int = 200
+    """How many epochs to train."""
+    learning_rate: float = 1e-3
+    """Adam's."""
+    vae: bool = True
+    """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
+    precision: str = "float32"
+    """In which the networks compute in training: float32, or bf16, which takes a device that has bfloat16;
+    weights, draws, products of Normals and densities stay in float32."""
+    seed: int = 0
+    """Of the split, the initial weights, the minibatches and the draws."""
+
+
+# How a run turns out does not depend on what follows, which is no part of a config.
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedDataOptions(DataOptions):
+    """What to train on, and what of it is held out."""
+
+    download: bool = False
+    """Fetch a named data set whose files are not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where the run is written."""
+
+    out: Path | None = None
+    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures, and
+    report.html, which is all of it on one page."""
+    resume: Path | None = None
+    """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
+    config.json, but --epochs may be given anew."""
+    overwrite: bool = False
+    """Replace the run that --out holds."""
