@@ -1,6 +1,6 @@
 """Grouped data: data sets, samplers, and the random choices inside groups."""
 
-from pyro_mlvae.data.augment import AffineJitter
+from pyro_mlvae.data.augment import AffineJitter, HorizontalFlip
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
@@ -23,6 +23,7 @@ __all__ = [
     "GroupSampler",
     "GroupedBatch",
     "GroupedDataset",
+    "HorizontalFlip",
     "ObservationSampler",
     "OneShotTrials",
     "ReadAhead",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.samplers import Sampler, mixed_seed
-from pyro_mlvae.errors import InputError, require_seed
+from pyro_mlvae.errors import InputError, require_seed, unknown_name
 
 
 class AffineJitter:
@@ -27,7 +27,7 @@ class AffineJitter:
         shift: shift as a part of the image's side, at most.
         seed: of the draws.
 
-    What comes in from outside the image is zero.
+    What comes in from outside the image goes on as its edge is: white paper stays white.
 
     >>> from pyro_mlvae import GroupSampler, load_dataset
     >>> jittered = AffineJitter(GroupSampler(load_dataset("digits"), 10, 4), degrees=5)
@@ -53,15 +53,13 @@ class AffineJitter:
     def epoch(self, number: int) -> Iterator[GroupedBatch]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, number))
         for batch in self.sampler.epoch(number):
-            if batch.x.ndim != 4:
-                raise InputError(
-                    f"affine jitter takes images [N, channels, height, width], got x of shape "
-                    f"{list(batch.x.shape)}: train on those without it"
-                )
+            _require_images("affine jitter", batch.event_shape)
             theta = self._transformations(len(batch), generator).to(batch.x)
             grid = functional.affine_grid(theta, list(batch.x.shape), align_corners=False)
-            x = functional.grid_sample(batch.x, grid, align_corners=False)
-            yield GroupedBatch.trusted(x, batch.group, batch.num_groups, batch.parent, batch.num_parents)
+            yield _of_x(
+                batch,
+                functional.grid_sample(batch.x, grid, padding_mode="border", align_corners=False),
+            )
 
     def _transformations(self, count: int, generator: torch.Generator) -> Tensor:
         draws = 2.0 * torch.rand(6, count, generator=generator) - 1.0
@@ -71,3 +69,74 @@ class AffineJitter:
         first = torch.stack([angle.cos() * wide, shear - angle.sin() * high, across], -1)
         second = torch.stack([angle.sin() * wide, angle.cos() * high, down], -1)
         return torch.stack([first, second], 1)
+
+
+class HorizontalFlip:
+    """Another sampler's minibatches, every image mirrored, left to right, with a chance of one half.
+
+    For photographs: a mirrored letter or digit is another one, or none.
+
+    Args:
+        sampler: the sampler, of images ``[N, channels, height, width]``.
+        seed: of the draws.
+
+    >>> from pyro_mlvae import GroupSampler, load_dataset
+    >>> flipped = HorizontalFlip(GroupSampler(load_dataset("digits"), 10, 4))
+    >>> [batch.x.shape for batch in flipped.epoch(0)]
+    [torch.Size([40, 1, 8, 8])]
+    """
+
+    def __init__(self, sampler: Sampler, *, seed: int = 0) -> None:
+        require_seed(seed)
+        self.sampler, self.seed = sampler, seed
+
+    def epoch(self, number: int) -> Iterator[GroupedBatch]:
+        # Another stream of draws than a jitter of the same seed has.
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, number, 1))
+        for batch in self.sampler.epoch(number):
+            _require_images("a flip", batch.event_shape)
+            flipped = torch.rand(len(batch), generator=generator) < 0.5
+            flipped = flipped.to(batch.x.device)[:, None, None, None]
+            yield _of_x(batch, torch.where(flipped, batch.x.flip(-1), batch.x))
+
+
+AUGMENTATIONS = {"affine": AffineJitter, "flip": HorizontalFlip}
+
+
+def augmented(sampler: Sampler, names: Sequence[str], event_shape: Sequence[int], *, seed: int) -> Sampler:
+    """A sampler with augmentations by name, in order: "affine" (:class:`AffineJitter`) and "flip".
+
+    Args:
+        sampler: the sampler.
+        names: of :data:`AUGMENTATIONS`.
+        event_shape: the shape of an observation.
+        seed: of the draws.
+
+    Raises:
+        InputError: a name is unknown, or observations are no images.
+
+    >>> from pyro_mlvae import GroupSampler, load_dataset
+    >>> data = load_dataset("digits")
+    >>> both = augmented(GroupSampler(data, 10, 4), ["flip", "affine"], data.event_shape, seed=0)
+    >>> [batch.x.shape for batch in both.epoch(0)]
+    [torch.Size([40, 1, 8, 8])]
+    """
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise unknown_name("augment", name, [*AUGMENTATIONS])
+        _require_images(f"augment {name!r}", event_shape)
+        sampler = AUGMENTATIONS[name](sampler, seed=seed)
+    return sampler
+
+
+def _require_images(what: str, event_shape: Sequence[int]) -> None:
+    if len(event_shape) != 3:
+        raise InputError(
+            f"{what} takes images [N, channels, height, width], got x of shape [N, "
+            f"{', '.join(map(str, event_shape))}]: train on those without it"
+        )
+
+
+def _of_x(batch: GroupedBatch, x: Tensor) -> GroupedBatch:
+    """The batch with other observations, which carries all that the batch does."""
+    return GroupedBatch.trusted(x, **vars(batch.groups))

@@ -157,7 +157,7 @@ class Objective(ELBO):
         """What is taken off the ELBO of a batch after so many steps, in nats, of new draws."""
         with torch.no_grad(), self._reading(batch):
             self.estimator.loss(model, guide, batch)
-            return float(self._penalty(guide, batch, steps))
+            return float(self._penalty(model, guide, batch, steps))
 
     @contextmanager
     def _reading(self, batch: GroupedBatch) -> Iterator[None]:
