@@ -46,6 +46,15 @@ def bound(value):
     return {**found, **nested, **draws, "observations_per_group": 10, "units": "nats"}
 
 
+def factors(start):
+    def r2(value):
+        return {"turn": start + value, "mean": start + value + 0.01}
+
+    style = {"draws": r2(0.6), "loc": r2(0.7)}
+    part = {"style": style, "content": r2(-0.1), "latent": r2(0.75)}
+    return {"regressor": "content: ridge", "seen": part, "unseen": part}
+
+
 def shots(one):
     return {k: {"accuracy": one + int(k) / 50, "standard_error": 0.0077} for k in ("1", "5")}
 
@@ -75,7 +84,11 @@ def full_metrics():
         },
         "truth": {
             **{"error": {"1": 0.62, "5": 0.61}, "blank": 1.0},
-            **{"copy_style_donor": 0.86, "copy_content_donor": 1.2},
+            **{"copy_style_donor": 0.86, "copy_content_donor": 1.2, "nearest_training": 0.54},
+            "seen": {
+                **{"error": {"1": 0.59, "5": 0.57}, "blank": 1.0},
+                **{"copy_style_donor": 0.84, "copy_content_donor": 1.1, "nearest_training": 0.53},
+            },
         },
     }
     return {
@@ -95,6 +108,7 @@ def full_metrics():
         },
         "unseen": unseen,
         "swap": {**swap, "reader_accuracy": 0.985, "vae": swap},
+        "factors": {**factors(0.1), "untrained": factors(-0.55), "vae": factors(0.05)},
         "diagnostics": {
             "calibration": {
                 "k": [1, 2, 5, 10],
@@ -120,7 +134,7 @@ def full_metrics():
 
 def bare_metrics():
     """What is always there, and nothing else."""
-    parts = ("probe", "unseen", "swap", "diagnostics", "active_units")
+    parts = ("probe", "unseen", "swap", "factors", "diagnostics", "active_units")
     elbo = {**bound(-15.5), "vae": None, "nested_iwae_per_observation": None}
     evidence = {"k": [1, 2], "content_scale": [None, None], "untrained": None, "vae": None}
     return {**full_metrics(), "elbo": elbo, "evidence": evidence, "warnings": [], **dict.fromkeys(parts)}
@@ -213,6 +227,8 @@ def places():
                 "elbo": "content",
                 "diagnostics.simulation_based.sites": "style",
                 "unseen.protocols": "20-way 1-shot, over all groups",
+                "factors.seen.style.draws": "turn",
+                "factors.unseen.style.draws": "turn",
             }
             k = first.get(table.get("each"), "1")
             for _, *row in table["rows"]:
@@ -244,6 +260,9 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
     assert rows["style kept, with content of 1 observation"] == ["0.940", "0.940"]
     assert rows["error, with content of 5 observations"] == ["0.610", "0.610"]
     assert "a blank has 1, a copy of the style donor 0.860" in page.text
+    assert rows["seen groups, with content of 1 observation"] == ["0.590", "0.590"]
+    assert rows["seen groups, a copy of the style donor"][0] == "0.840"
+    assert rows["turn, unseen groups"] == ["0.700", "0.800", "0.000", "0.800", "0.050"]
     assert "style donor, with content of 10 observations" not in rows
     assert rows["ELBO"] == ["\N{MINUS SIGN}15.50", "\N{MINUS SIGN}17.50"]
     assert rows["less divergence of content"] == ["2.00", "2.00"]
@@ -279,19 +298,20 @@ def test_pseudo_nats_are_explained(make_run):
 def unknown_leaves():
     """Metrics of which any one part that may be null is null."""
     yield bare_metrics()
-    for part in ("probe", "unseen", "swap", "diagnostics", "active_units"):
+    for part in ("probe", "unseen", "swap", "factors", "diagnostics", "active_units"):
         yield {**full_metrics(), part: None}
     for part in full_metrics()["diagnostics"]:
         metrics = full_metrics()
         metrics["diagnostics"][part] = None
         yield metrics
-    for part in ("probe", "swap", "unseen", "elbo"):
+    for part in ("probe", "swap", "unseen", "elbo", "factors"):
         metrics = full_metrics()
         metrics[part]["vae"] = None
         yield metrics
     metrics = full_metrics()
     metrics["swap"]["truth"] = metrics["swap"]["reader_accuracy"] = None
     metrics["evidence"]["vae"] = None
+    metrics["factors"]["unseen"] = None
     yield metrics
     metrics = full_metrics() | {"probe": None}
     metrics["unseen"] |= {"ways": None, "chance": None, "shots": {"1": None, "5": None}}

@@ -36,7 +36,12 @@ def summary(metrics: Mapping[str, Any]) -> str:
             f"  a plain VAE of the same size: {elbo['vae']['per_observation']:.2f} "
             f"({elbo['vae']['nested_iwae_per_observation']:.2f})"
         )
-    for name, part in (("probe", _probe_lines), ("unseen", _unseen_lines), ("swap", _swap_lines)):
+    for name, part in (
+        ("probe", _probe_lines),
+        ("unseen", _unseen_lines),
+        ("swap", _swap_lines),
+        ("factors", _factor_lines),
+    ):
         if metrics[name] is not None:
             lines += ["", *part(metrics[name])]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in metrics["warnings"])])
@@ -89,9 +94,38 @@ def _swap_lines(swap: Mapping[str, Any]) -> Iterator[str]:
     yield from _table("Whose label a reader sees in a swap", columns, rows)
     kept: list[Row] = [(f"content of {k}", partial(_of_swap, "style_kept", k)) for k in swap["style_kept"]]
     yield from _table("How much style a swap keeps, R2", columns, kept)
+    truths = {name: of and of["truth"] for name, of in columns.items()}
     if swap["truth"] is not None:
-        wrong: list[Row] = [(f"content of {k}", partial(_of_truth, k)) for k in swap["truth"]["error"]]
-        yield from _table("Squared error against the truth", columns, wrong)
+        yield from _truth_lines("Squared error against the truth", truths)
+        if swap["truth"]["seen"] is not None:
+            of_seen = {name: of and of["seen"] for name, of in truths.items()}
+            yield from _truth_lines("The same, of groups it trained on", of_seen)
+
+
+def _truth_lines(title: str, truths: Mapping[str, Any]) -> Iterator[str]:
+    of = truths["trained"]
+    copies = {
+        "style donor": of["copy_style_donor"],
+        "content donor": of["copy_content_donor"],
+        "nearest": of["nearest_training"],
+    }
+    errors = {name: truth and truth["error"] for name, truth in truths.items()}
+    errors |= {name: dict.fromkeys(of["error"], error) for name, error in copies.items()}
+    yield from _table(title, errors, [(f"content of {k}", partial(_number, k)) for k in of["error"]])
+
+
+def _factor_lines(factors: Mapping[str, Any]) -> Iterator[str]:
+    for part in ("seen", "unseen"):
+        if factors[part] is not None:
+            vae, untrained = factors["vae"], factors["untrained"]
+            columns = {
+                "style": factors[part]["style"]["draws"],
+                "content": factors[part]["content"],
+                "VAE, whole": vae and vae[part]["latent"],
+                "untrained": untrained[part]["style"]["draws"],
+            }
+            rows: list[Row] = [(name, partial(_number, name)) for name in columns["style"]]
+            yield from _table(f"R2 of style's factors, {part} groups", columns, rows)
 
 
 def _of_style(way: str, of: Mapping[str, Any]) -> Scores:
@@ -107,8 +141,8 @@ def _of_swap(name: str, k: str, of: Mapping[str, Any]) -> Scores:
     return None if of[name][k] is None else {"accuracy": of[name][k], "standard_error": error}
 
 
-def _of_truth(k: str, of: Mapping[str, Any]) -> Scores:
-    return None if of["truth"]["error"][k] is None else {"accuracy": of["truth"]["error"][k]}
+def _number(name: str, of: Mapping[str, Any]) -> Scores:
+    return None if of[name] is None else {"accuracy": of[name]}
 
 
 def _cell(score: Scores) -> str:

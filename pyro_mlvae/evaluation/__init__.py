@@ -4,6 +4,7 @@ from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
 from pyro_mlvae.evaluation.diagnostics import diagnostics_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
 from pyro_mlvae.evaluation.evidence import evidence_metrics
+from pyro_mlvae.evaluation.factors import KnowsStyle, factor_metrics
 from pyro_mlvae.evaluation.few_shot import few_shot_accuracy, nearest_neighbour_accuracy
 from pyro_mlvae.evaluation.k_hat import check_k_hat, pareto_k_hat, run_k_hat
 from pyro_mlvae.evaluation.metrics import MOST_MEASURED, MOST_PROBED, evaluate
@@ -15,13 +16,14 @@ from pyro_mlvae.evaluation.reader import Reader
 from pyro_mlvae.evaluation.sbc import check_sbc, run_sbc
 from pyro_mlvae.evaluation.self_consistency import self_consistency_metrics
 from pyro_mlvae.evaluation.swaps import swap_metrics
-from pyro_mlvae.evaluation.truth import Renders, truth_metrics
+from pyro_mlvae.evaluation.truth import Renders, drawn_anew, truth_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.evaluation.verification import nearest_neighbour_auc, verification_auc
 
 __all__ = [
     "MOST_MEASURED",
     "MOST_PROBED",
+    "KnowsStyle",
     "Probe",
     "Reader",
     "Renders",
@@ -32,9 +34,11 @@ __all__ = [
     "collapse_warnings",
     "decoder_score",
     "diagnostics_metrics",
+    "drawn_anew",
     "elbo_metrics",
     "evaluate",
     "evidence_metrics",
+    "factor_metrics",
     "few_shot_accuracy",
     "fixed_groups",
     "log_predictive",

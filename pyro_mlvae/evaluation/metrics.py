@@ -17,12 +17,13 @@ from pyro_mlvae.evaluation.classifiers import require_readable
 from pyro_mlvae.evaluation.diagnostics import diagnostics_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics
 from pyro_mlvae.evaluation.evidence import evidence_metrics
+from pyro_mlvae.evaluation.factors import factor_metrics
 from pyro_mlvae.evaluation.known import in_known_groups, labelled_like, split_name
 from pyro_mlvae.evaluation.probe import probe_metrics, vae_probe_metrics
 from pyro_mlvae.evaluation.progress import TrainingProgress
 from pyro_mlvae.evaluation.reader import Reader
 from pyro_mlvae.evaluation.swaps import swap_metrics
-from pyro_mlvae.evaluation.truth import truth_metrics
+from pyro_mlvae.evaluation.truth import drawn_anew, truth_metrics
 from pyro_mlvae.evaluation.unseen import unseen_metrics
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.encoding import Codes, encode, group_content
@@ -93,6 +94,9 @@ def evaluate(
     activity = _activity(guide, codes, test, observations_per_group, seed) if len(test) > 1 else None
     control = None if vae is None else vae[1]
     readable, warnings = _readable(train, known)
+    # Where training saw none of the groups, new observations of those that it saw are compared with.
+    anew = None if train is None or len(known) else drawn_anew(train, seed=seed)
+    seen = known if len(known) else anew
     return {
         "format_version": FORMAT_VERSION,
         "data": data_name,
@@ -105,7 +109,10 @@ def evaluate(
         "unseen": unseen_metrics(guide, untrained, unseen, vae=control, seen=train, seed=seed)
         if len(unseen)
         else None,
-        "swap": _swaps(model, guide, vae, train, readable or test, readable is not None, seed),
+        "swap": _swaps(model, guide, vae, train, readable or test, anew, readable is not None, seed),
+        "factors": None
+        if train is None
+        else _factors(guide, untrained, control, train, seen, unseen if len(unseen) else None, seed),
         "diagnostics": diagnostics_metrics(model, guide, test, codes, **fixed),
         "active_units": activity,
         "warnings": [*warnings, *(collapse_warnings(activity, progress) if activity else [])],
@@ -150,6 +157,7 @@ def _swaps(
     vae: tuple[MLVAE, GroupedGuide] | None,
     train: GroupedDataset | None,
     test: GroupedDataset,
+    anew: GroupedDataset | None,
     readable: bool,
     seed: int,
 ) -> dict[str, Any] | None:
@@ -159,13 +167,34 @@ def _swaps(
     def measured(model: MLVAE, guide: GroupedGuide) -> dict[str, Any] | None:
         codes = encode(guide, test)
         found = swap_metrics(model, guide, test, reader, codes=codes, seed=seed)
-        return found and {**found, "truth": truth_metrics(model, guide, test, codes=codes, seed=seed)}
+        truth = truth_metrics(model, guide, test, train=train, codes=codes, seed=seed)
+        of_seen = None if anew is None else truth_metrics(model, guide, anew, train=train, seed=seed)
+        return found and {**found, "truth": truth and {**truth, "seen": of_seen}}
 
     found = measured(model, guide)
     return found and {
         **found,
         "reader_accuracy": None if reader is None else reader.accuracy(test),
         "vae": None if vae is None else measured(*vae),
+    }
+
+
+def _factors(
+    guide: GroupedGuide,
+    untrained: GroupedGuide,
+    vae: GroupedGuide | None,
+    train: GroupedDataset,
+    seen: GroupedDataset | None,
+    unseen: GroupedDataset | None,
+    seed: int,
+) -> dict[str, Any] | None:
+    """How well codes predict what style was made from, of the model and its controls."""
+    tests = {"seen": seen, "unseen": unseen}
+    found = factor_metrics(guide, train, tests, seed=seed)
+    return found and {
+        **found,
+        "untrained": factor_metrics(untrained, train, tests, seed=seed),
+        "vae": None if vae is None else factor_metrics(vae, train, tests, whole=True, seed=seed),
     }
 
 

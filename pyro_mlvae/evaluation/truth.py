@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
@@ -14,10 +16,16 @@ from pyro_mlvae.latents.encoding import Codes, encode
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.ops import mean_of
 
+# Of training observations, so many are looked through for the nearest.
+MOST_SEARCHED = 20_000
+
 
 @runtime_checkable
 class Renders(Protocol):
-    """Data that was generated, and whose generator can be asked again."""
+    """Data that was generated, and whose generator can be asked again.
+
+    What it needs to know of an observation is in its group and in its ``of_observations``.
+    """
 
     def render(self, content_of: Tensor, style_of: Tensor) -> Tensor:
         """The content of some observations in the style of others.
@@ -31,11 +39,43 @@ class Renders(Protocol):
         """
 
 
+def drawn_anew(data: GroupedDataset, most: int = 4000, *, seed: int = 0) -> GroupedDataset | None:
+    """New observations of the groups of some data: each in the style of an observation of another group.
+
+    So training data gives observations of groups that training saw, which it did not see themselves.
+
+    Args:
+        data: which :class:`Renders`.
+        most: how many at most; never more than ``data`` has.
+        seed: of what is drawn.
+
+    Returns:
+        As many observations, with the fields of those whose style they have; None where the data
+        renders nothing, or has a single group.
+
+    >>> from pyro_mlvae.data import load_glyphs
+    >>> data = load_glyphs(scripts=["Digits"], per_character=5)
+    >>> new = drawn_anew(data, 20)
+    >>> len(new), new.event_shape, new.group_names == data.group_names
+    (20, torch.Size([1, 28, 28]), True)
+    """
+    if not isinstance(data, Renders) or len(data.group.unique()) < 2:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    content_of = torch.randperm(len(data), generator=generator)[:most].sort().values
+    style_of = content_of.clone()
+    while len(own := (data.group[style_of] == data.group[content_of]).nonzero().flatten()):
+        style_of[own] = torch.randint(len(data), (len(own),), generator=generator)
+    fields = {name: value[style_of] for name, value in data.of_observations.items()}
+    return replace(data.subset(content_of), x=data.render(content_of, style_of), of_observations=fields)
+
+
 def truth_metrics(
     model: MLVAE,
     guide: GroupedGuide,
     test: GroupedDataset,
     *,
+    train: GroupedDataset | None = None,
     ks: Sequence[int] = (1, 5),
     swaps: int = 1000,
     codes: Codes | None = None,
@@ -48,6 +88,7 @@ def truth_metrics(
         guide: its trained guide.
         test: held-out observations; where they have a method ``render``, as :class:`Renders`, the
             truth is known.
+        train: the training observations, among which the nearest to each truth is looked for.
         ks: from how many observations of a group content is inferred.
         swaps: how many, for each k.
         codes: of ``test``, where they are known already.
@@ -56,7 +97,9 @@ def truth_metrics(
     Returns:
         ``error`` by k as text, None for a k for which no group is large enough; and what comes for
         nothing: ``copy_style_donor`` and ``copy_content_donor``, the errors of the donors themselves,
-        and ``blank``, that of zeros, which is 1. None in all where the truth is not known.
+        ``nearest_training``, that of the training observation which is nearest to the truth (one has to
+        know the truth to find it; None without ``train``), and ``blank``, that of zeros, which is 1. None
+        in all where the truth is not known.
     """
     if not isinstance(test, Renders) or len(test.label.unique()) < 2:
         return None
@@ -72,6 +115,7 @@ def truth_metrics(
         "error": error,
         "copy_style_donor": _error(test, one, lambda p: test.observations(p.donor)),
         "copy_content_donor": _error(test, one, lambda p: test.observations(p.first[p.row])),
+        "nearest_training": None if train is None else _nearest(test, one, train),
         "blank": 1.0,
     }
 
@@ -80,7 +124,23 @@ def _error(test: Any, made: Swaps, shown: Any) -> float:
     """The squared error of what is ``shown`` of some swaps, over the square of the truth."""
     error = square = 0.0
     for part in made.parts():
-        truth = test.render(part.first[part.row], part.donor).double().cpu()
+        truth = _truth(test, part)
         error += float((shown(part).double().cpu() - truth).square().sum())
         square += float(truth.square().sum())
     return error / square
+
+
+def _nearest(test: Any, made: Swaps, train: GroupedDataset) -> float:
+    """The squared error of the training observation that is nearest to each truth."""
+    x = train.sample(MOST_SEARCHED).observations().flatten(1).cpu()
+    error = square = 0.0
+    for part in made.parts():
+        truth = _truth(test, part).flatten(1)
+        nearest = x[torch.cdist(truth.to(x), x).argmin(1)]
+        error += float((nearest.double() - truth).square().sum())
+        square += float(truth.square().sum())
+    return error / square
+
+
+def _truth(test: Any, made: Swaps) -> Tensor:
+    return test.render(made.first[made.row], made.donor).double().cpu()

@@ -134,7 +134,7 @@ def _sections(metrics: Known, words: Known, figures: dict[str, Html]) -> Iterato
         said = [_fill(text, known) for text in section.get("text", [])] if metrics.get(name) else []
         tables = [_table(known, table) for table in section.get("tables", [])]
         # The last section names none: it takes those that are left.
-        drawn = [figures.pop(stem) for stem in section["figures"] or [*figures] if stem in figures]
+        drawn = [figures.pop(stem) for stem in section.get("figures", [*figures]) if stem in figures]
         body = _join(*(_tag("p", text) for text in said if text), *tables)
         if body or drawn:
             grid = drawn and _tag("div", *drawn, class_="figures")
