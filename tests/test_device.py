@@ -54,7 +54,7 @@ def make(likelihood="normal", prior_expert=False):
     likelihood = make_likelihood(likelihood)
     model = MLVAE(MLPDecoder((4,), 3, 2, likelihood.outputs, hidden=(5,)), likelihood, 3, 2)
     guide = ProductOfNormals(MLPEncoder((4,), 3, 2, hidden=(5,)), prior_expert=prior_expert)
-    return model, guide, GroupedBatch.trusted(torch.rand(6, 4), torch.tensor([0, 2, 1, 0, 2, 2]), 3)
+    return model, guide, GroupedBatch.trusted(torch.rand(6, 4).round(), torch.tensor([0, 2, 1, 0, 2, 2]), 3)
 
 
 def loss_on_cuda(estimator, model, guide, batch):
