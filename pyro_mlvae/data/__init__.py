@@ -2,6 +2,7 @@
 
 from pyro_mlvae.data.augment import AffineJitter, HorizontalFlip
 from pyro_mlvae.data.batch import GroupedBatch
+from pyro_mlvae.data.batch_indices import BatchIndices
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.glyphs import Glyphs, load_glyphs
@@ -19,6 +20,7 @@ from pyro_mlvae.data.torchvision import from_torchvision
 
 __all__ = [
     "AffineJitter",
+    "BatchIndices",
     "Glyphs",
     "GroupSampler",
     "GroupedBatch",

@@ -14,7 +14,7 @@ from pyro_mlvae.data.cells import from_anndata
 from pyro_mlvae.data.fields import field_of_groups, field_of_observations
 from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.data.labels import Labels, factorise, factorise_parents
-from pyro_mlvae.data.mapped import MappedRows
+from pyro_mlvae.data.mapped import Rows
 from pyro_mlvae.data.observations import as_observations
 from pyro_mlvae.data.splits import Split
 from pyro_mlvae.data.tables import from_dataframe
@@ -27,7 +27,7 @@ class GroupedDataset:
 
     Attributes:
         x: the observations as they are kept, ``[N, *event_shape]``: floating point, or uint8 pixels,
-            in a tensor or on disk. :meth:`observations` gives them as numbers to compute with.
+            in a tensor or read when asked for. :meth:`observations` gives them as numbers to compute with.
         group: index of each observation's group into ``group_names``, int64 ``[N]``.
         group_names: what the groups are called, in sorted order where they can be sorted.
         label: index of each observation's evaluation label, int64 ``[N]``. Labels are only ever
@@ -45,7 +45,7 @@ class GroupedDataset:
     every part, and a group may have no observation in it.
     """
 
-    x: Tensor | MappedRows
+    x: Tensor | Rows
     group: Tensor
     group_names: tuple[Hashable, ...]
     label: Tensor
@@ -138,12 +138,12 @@ class GroupedDataset:
 
     @property
     def on_disk(self) -> bool:
-        """Whether observations are read from a memory-mapped file whenever they are asked for."""
-        return isinstance(self.x, MappedRows)
+        """Whether observations are read, from a file or a data set, whenever they are asked for."""
+        return isinstance(self.x, Rows)
 
     def observations(self, index: Tensor | slice = slice(None)) -> Tensor:
         """The observations at ``index`` (all by default), floating point; pixels are in [0, 1]."""
-        if isinstance(self.x, MappedRows):
+        if isinstance(self.x, Rows):
             x = self.x.read(index)
         else:
             x = self.x[index.to(self.x.device) if isinstance(index, Tensor) else index]
@@ -151,13 +151,13 @@ class GroupedDataset:
 
     def to(self, device: torch.device | str) -> GroupedDataset:
         """The same data with its observations on ``device``; what is on disk stays there."""
-        return self if isinstance(self.x, MappedRows) else replace(self, x=self.x.to(device))
+        return self if isinstance(self.x, Rows) else replace(self, x=self.x.to(device))
 
     def subset(self, index: Tensor) -> GroupedDataset:
         """The observations at ``index``, under the same names."""
         return replace(
             self,
-            x=self.x.subset(index) if isinstance(self.x, MappedRows) else self.x[index.to(self.x.device)],
+            x=self.x.subset(index) if isinstance(self.x, Rows) else self.x[index.to(self.x.device)],
             group=self.group[index],
             label=self.label[index],
             held_out=None if self.held_out is None else self.held_out[index],

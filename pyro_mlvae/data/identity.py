@@ -124,8 +124,7 @@ def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:
     # A name may hold the bytes of a file name that is no text.
     of_groups = [_hash(name.encode("utf-8", "surrogatepass")) for name in names]
     if every is None:
-        kept = data.x if isinstance(data.x, Tensor) else data.x.array
-        size = kept.element_size() * math.prod(data.event_shape)
+        size = data.x.dtype.itemsize * math.prod(data.event_shape)
         every = max(1, math.ceil(len(data) * size / MOST_BYTES), math.ceil(len(data) / MOST_ROWS))
     # Overflows, which does no harm.
     key = np.frombuffer(b"".join(of_groups), "<i8")[data.group.numpy()] + np.arange(len(data))

@@ -1,8 +1,9 @@
-"""Observations that stay on disk: rows of a memory-mapped array, read when they are asked for."""
+"""Observations that stay where they are and are read when asked for: the rows of a mapped file."""
 
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,8 +12,44 @@ import torch
 from torch import Tensor
 
 
+class Rows(ABC):
+    """Some of the observations of a source that is read when they are asked for.
+
+    Attributes:
+        rows: which of the source's observations these are, int64 ``[N]``.
+    """
+
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """As if the rows were an array of their own."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the observations as they are kept."""
+
+    @abstractmethod
+    def subset(self, index: Tensor) -> Rows:
+        """The rows at ``index`` among these."""
+
+    @abstractmethod
+    def read(self, index: Tensor | slice) -> Tensor:
+        """The rows at ``index`` in memory."""
+
+    def chunks(self, size: int = 65536) -> Iterator[Tensor]:
+        """All the rows, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(slice(start, start + size))
+
+
 @dataclass(frozen=True, eq=False)
-class MappedRows:
+class MappedRows(Rows):
     """Some rows of a memory-mapped array; choosing among them copies nothing.
 
     Attributes:
@@ -34,16 +71,15 @@ class MappedRows:
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return cls(torch.from_numpy(array), torch.arange(len(array)))
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     @property
     def shape(self) -> tuple[int, ...]:
-        """As if the rows were an array of their own."""
         return (len(self.rows), *self.array.shape[1:])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.array.dtype
+
     def subset(self, index: Tensor) -> MappedRows:
-        """The rows at ``index`` among these."""
         return MappedRows(self.array, self.rows[index])
 
     def read(self, index: Tensor | slice) -> Tensor:
@@ -53,8 +89,3 @@ class MappedRows:
         reads ahead does not stop the one that trains.
         """
         return self.array.index_select(0, self.rows[index])
-
-    def chunks(self, size: int = 65536) -> Iterator[Tensor]:
-        """All the rows, ``size`` at a time."""
-        for start in range(0, len(self), size):
-            yield self.read(slice(start, start + size))

@@ -24,8 +24,7 @@ def value_range(data: GroupedDataset) -> tuple[float, float]:
 
 def is_uint8(data: GroupedDataset) -> bool:
     """Whether x is kept as uint8, which ``observations()`` takes for pixels, in [0, 1]."""
-    dtype = data.x.dtype if isinstance(data.x, Tensor) else data.x.array.dtype
-    return dtype == torch.uint8
+    return data.x.dtype == torch.uint8
 
 
 def as_in_training(
