@@ -130,7 +130,10 @@ if options.hold_out is None:
     )  # fmt: skip
     print(summary(metrics))
     write_json(options.out / "metrics.json", metrics)
-    draw_run(options.out, model, guide, test, metrics, history=history, vae=(vae_model, vae_guide))
+    draw_run(
+        options.out, model, guide, test, metrics,
+        history=history, vae=(vae_model, vae_guide), untrained=untrained,
+    )  # fmt: skip
 else:
     new, known = test.split_groups([str(digit) for digit in range(10) if digit != options.hold_out])
     found: Any = unseen_metrics(guide, untrained, new, vae=vae_guide, seen=known, seed=options.seed)

@@ -20,6 +20,12 @@ def test_units_are_active_where_loc_varies_and_scale_does_not_count():
     activity = activity_metrics(normal, Normal(loc[:, 1:], scale[:, 1:]), normal)
     assert (activity["content"], activity["content_dim"]) == (1, 3)
     assert (activity["style"], activity["style_dim"]) == (0, 2)
+    assert activity["threshold"] == 0.01
+    assert activity["variance_content"] == pytest.approx([0.0225 * 100 / 99, 0.0064 * 100 / 99, 0.0])
+    assert (
+        activity["scale_content"] == activity["scale_content_of_groups"] == pytest.approx([1.0, 1.0, 1.0])
+    )
+    assert activity["scale_style"] == pytest.approx([1.0, 1.0])
     lower = activity_metrics(normal, normal, normal, threshold=0.005)
     assert lower["content"] == lower["style"] == 2
 

@@ -29,7 +29,8 @@ def test_train_writes_the_run_folder(trained):
     assert done.returncode == 0, done.stderr
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     figures = [
-        *("active-units", "evidence", "generation", "interpolation", "k-hat", "latents", "probes"),
+        *("active-units", "evidence", "generation", "interpolation", "k-hat", "latents"),
+        *("posterior-scales", "probes"),
         *("reconstructions", "self-consistency", "simulation-based-calibration", "swap-evidence"),
         *("swap-vae-evidence", "swap-vae", "swap", "training"),
         *("traversal-content", "traversal-style"),

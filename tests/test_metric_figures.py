@@ -8,6 +8,7 @@ from fitting import make_pair
 from matplotlib.container import BarContainer, ErrorbarContainer
 
 from pyro_mlvae import GroupedDataset
+from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.plotting import (
     activity_figure,
     evidence_figure,
@@ -16,10 +17,13 @@ from pyro_mlvae.plotting import (
     probe_figure,
     save_figure,
     sbc_figure,
+    scale_figure,
     self_consistency_figure,
     swap_figure,
     trade_off_figure,
+    training_curves,
 )
+from pyro_mlvae.training import EpochRecord, History
 
 
 def scores(accuracy):
@@ -75,7 +79,9 @@ K_HAT = {
 }
 ACTIVITY = {
     "content": 2, "style": 1, "content_dim": 3, "style_dim": 2,
-    "kl_content": [0.5, 2.0, 0.0], "kl_style": [0.0, 1.5],
+    "kl_content": [0.5, 2.0, 0.0], "kl_style": [0.0, 1.5], "threshold": 0.01,
+    "variance_content": [0.02, 0.9, 0.001], "variance_style": [0.0, 0.5],
+    "scale_content": [0.9, 0.6, 1.0], "scale_content_of_groups": [0.5, 0.2, 1.0], "scale_style": [1.0, 0.3],
 }  # fmt: skip
 
 
@@ -123,11 +129,22 @@ def words(figure):
         probe_figure(PROBE | {"vae": VAE}),
         self_consistency_figure(CALIBRATION),
         activity_figure(ACTIVITY),
+        scale_figure(ACTIVITY),
         sbc_figure(RANKS),
         k_hat_figure(K_HAT),
         few_shot_figure(UNSEEN | {"vae": UNSEEN["pixels"]}),
     ],
-    ids=["evidence", "evidence-only", "probe", "self-consistency", "activity", "sbc", "k-hat", "few-shot"],
+    ids=[
+        "evidence",
+        "evidence-only",
+        "probe",
+        "self-consistency",
+        "activity",
+        "scales",
+        "sbc",
+        "k-hat",
+        "few-shot",
+    ],
 )
 def test_every_figure_can_be_saved_and_has_titles_and_named_axes(figure, tmp_path):
     save_figure(figure, tmp_path / "figure.png")
@@ -282,8 +299,33 @@ def test_divergences_are_drawn_largest_first_under_the_number_of_active_units():
     assert "per observation" in style.get_ylabel()
 
 
+def test_dimensions_that_are_not_active_are_hollow_and_the_legend_names_the_threshold():
+    figure = activity_figure(ACTIVITY)
+    white = (1.0, 1.0, 1.0, 1.0)
+    filled = [[bar.get_facecolor() != white for bar in axes.patches] for axes in figure.axes]
+    assert filled == [[True, True, False], [True, False]]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "active: variance of loc over 0.01",
+        "not active: variance of loc at most 0.01",
+    ]
+
+
+def test_scales_are_drawn_in_the_order_of_their_divergences_beside_the_priors():
+    content, style = scale_figure(ACTIVITY).axes
+    assert curves(content) == {
+        "of one observation": [(1, 0.6), (2, 0.9), (3, 1.0)],
+        "of a whole group": [(1, 0.2), (2, 0.5), (3, 1.0)],
+    }
+    assert curves(style) == {"of one observation": [(1, 0.3), (2, 1.0)]}
+    assert 1.0 in level_lines(content)
+    assert 1.0 in level_lines(style)
+
+
 def test_a_collapsed_code_of_one_dimension_draws_its_panel(tmp_path):
-    figure = activity_figure(ACTIVITY | {"content": 0, "content_dim": 1, "kl_content": [0.0]})
+    figure = activity_figure(
+        ACTIVITY | {"content": 0, "content_dim": 1, "kl_content": [0.0], "variance_content": [0.0]}
+    )
     save_figure(figure, tmp_path / "figure.png")
     assert figure.axes[0].get_ylim()[1] > 0.0
 
@@ -350,3 +392,23 @@ def test_a_trade_off_is_drawn_where_no_gradient_has_a_signal(tmp_path):
     }  # fmt: skip
     comparison = {"rows": [row], "units": "nats", "reference": "exact", "data": "digits", "curves": []}
     save_figure(trade_off_figure(comparison), tmp_path / "trade-off.png")
+
+
+def test_curves_say_of_what_groups_they_are():
+    terms = ElboTerms(-10.0, {"content": 1.0, "style": 2.0}, 64, 4)
+    history = History([EpochRecord(epoch, 0.1, -3.0, terms) for epoch in range(1, 4)])
+    elbo, _, divergence = training_curves(history).axes
+    assert [*curves(elbo)] == ["training, groups of 16"]
+    assert [*curves(divergence)] == ["content", "style"]
+    assert elbo.get_ylabel() == "nats per observation"
+
+
+def test_held_out_curves_have_groups_of_their_own_size():
+    terms, held_out = ElboTerms(-9.0, {"style": 1.0}, 64, 4), ElboTerms(-9.0, {"style": 1.0}, 25, 3)
+    elbo, _, divergence = training_curves(History([EpochRecord(1, 0.1, -3.0, terms, held_out)])).axes
+    assert [*curves(elbo)] == ["training, groups of 16", "held out, groups of 8.33"]
+    assert [*curves(divergence)] == ["style", "style, held out"]
+
+
+def test_a_history_of_no_epochs_draws_empty_panels(tmp_path):
+    save_figure(training_curves(History()), tmp_path / "figure.png")

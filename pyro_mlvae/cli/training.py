@@ -93,7 +93,10 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     )
     runs.write_json(folder / runs.METRICS, metrics)
     print("drawing", file=sys.stderr)
-    undrawn = draw_run(folder / runs.FIGURES, model, guide, measured, metrics, history=history, vae=vae)
+    figures = folder / runs.FIGURES
+    undrawn = draw_run(
+        figures, model, guide, measured, metrics, history=history, vae=vae, untrained=untrained
+    )
     for name, why in undrawn.items():
         print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
     report = write_report(folder)

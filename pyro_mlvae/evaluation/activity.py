@@ -33,9 +33,10 @@ def activity_metrics(
         threshold: the variance of loc over observations above which a unit is active.
 
     Returns:
-        ``{"content": units, "style": units, "content_dim": dims, "style_dim": dims, "kl_content": [...],
-        "kl_style": [...]}``: divergences from N(0, 1) by dimension, content's in nats per group and
-        style's in nats per observation, means over groups and over observations.
+        ``{"content": units, "style": units, "content_dim": dims, "style_dim": dims, "threshold": 0.01}``,
+        and by dimension ``kl_content`` and ``kl_style``, divergences from N(0, 1) in nats per group and in
+        nats per observation; ``variance_content`` and ``variance_style``, of loc over observations;
+        ``scale_content``, ``scale_content_of_groups`` and ``scale_style``, the mean scales.
 
     Raises:
         InputError: fewer than two observations, between which nothing can vary.
@@ -52,12 +53,18 @@ def activity_metrics(
             f"the data"
         )
     return {
-        "content": _active(content, threshold),
-        "style": _active(style, threshold),
+        "content": sum(variance > threshold for variance in _variance(content)),
+        "style": sum(variance > threshold for variance in _variance(style)),
         "content_dim": content.loc.shape[1],
         "style_dim": style.loc.shape[1],
         "kl_content": _divergence(of_groups),
         "kl_style": _divergence(style),
+        "threshold": threshold,
+        "variance_content": _variance(content),
+        "variance_style": _variance(style),
+        "scale_content": content.scale.double().mean(0).tolist(),
+        "scale_content_of_groups": of_groups.scale.double().mean(0).tolist(),
+        "scale_style": style.scale.double().mean(0).tolist(),
     }
 
 
@@ -109,8 +116,8 @@ def collapse_warnings(activity: Mapping[str, Any], progress: TrainingProgress | 
     return warnings
 
 
-def _active(normal: Normal, threshold: float) -> int:
-    return int((normal.loc.double().var(0) > threshold).sum())
+def _variance(normal: Normal) -> list[float]:
+    return normal.loc.double().var(0).tolist()
 
 
 def _divergence(normal: Normal) -> list[float]:

@@ -23,6 +23,7 @@ from pyro_mlvae.plotting.posterior_figures import (
     activity_figure,
     k_hat_figure,
     sbc_figure,
+    scale_figure,
     self_consistency_figure,
 )
 from pyro_mlvae.plotting.run_figures import draw_run, swap_figure
@@ -46,6 +47,7 @@ __all__ = [
     "require_figure_path",
     "save_figure",
     "sbc_figure",
+    "scale_figure",
     "self_consistency_figure",
     "signal_figure",
     "swap_figure",

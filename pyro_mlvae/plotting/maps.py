@@ -6,9 +6,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.artist import Artist
-from matplotlib.colors import ListedColormap
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -29,13 +28,25 @@ TOL_MUTED = (
     "#AA4499",
     "#000000",
 )
-# Letters of a name in the legend.
-_LONGEST = 40
+# Where there are more labels than colours, a colour comes again with another marker.
+MARKERS = "os^DvP*X"
+# Up to so many labels have a legend; more are named where they gather, if there is room: the middle half of
+# a label's points within this part of the map's width.
+MOST_IN_LEGEND, GATHERED = 12, 0.09
+# Letters of a name in the legend, and on the map, where a letter takes this part of its width and height.
+_LONGEST, _LONGEST_ON_MAP = 40, 16
+_LETTER = (0.014, 0.035)
 
 
 @plain
 def latent_map(
-    content: Tensor, style: Tensor, label: Tensor, names: Sequence[Hashable], *, most: int = 2000
+    content: Tensor,
+    style: Tensor,
+    label: Tensor,
+    names: Sequence[Hashable],
+    *,
+    untrained: tuple[Tensor, Tensor] | None = None,
+    most: int = 1200,
 ) -> Figure:
     """Content and style of single observations, laid out by t-SNE, coloured by label.
 
@@ -44,49 +55,91 @@ def latent_map(
         style: locs of style, ``[N, style]``.
         label: index of each observation's label, ``[N]``.
         names: what the labels are called.
+        untrained: the locs of content and of style that an untrained encoder gives, the control.
         most: of more observations than this, a seeded choice is drawn.
     """
-    if len(label) > most:
-        chosen = torch.randperm(len(label), generator=torch.Generator().manual_seed(0))[:most]
-        content, style, label = content[chosen], style[chosen], label[chosen]
-    figure = new_figure(9.4, 4.3)
-    panels = figure.subplots(1, 2)
+    maps = [("Content", content), ("Style", style)]
+    if untrained is not None:
+        pairs = zip(("Content", "Style"), untrained, strict=True)
+        maps += [(f"{site}, untrained encoder", codes) for site, codes in pairs]
+    chosen = torch.randperm(len(label), generator=torch.Generator().manual_seed(0))[:most].sort().values
+    label = label[chosen]
+    rows = len(maps) // 2
+    figure = new_figure(9.4, 4.3 * rows)
     present = label.unique().tolist()
-    texts = [_short(printable(str(names[value]))) for value in present]
-    handles: dict[int, Artist] = {}
-    colours = ListedColormap(TOL_MUTED) if len(present) <= 10 else colormaps["viridis"]
-    for axes, codes, title in zip(
-        panels,
-        (content, style),
-        ("Content of single observations", "Style of single observations"),
-        strict=True,
-    ):
-        place = _two_dimensions(codes)
-        for rank, value in enumerate(present):
-            position = rank if len(present) <= 10 else rank / max(len(present) - 1, 1)
-            here = (label == value).numpy()
-            text = texts[rank]
-            # A letter or digit is its own marker: it reads without any colour at all.
-            marker, size = (f"${text}$", 26) if _is_letter(text) else ("o", 9)
-            dots = axes.scatter(
-                *place[here].T, s=size, linewidths=0, color=colours(position), marker=marker
-            )
-            handles.setdefault(rank, dots)
+    texts = [printable(str(names[value])) for value in present]
+    handles: list[Artist] = []
+    for axes, (title, codes) in zip(figure.subplots(rows, 2, squeeze=False).flat, maps, strict=True):
+        places = _two_dimensions(codes[chosen.to(codes.device)])
+        points = [places[(label == value).numpy()] for value in present]
+        handles = _draw_points(axes, points, texts)
         axes.set_title(title, fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_color("#cccccc")
-    if len(present) <= 12 and not all(map(_is_letter, texts)):
-        numbers = map(str, handles)
-        legend = figure.legend(
-            handles.values(), numbers, loc="outside right center", frameon=False, markerscale=1.6
-        )
+        if len(present) > MOST_IN_LEGEND:
+            _name_where_they_gather(axes, points, texts)
+    if len(present) <= MOST_IN_LEGEND and not all(map(_is_letter, texts)):
+        numbers = [str(rank) for rank in range(len(texts))]
+        legend = figure.legend(handles, numbers, loc="outside right center", frameon=False, markerscale=1.6)
         # A name is no formula, and is shown if it begins with an underscore, which a label would not be.
         for line, text in zip(legend.get_texts(), texts, strict=True):
             line.set_parse_math(False)
-            line.set_text(text)
+            line.set_text(_short(text))
     return figure
+
+
+def _draw_points(axes: Axes, points: Sequence[np.ndarray], texts: Sequence[str]) -> list[Artist]:
+    """The points of each label, told apart by colour and marker."""
+    drawn: list[Artist] = []
+    for rank, (here, text) in enumerate(zip(points, texts, strict=True)):
+        # A letter or digit is its own marker: it reads without any colour at all.
+        letter = _is_letter(text)
+        drawn.append(
+            axes.scatter(
+                here[:, 0],
+                here[:, 1],
+                s=26 if letter else 11,
+                linewidths=0,
+                color=TOL_MUTED[rank % len(TOL_MUTED)],
+                marker=f"${text}$" if letter else MARKERS[rank // len(TOL_MUTED) % len(MARKERS)],
+            )
+        )
+    return drawn
+
+
+def _name_where_they_gather(axes: Axes, points: Sequence[np.ndarray], texts: Sequence[str]) -> None:
+    """Write the names of labels that gather in one place, the closest first, where they hide no other."""
+    everything = np.concatenate(points)
+    low, width = everything.min(0), np.ptp(everything, axis=0) + 1e-9
+    shares = [(here - low) / width for here in points]
+    middles = [np.median(here, axis=0) for here in shares]
+    spreads = [
+        float(np.median(np.linalg.norm(here - middle, axis=1)))
+        for here, middle in zip(shares, middles, strict=True)
+    ]
+    written: list[tuple[np.ndarray, float]] = []
+    for rank in np.argsort(spreads, kind="stable"):
+        # The end of a long name tells it from others of its super-group.
+        text = texts[rank]
+        text = (
+            text
+            if len(text) <= _LONGEST_ON_MAP
+            else f"\N{HORIZONTAL ELLIPSIS}{text[1 - _LONGEST_ON_MAP :]}"
+        )
+        half = _LETTER[0] * len(text) / 2
+        middle = np.array([middles[rank][0].clip(half, 1.0 - half), middles[rank][1]])
+        free = all(
+            abs(middle[0] - other[0]) > half + width_there or abs(middle[1] - other[1]) > _LETTER[1]
+            for other, width_there in written
+        )
+        if spreads[rank] < GATHERED and free and not _is_letter(texts[rank]):
+            written.append((middle, half))
+            name = axes.annotate(
+                text, low + middle * width, (0, 5), textcoords="offset points", ha="center", fontsize=7.5
+            )
+            name.set_parse_math(False)
 
 
 def _short(text: str) -> str:

@@ -7,10 +7,15 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pyro_mlvae.plotting.metrics_figures import CHANCE, MARKERS, Look
-from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, plain, tidy, wide_figure
+from pyro_mlvae.plotting.style import CONTENT, CONTROL, STYLE, plain, tidy, wide_figure
+
+ON_THE_RIGHT: Look = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+# Ordered, as numbers of observations are: light to dark.
+FEW_TO_MANY = ("#9ecae1", "#4f9bcb", "#1f6fa8", "#0b3d66", "#000000")
 
 
 @plain
@@ -30,7 +35,10 @@ def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
         axes.plot([low, 1.0], [low, 1.0], **CHANCE)
         for place, (k, row) in enumerate(zip(calibration["k"], calibration[name], strict=True)):
             if row is not None:
-                look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+                look: Look = {
+                    "color": FEW_TO_MANY[place % len(FEW_TO_MANY)],
+                    "marker": MARKERS[place % len(MARKERS)],
+                }
                 label = f"{k} observation{'s' if k > 1 else ''}"
                 axes.plot(levels, row, label=label, markerfacecolor="none", linewidth=1.3, **look)
         note: Look = {"transform": axes.transAxes, "fontsize": 8.5, "color": "#555555"}
@@ -99,18 +107,68 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
 def activity_figure(activity: Mapping[str, Any]) -> Figure:
     """The divergence of every dimension of content and of style from the prior, largest first.
 
+    Active dimensions are filled: those whose loc varies between observations by more than the threshold.
+
+    Args:
+        activity: the ``active_units`` of metrics.json.
+    """
+    figure = wide_figure(7.8, 3.4)
+    sites = (("content", "group", CONTENT), ("style", "observation", STYLE))
+    for axes, (site, unit, colour) in zip(figure.subplots(1, 2), sites, strict=True):
+        nats = activity[f"kl_{site}"]
+        order = _largest_first(nats)
+        active = [activity[f"variance_{site}"][i] > activity["threshold"] for i in order]
+        fill = [colour if is_active else "white" for is_active in active]
+        places, heights = range(1, len(nats) + 1), [nats[i] for i in order]
+        axes.bar(places, heights, 0.75, color=fill, edgecolor=colour, linewidth=1.2)
+        tidy(axes).grid(visible=False, axis="x")
+        axes.set(xlabel="dimension, largest first", ylabel=f"KL, nats per {unit}")
+        axes.set(xlim=(0.4, len(nats) + 0.6), ylim=(0.0, 1.08 * max(*nats, 0.01)))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        units, dims = activity[site], activity[f"{site}_dim"]
+        axes.set_title(f"{site.capitalize()}: {units} of {dims} dimensions active", fontsize=11)
+    kinds = (("active", "over", "#555555"), ("not active", "at most", "white"))
+    varies = f"variance of loc {{}} {activity['threshold']}"
+    marks = [
+        Patch(facecolor=face, edgecolor="#555555", label=f"{kind}: {varies.format(bound)}")
+        for kind, bound, face in kinds
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
+    return figure
+
+
+@plain
+def scale_figure(activity: Mapping[str, Any]) -> Figure:
+    """The mean scale of the posterior by dimension, in the order of :func:`activity_figure`.
+
     Args:
         activity: the ``active_units`` of metrics.json.
     """
     figure = wide_figure(7.8, 3.1)
-    sites = (("content", "group", CONTENT), ("style", "observation", STYLE))
-    for axes, (site, unit, colour) in zip(figure.subplots(1, 2), sites, strict=True):
-        nats = sorted(activity[f"kl_{site}"], reverse=True)
-        axes.bar(range(1, len(nats) + 1), nats, 0.75, color=colour)
-        tidy(axes).grid(visible=False, axis="x")
-        axes.set(xlabel="dimension, largest first", ylabel=f"KL, nats per {unit}")
-        axes.set(xlim=(0.4, len(nats) + 0.6), ylim=(0.0, 1.08 * max(*nats, 0.01)))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        units, dims = activity[site], activity[f"{site}_dim"]
-        axes.set_title(f"{site.capitalize()}: {units} of {dims} dimensions active", fontsize=11)
+    # The prior's scale is 1.
+    one: Look = {"marker": "o", "label": "of one observation"}
+    whole: Look = {"marker": "s", "markerfacecolor": "white", "label": "of a whole group"}
+    sites = (
+        ("content", CONTENT, (("scale_content", one), ("scale_content_of_groups", whole))),
+        ("style", STYLE, (("scale_style", one),)),
+    )
+    top = 1.0
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (site, colour, parts) in zip(panels, sites, strict=True):
+        order = _largest_first(activity[f"kl_{site}"])
+        axes.axhline(1.0, **CHANCE)
+        axes.annotate("prior", (1.0, 1.0), (0, 2), ha="right", va="bottom", fontsize=8.5, **ON_THE_RIGHT)
+        for name, look in parts:
+            scales = [activity[name][i] for i in order]
+            axes.plot(range(1, len(order) + 1), scales, linestyle="none", color=colour, **look)
+            top = max(top, *scales)
+        tidy(axes).set(xlabel="dimension, in the order of its KL", xlim=(0.4, len(order) + 0.6))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(f"Scale of {site}'s posterior", fontsize=11)
+        axes.legend(frameon=False, fontsize=8.5)
+    panels[0].set(ylabel="mean scale", ylim=(0.0, 1.15 * top))
     return figure
+
+
+def _largest_first(values: list[float]) -> list[int]:
+    return sorted(range(len(values)), key=lambda i: -values[i])

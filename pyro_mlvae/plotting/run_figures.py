@@ -32,6 +32,7 @@ from pyro_mlvae.plotting.posterior_figures import (
     activity_figure,
     k_hat_figure,
     sbc_figure,
+    scale_figure,
     self_consistency_figure,
 )
 from pyro_mlvae.plotting.style import plain, save_each
@@ -48,6 +49,7 @@ def draw_run(
     *,
     history: History,
     vae: tuple[MLVAE, GroupedGuide] | None = None,
+    untrained: GroupedGuide | None = None,
 ) -> dict[str, str]:
     """Draw every figure of a run into ``folder``, each by itself: one that fails costs none of the others.
 
@@ -58,7 +60,8 @@ def draw_run(
         test: held-out observations.
         metrics: what was measured on them; what is None there is not drawn.
         history: of the training.
-        vae: the plain VAE with its guide, whose swaps are drawn beside the model's.
+        vae: the plain VAE with its guide, whose swaps and reconstructions are drawn beside the model's.
+        untrained: the guide with its initial weights, whose codes are mapped beside the trained ones.
 
     Returns:
         Why, by name, of the figures that could not be drawn.
@@ -70,9 +73,7 @@ def draw_run(
         "swap-evidence": partial(swap_figure, model, guide, test, accumulate=True),
         "reconstructions": partial(reconstruction_figure, model, guide, test, vae=vae),
         "evidence": partial(evidence_figure, metrics["probe"], metrics["evidence"]),
-        "latents": lambda: latent_map(
-            mean_of(codes.content), mean_of(codes.style), test.label, test.label_names
-        ),
+        "latents": partial(_map, codes, test, untrained),
         "generation": lambda: generation_figure(generate(model, groups=_single_groups(test, 8)), look=look),
         **_walks(model, codes, test, look),
     }
@@ -82,6 +83,7 @@ def draw_run(
     for part, name, draw in (
         (metrics["probe"], "probes", probe_figure),
         (metrics["active_units"], "active-units", activity_figure),
+        (metrics["active_units"], "posterior-scales", scale_figure),
         (metrics["unseen"], "unseen", few_shot_figure),
         (metrics["diagnostics"]["calibration"], "self-consistency", self_consistency_figure),
         (metrics["diagnostics"]["simulation_based"], "simulation-based-calibration", sbc_figure),
@@ -90,6 +92,16 @@ def draw_run(
         if part is not None:
             figures[name] = partial(draw, part)
     return save_each(folder, figures)
+
+
+def _map(codes: Codes, test: GroupedDataset, untrained: GroupedGuide | None) -> Figure:
+    """Codes of single observations, the trained encoder's above those of an untrained one."""
+    control = None
+    if untrained is not None:
+        of_untrained = encode(untrained, test)
+        control = mean_of(of_untrained.content), mean_of(of_untrained.style)
+    content, style = mean_of(codes.content), mean_of(codes.style)
+    return latent_map(content, style, test.label, test.label_names, untrained=control)
 
 
 def _single_groups(data: GroupedDataset, count: int) -> Groups:
