@@ -123,11 +123,8 @@ def _name_where_they_gather(axes: Axes, points: Sequence[np.ndarray], texts: Seq
     for rank in np.argsort(spreads, kind="stable"):
         # The end of a long name tells it from others of its super-group.
         text = texts[rank]
-        text = (
-            text
-            if len(text) <= _LONGEST_ON_MAP
-            else f"\N{HORIZONTAL ELLIPSIS}{text[1 - _LONGEST_ON_MAP :]}"
-        )
+        if len(text) > _LONGEST_ON_MAP:
+            text = f"\N{HORIZONTAL ELLIPSIS}{text[1 - _LONGEST_ON_MAP :]}"
         half = _LETTER[0] * len(text) / 2
         middle = np.array([middles[rank][0].clip(half, 1.0 - half), middles[rank][1]])
         free = all(
