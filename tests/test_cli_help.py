@@ -1,18 +1,32 @@
 """Help and errors of spelling: what they show, and what they do without."""
 
 import ast
+import io
+import re
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from pyro.infer import Trace_ELBO
+from torch import nn
 
 import pyro_mlvae
-from pyro_mlvae import runs
-from pyro_mlvae.cli.main import run
+from pyro_mlvae import ProductOfNormals, runs
+from pyro_mlvae.cli.main import parse, run
+from pyro_mlvae.cli.streams import LenientStream
 from pyro_mlvae.cli.train import Train
-from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.cli.training import config_of
+from pyro_mlvae.data.catalogue import EMBEDDED, OWN
+from pyro_mlvae.data.named import NAMED
+from pyro_mlvae.estimators.names import ESTIMATORS
+from pyro_mlvae.likelihoods import LIKELIHOODS, LearnedNormalLikelihood
+from pyro_mlvae.runs.config import SAMPLERS, RunConfig
+from pyro_mlvae.runs.options import ModelOptions, ObjectiveOptions
+from pyro_mlvae.runs.pairs import AUTO, GUIDES, MODELS, NETWORKS
+from pyro_mlvae.runs.presets import PRESETS
+from pyro_mlvae.training.acceleration import PRECISIONS
 
 SAYS = """
 import sys
@@ -54,7 +68,7 @@ def test_help_shows_the_groups_of_options(capsys):
 def test_every_setting_of_a_config_is_an_option_of_train_by_the_same_default():
     train = Train()
     options = {}
-    for group in fields(train):
+    for group in fields(train)[1:]:
         options |= vars(getattr(train, group.name))
     settings = {field.name: field.default for field in fields(RunConfig)}
     assert settings.items() <= options.items()
@@ -81,3 +95,136 @@ def test_the_packages_parts_are_there_without_being_imported_by_name():
     command = "import pyro_mlvae; print(pyro_mlvae.data.GroupedBatch, pyro_mlvae.ops.mean_of)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+COMMANDS = ["train", "evaluate", "compare-elbos", "swap", "interpolate", "generate", "traverse", "embed"]
+
+
+@pytest.mark.parametrize("width", [80, 60])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "datasets"])
+def test_help_is_no_wider_than_the_terminal(command, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit):
+        run([*command.split(), "--help"])
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) > 8
+    assert max(map(len, shown)) <= width
+
+
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        ("data", [*EMBEDDED, *NAMED, *OWN]),
+        ("model", [*MODELS]),
+        ("guide", [AUTO, *GUIDES]),
+        ("likelihood", [*LIKELIHOODS]),
+        ("network", [AUTO, *NETWORKS]),
+        ("elbo", [*ESTIMATORS]),
+        ("sampler", [*SAMPLERS]),
+        ("precision", [*PRECISIONS]),
+        ("preset", [*PRESETS]),
+    ],
+)
+def test_help_lists_every_choice_of_an_option_and_its_default(option, known, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        run(["train", "--help"])
+    words = " ".join(re.sub("[│─╭╮╰╯]", " ", capsys.readouterr().out).split())
+    said = words.partition(f" --{option} ")[2].partition("(default: ")[0]
+    assert [name for name in known if not re.search(rf"(?<![\w-]){name}(?![\w-])", said)] == []
+
+
+def test_version_is_that_of_the_package(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"pyro-mlvae {pyro_mlvae.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("trian", "Unrecognized options: trian (did you mean train?); see pyro-mlvae --help"),
+        (
+            "train --epoch 3",
+            "Unrecognized options: --epoch, 3 (did you mean --epochs?); see pyro-mlvae train --help",
+        ),
+        (
+            "train --epochs many",
+            "Error parsing --epochs: invalid literal for int() with base 10: 'many'; see ",
+        ),
+        (
+            "traverse r --out a.png --which both",
+            "invalid choice 'both' for argument '--which'. Expected one of",
+        ),
+        ("swap r", "Missing from pyro-mlvae swap: --out PATH"),
+        ("", "Expected one of {train, "),
+    ],
+)
+def test_an_error_is_printed_once(arguments, sentence, capsys):
+    assert run(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"pyro-mlvae: {sentence}")
+    assert captured.err.count("\n") == 1
+
+
+def settings_of(*arguments):
+    return config_of(parse(["train", "--out", "run", *arguments]))
+
+
+def test_the_papers_preset_is_the_papers_configuration():
+    config = settings_of("--preset", "paper")
+    model, guide = config.build((1, 28, 28))
+    layers = [*guide.encoder.modules()]
+    assert [m.out_features for m in layers if isinstance(m, nn.Linear)] == [500, 40]
+    assert [type(m) for m in layers if isinstance(m, nn.Tanh)] == [nn.Tanh]
+    assert type(guide) is ProductOfNormals
+    assert guide.style_given_content is None
+    assert type(model.likelihood) is LearnedNormalLikelihood
+    assert (config.content_dim, config.style_dim, config.learning_rate) == (10, 10, 1e-3)
+    assert config.penalties() == []
+    assert type(config.estimator()) is Trace_ELBO
+
+
+def test_options_beside_a_preset_override_it_and_the_rest_is_as_by_default():
+    config = settings_of("--style-dim", "4", "--preset", "paper", "--hidden")
+    assert config == RunConfig(**PRESETS["paper"] | {"style_dim": 4, "hidden": ()})
+    assert settings_of() == RunConfig()
+
+
+def test_a_preset_names_every_option_of_the_model_and_the_objective():
+    names = {field.name for group in (ModelOptions, ObjectiveOptions) for field in fields(group)}
+    assert all(names <= set(settings) for settings in PRESETS.values())
+
+
+def test_a_closed_pipe_ends_nothing():
+    program = f"{sys.executable} -m pyro_mlvae"
+    for command in (
+        f"{program} datasets | head -1",
+        f"{program} train --help | true",
+        f"{program} trian 2>&1 | true",
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{command}; exit $((10 * PIPESTATUS[0]))"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == (20 if "trian" in command else 0)
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_without_standard_streams_nothing_is_lost_but_what_is_said(name, monkeypatch):
+    monkeypatch.setattr(sys, name, None)
+    assert run(["datasets"]) == 0
+    assert run(["train", "--epochs", "0", "--out", "run"]) == 2
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    assert getattr(sys, name) is None
+
+
+def test_a_stream_of_few_characters_shows_question_marks_for_others():
+    written = io.TextIOWrapper(io.BytesIO(), "ascii")
+    LenientStream(written).write("0.95 ± 0.01\n")
+    written.seek(0)
+    assert written.read() == "0.95 ? 0.01\n"

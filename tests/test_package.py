@@ -14,7 +14,7 @@ PACKAGE = Path(pyro_mlvae.__file__).parent
 
 # A module, by its first name below the package, may import from its own layer and those before it.
 LAYERS = [
-    ["errors"],
+    ["__version__", "errors"],
     ["files", "devices"],
     ["ops"],
     ["data"],

@@ -67,7 +67,6 @@ def compare(options: CompareElbos) -> int:
         unit="part",
         desc="comparing",
         bar_format="{l_bar}{bar}| {elapsed}{postfix}",
-        disable=sys.stderr is None,
     ) as bar:
 
         def show(what: str, done: int, total: int) -> None:

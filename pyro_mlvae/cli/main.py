@@ -6,24 +6,34 @@ with one sentence as the last line on stderr; 1 for a bug, with a traceback; 130
 
 from __future__ import annotations
 
-import contextlib
+import codecs
 import io
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
-from typing import Annotated, Any
+from contextlib import redirect_stderr, redirect_stdout
+from difflib import get_close_matches
+from itertools import groupby
+from typing import Annotated, Any, get_args
 
 import tyro
 
+from pyro_mlvae import __version__
 from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
 from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
+from pyro_mlvae.cli.streams import lenient_streams
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.errors import InputError, is_out_of_memory, printable
 
 PROGRAM = "pyro-mlvae"
-DESCRIPTION = "The Multi-Level VAE: learn what the observations of a group share, and what each adds."
+DESCRIPTION = (
+    "The Multi-Level VAE: learn what the observations of a group share, and what each adds. "
+    "--version says which version this is."
+)
 
 # One member a command; a command is a dataclass of its options with a method run().
 Command = (
@@ -46,6 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
+    with lenient_streams():
+        if list(arguments) == ["--version"]:
+            print(f"{PROGRAM} {__version__}")
+            return 0
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         command = parse(arguments)
         # Not before it is known that there is something to do: this imports torch.
@@ -81,8 +99,7 @@ def parse(arguments: Sequence[str]) -> Any:
     read a second time, upon these.
 
     Raises:
-        InputError: the arguments are not understood. What tyro has to say of them in its own
-            layout, with the nearest options, is printed before.
+        InputError: the arguments are not understood.
         SystemExit: help was asked for.
     """
     command = _read(arguments)
@@ -91,9 +108,11 @@ def parse(arguments: Sequence[str]) -> Any:
 
 
 def _read(arguments: Sequence[str], **options: Any) -> Any:
-    said = io.StringIO()
+    # tyro draws the frames that the encoding of stdout has, which it knows by this name.
+    encoding = codecs.lookup(sys.stdout.encoding or "utf-8").name
+    said, shown = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding, errors="replace")
     try:
-        with contextlib.redirect_stderr(said):
+        with redirect_stderr(said), redirect_stdout(shown):
             return tyro.cli(
                 Command,
                 prog=PROGRAM,
@@ -104,20 +123,39 @@ def _read(arguments: Sequence[str], **options: Any) -> Any:
             )
     except SystemExit as exit_:
         if not exit_.code:
+            shown.seek(0)
+            print(_wrapped(shown.read()))
             raise
-        print(said.getvalue(), file=sys.stderr, end="")
-        raise InputError(_first_sentence(said.getvalue())) from None
+        raise InputError(_sentence(said.getvalue(), arguments)) from None
 
 
-def _first_sentence(box: str) -> str:
-    """The first paragraph in tyro's framed message, as one line."""
-    words: list[str] = []
-    for line in box.splitlines()[1:]:
-        inside = line.strip("│ ╰╯─")
-        # A rule, of hyphens where the terminal has nothing better, or nothing.
-        if not inside.strip("-"):
-            if words:
-                break
-            continue
-        words.append(inside)
-    return f"{' '.join(words).rstrip('.')}; see {PROGRAM} --help"
+def _wrapped(text: str) -> str:
+    """Help as tyro writes it, with what stands outside of frames wrapped as well."""
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent="  ") if len(line) > width else line
+        for line in text.rstrip("\n").split("\n")
+    )
+
+
+def _sentence(box: str, arguments: Sequence[str]) -> str:
+    """What tyro says in a frame of several lines, as one sentence with the nearest option or command."""
+    # Between paragraphs is a rule, of hyphens where the terminal has nothing better, or an empty line.
+    lines = [line.strip("│| ╰╯─").strip() for line in box.splitlines()[1:]]
+    paragraphs = [[*group] for rule, group in groupby(lines, lambda line: not line.strip("-+")) if not rule]
+    sentence = " ".join(paragraphs[0]).rstrip(".")
+    command = [name for name in arguments[:1] if name in names()]
+    near: Sequence[str] = ()
+    if arguments and not command:
+        near = get_close_matches(arguments[0], names(), n=1)
+    elif sentence.startswith("Unrecognized"):
+        near = [
+            line.split()[0].rstrip(",") for each in paragraphs for line in each if line.startswith("--")
+        ]
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{sentence}{hint}; see {' '.join([PROGRAM, *command, '--help'])}"
+
+
+def names() -> list[str]:
+    """The names of the commands."""
+    return [command.__metadata__[0].name for command in get_args(Command)]

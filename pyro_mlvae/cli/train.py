@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from pyro_mlvae.runs.options import (
     FetchedDataOptions,
@@ -11,6 +13,7 @@ from pyro_mlvae.runs.options import (
     OutputOptions,
     TrainingOptions,
 )
+from pyro_mlvae.runs.presets import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,9 @@ class TrainingHereOptions(TrainingOptions):
 class Train:
     """Train a model; then evaluate it, and draw what it learned."""
 
+    preset: Literal["paper"] | None = None
+    """Start from these settings instead of the defaults; options beside it override them. paper: the
+    paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO alone."""
     data: FetchedDataOptions = field(default_factory=FetchedDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
@@ -44,9 +50,27 @@ class Train:
         return train(self)
 
     def defaults(self) -> Train | None:
-        """This command with the options of the run that it resumes, which hold where none are given."""
-        if self.output.resume is None or self.output.out is not None:
-            return None
-        from pyro_mlvae.cli.training import as_resumed
+        """This command with the settings of its preset, or of the run that it resumes.
 
-        return as_resumed(self)
+        They hold where no option is given; None where those are the defaults.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        if self.output.resume is not None and self.output.out is None:
+            from pyro_mlvae.runs.config_file import load_config
+
+            return self._with(vars(load_config(self.output.resume)[0]))
+        return None if self.preset is None else self._with(PRESETS[self.preset])
+
+    def _with(self, settings: Mapping[str, Any]) -> Train:
+        def changed(group: Any) -> Any:
+            return replace(group, **{name: settings[name] for name in vars(group) if name in settings})
+
+        return replace(
+            self,
+            data=changed(self.data),
+            model=changed(self.model),
+            objective=changed(self.objective),
+            training=changed(self.training),
+        )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -111,23 +110,6 @@ def config_of(command: Train) -> RunConfig:
     return RunConfig.of(command.data, command.model, command.objective, command.training)
 
 
-def as_resumed(command: Train) -> Train:
-    """The command with the options of the run that it resumes, in place of its own."""
-    assert command.output.resume is not None
-    config, _ = runs.load_config(command.output.resume)
-
-    def of_config(group: Any) -> Any:
-        return replace(group, **{name: getattr(config, name, value) for name, value in vars(group).items()})
-
-    return replace(
-        command,
-        data=of_config(command.data),
-        model=of_config(command.model),
-        objective=of_config(command.objective),
-        training=of_config(command.training),
-    )
-
-
 def _config(command: Train) -> RunConfig:
     """What to train: as the options say, or as the run that is resumed was."""
     output, config = command.output, config_of(command)
@@ -141,8 +123,9 @@ def _config(command: Train) -> RunConfig:
         for field in fields(RunConfig)
         if getattr(config, field.name) != getattr(resumed, field.name) and field.name != "epochs"
     ]
-    if given or output.overwrite:
-        named = ", ".join("--" + name.replace("_", "-") for name in given) or "--overwrite"
+    given += [name for name, came in (("preset", command.preset), ("overwrite", output.overwrite)) if came]
+    if given:
+        named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise InputError(
             f"--resume takes everything but --epochs from {output.resume / runs.CONFIG}, got {named}: "
             f"leave that out, or start a new run with --out"
@@ -181,7 +164,7 @@ def _train(
             value_range=value_range(train),
         )
     name = "the plain VAE" if config.model == "vae" else "the model"
-    desc, quiet = f"training {name}", not here.first or sys.stderr is None
+    desc, quiet = f"training {name}", not here.first
     with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:
 
         def show(record: EpochRecord) -> None:

@@ -23,7 +23,8 @@ class DataOptions:
 
     data: str = "digits"
     """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or
-    your own: folder:PATH, npz:PATH, npy:DIR. `pyro-mlvae datasets` tells more of each."""
+    your own: folder:PATH, npz:PATH, npy:DIR, csv:PATH, parquet:PATH. `pyro-mlvae datasets` tells more of
+    each."""
     data_root: str = "data"
     """Where the files of named data sets are."""
     image_size: int | None = None
@@ -49,13 +50,14 @@ class ModelOptions:
     with super-groups; mixture-prior, whose prior of content is learned; or your own, path/to/file.py:Class,
     whose code is run."""
     guide: str = "auto"
-    """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's), vae and
-    three-level for the models of those names, auto: the one that goes with the model; or your own,
-    path/to/file.py:Class, whose code is run."""
+    """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's),
+    ada-ml-vae and ada-gvae for pairs, vae and three-level for the models of those names, auto: the one
+    that goes with the model; or your own, path/to/file.py:Class, whose code is run."""
     style_given_content: bool = False
     """Let the style of an observation depend on its group's content: q(S | x, C)."""
     likelihood: str = "normal"
-    """Of x: normal, normal-learned (the paper's), bernoulli, or continuous-bernoulli."""
+    """Of x: normal, normal-learned (the paper's), bernoulli, continuous-bernoulli, normal-per-feature (a
+    scale learned for each feature), or counts (negative binomial)."""
     content_dim: int = 16
     """Size of content, what a group shares."""
     style_dim: int = 4
@@ -73,8 +75,10 @@ class ObjectiveOptions:
     elbo: str = "trace"
     """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
     renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae (--inner
-    draws of style for each of content), dreg (group-iwae with better gradients), stl (sticking the
-    landing) or local (content drawn for every observation)."""
+    draws of style for each of content), dreg (group-iwae with better gradients), miwae (the mean of
+    several group-iwae), piwae (group-iwae for the model, miwae for the guide), ciwae (half trace, half
+    group-iwae), rws (reweighted wake-sleep), stl (sticking the landing) or local (content drawn for every
+    observation)."""
     num_particles: int = 1
     """Draws from the guide in every step."""
     alpha: float | None = None
