@@ -68,7 +68,7 @@ def found():
 
 
 def test_style_predicts_what_it_is_made_of_and_content_does_not(found):
-    style, content = found["seen"]["style"]["draws"], found["seen"]["content"]
+    style, content = found["seen"]["style"]["draws"], found["seen"]["content"]["loc"]
     assert style["bent"] > 0.99
     # Half of the pair's variance is in a column that style does not know.
     assert style["pair"] == pytest.approx(0.5, abs=0.1)
@@ -78,6 +78,9 @@ def test_style_predicts_what_it_is_made_of_and_content_does_not(found):
     assert all(abs(content[name]) < 0.1 for name in content if name != "constant")
     numbers = [style[name] for name in ("bent", "squared", "pair", "noise")]
     assert style["mean"] == pytest.approx(sum(numbers) / 4)
+    # A draw of content, all noise to its own scale of 0.01, says as much.
+    drawn = found["seen"]["content"]["draws"]
+    assert all(abs(drawn[name] - content[name]) < 0.05 for name in ("bent", "pair", "noise"))
     assert found["seen"]["latent"]["bent"] > 0.95
     assert found["unseen"] is None
 

@@ -51,7 +51,8 @@ def factors(start):
         return {"turn": start + value, "mean": start + value + 0.01}
 
     style = {"draws": r2(0.6), "loc": r2(0.7)}
-    part = {"style": style, "content": r2(-0.1), "latent": r2(0.75)}
+    content = {"draws": r2(-0.1), "loc": r2(0.3)}
+    part = {"style": style, "content": content, "latent": r2(0.75)}
     return {"regressor": "content: ridge", "seen": part, "unseen": part}
 
 
@@ -262,7 +263,7 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
     assert "a blank has 1, a copy of the style donor 0.860" in page.text
     assert rows["seen groups, with content of 1 observation"] == ["0.590", "0.590"]
     assert rows["seen groups, a copy of the style donor"][0] == "0.840"
-    assert rows["turn, unseen groups"] == ["0.700", "0.800", "0.000", "0.800", "0.050"]
+    assert rows["turn, unseen groups"] == ["0.700", "0.800", "0.000", "0.400", "0.800", "0.050"]
     assert "style donor, with content of 10 observations" not in rows
     assert rows["ELBO"] == ["\N{MINUS SIGN}15.50", "\N{MINUS SIGN}17.50"]
     assert rows["less divergence of content"] == ["2.00", "2.00"]

@@ -120,7 +120,7 @@ def _factor_lines(factors: Mapping[str, Any]) -> Iterator[str]:
             vae, untrained = factors["vae"], factors["untrained"]
             columns = {
                 "style": factors[part]["style"]["draws"],
-                "content": factors[part]["content"],
+                "content": factors[part]["content"]["draws"],
                 "VAE, whole": vae and vae[part]["latent"],
                 "untrained": untrained[part]["style"]["draws"],
             }

@@ -6,7 +6,7 @@ A regressor is trained on codes of training observations and tested on others. O
 
 over all its columns: 1 where the code tells the factor, 0 where it tells nothing, and below where it
 misleads, as it may on groups that training never saw. Style should tell factors, and content should
-not. Of style, ``draws`` are what the decoder gets; ``loc`` may hold what their noise drowns, and that
+not. Of either, ``draws`` are what the decoder gets; ``loc`` may hold what their noise drowns, and that
 of an untrained encoder is a projection of x.
 """
 
@@ -29,6 +29,8 @@ from pyro_mlvae.latents.encoding import encode
 from pyro_mlvae.ops import mean_of
 
 LINEAR, KERNEL = KINDS = ("ridge", "kernel-ridge")
+# Regressors are fitted to so many training codes at most.
+MOST_FITTED = 4_000
 # Training codes of which kernels are taken (Nystroem's approximation).
 _CENTRES = 300
 _PENALTIES = tuple(10.0**power for power in range(-3, 4))
@@ -55,7 +57,7 @@ def factor_metrics(
 
     Args:
         guide: a guide, trained or not.
-        train: observations on whose codes regressors are chosen and fitted.
+        train: observations on whose codes, or on those of 4,000, regressors are chosen and fitted.
         tests: other observations by name, such as those of seen and of unseen groups. None, and data
             with other factors than ``train``, is not measured.
         whole: whether content and style are predicted from together, too, as ``latent``: of a VAE, whose
@@ -64,26 +66,31 @@ def factor_metrics(
 
     Returns:
         ``regressor``, which kind cross-validation chose for each code, as text; and by the name of each
-        test ``{"style": {"draws": R2, "loc": R2}, "content": R2}``, or None where it is not measured.
+        test ``{"style": {"draws": R2, "loc": R2}, "content": {"draws": R2, "loc": R2}}``, or None where it
+        is not measured.
         Each R2 is a mapping from the name of the factor; ``mean`` is over those that are numbers, not
         classes. A factor that does not vary in a test is None. None in all where the data does not
         know its style.
     """
     if not isinstance(train, KnowsStyle) or len(train) < FOLDS:
         return None
-    classes = {name: value.unique() for name, value in train.style_factors.items() if _is_class(value)}
-    target = np.concatenate(list(_columns(train, classes).values()), 1)
-    codes = _codes(guide, train, mixed_seed(seed, 0), whole=whole)
+    some: Any = train.sample(MOST_FITTED, seed=seed)
+    classes = {name: value.unique() for name, value in some.style_factors.items() if _is_class(value)}
+    target = np.concatenate(list(_columns(some, classes).values()), 1)
+    codes = _codes(guide, some, mixed_seed(seed, 0), whole=whole)
     chosen = {name: _choose(code, target, seed) for name, code in codes.items()}
     kinds = ", ".join(f"{name}: {kind}" for name, (kind, _) in chosen.items())
     found: dict[str, Any] = {"regressor": kinds, **dict.fromkeys(tests)}
     for part, test in tests.items():
-        if isinstance(test, KnowsStyle) and _widths(test) == _widths(train):
+        if isinstance(test, KnowsStyle) and _widths(test) == _widths(some):
             held_out = _codes(guide, test, mixed_seed(seed, 1), whole=whole)
             truth = _columns(test, classes)
             of = {name: _r2(truth, f.predict(held_out[name]), classes) for name, (_, f) in chosen.items()}
-            style = {way: of.pop(f"style {way}") for way in ("draws", "loc")}
-            found[part] = {"style": style, **of}
+            parts = {
+                code: {way: of.pop(f"{code} {way}") for way in ("draws", "loc")}
+                for code in ("style", "content")
+            }
+            found[part] = {**parts, **of}
     return found
 
 
@@ -109,14 +116,18 @@ def _columns(data: Any, classes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 def _codes(guide: GroupedGuide, data: GroupedDataset, seed: int, *, whole: bool) -> dict[str, np.ndarray]:
     """What factors are predicted from, by name."""
     codes = encode(guide, data)
-    style = style_codes(codes, seed=seed)
+    style, content = style_codes(codes, seed=seed), mean_of(codes.content)
+    with torch.random.fork_rng([content.device] if content.device.type == "cuda" else []):
+        torch.manual_seed(mixed_seed(seed, 1))
+        drawn = codes.content.sample()
     found = {
-        "content": mean_of(codes.content),
         "style draws": style["draws"],
         "style loc": style["loc"],
+        "content draws": drawn,
+        "content loc": content,
     }
     if whole:
-        found["latent"] = torch.cat([found["content"], style["loc"]], -1)
+        found["latent"] = torch.cat([content, style["loc"]], -1)
     return {name: code.double().cpu().numpy() for name, code in found.items()}
 
 
