@@ -90,10 +90,13 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             most stand for each: biased for the ELBO of a larger group, the less so the more rows.
         epochs, learning_rate: passes over the groups, or the rows, as the sampler has it; and Adam's.
         elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
+        evidence: in training content comes from the "whole" of a group's rows or a "random-part" of them.
         beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps they rise.
         free_bits_content, free_bits_style: nats per dimension below which a divergence is left alone.
+        target_content, target_style, target_weight: nats at which divergences are held, and how firmly.
         aggregate_style: weight of a penalty on a group's aggregate style that differs from the prior.
         hsic: weight of a penalty on the dependence of style on the group, in nats per row.
+        style_cycle, pair_switching: weights of penalties on style, see :mod:`pyro_mlvae.penalties`.
         precision: "float32", or "bf16" for networks that are trained in bfloat16.
         device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
         random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global state.

@@ -1,6 +1,7 @@
 """The style cycle, pair switching and a divergence's target: each against a closed form or brute force."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from normals import said_of
 from test_penalties import GROUP, divergence_of, double_pair, gradient_of, of_styles, one_pass, small_batch
 from test_recorded_steps import PAIRS, steps_of
 
-from pyro_mlvae import VAE, InputError, VAEGuide
+from pyro_mlvae import VAE, InputError, MultiLevelVAE, VAEGuide
 from pyro_mlvae.estimators import make_estimator
-from pyro_mlvae.penalties import Latents, PairSwitching, StyleCycle, TargetKL
+from pyro_mlvae.penalties import Latents, PairSwitching, StyleCycle, TargetKL, WeightedKL
 from pyro_mlvae.penalties.base import risen
+from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.solved import LinearGaussian
 from pyro_mlvae.training import Objective
 
@@ -186,3 +188,37 @@ def test_a_recorded_step_has_the_same_penalties():
     for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
         assert other == pytest.approx(loss, rel=1e-12)
         torch.testing.assert_close(replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max()))
+
+
+def test_options_of_a_run_make_the_penalties_and_a_plain_vae_has_none():
+    config = RunConfig(
+        target_style=6.0, warmup_steps=9, style_cycle=1.0, pair_switching=2.0, evidence="random-part"
+    )
+    assert config.penalties() == [
+        WeightedKL("content", warmup_steps=9),
+        TargetKL("style", 6.0, 10.0, 9),
+        StyleCycle(1.0),
+        PairSwitching(2.0),
+    ]
+    _, guide = replace(config, hidden=(8,)).build((5,))
+    assert guide.random_part
+    plain = config.plain_vae()
+    assert plain.penalties() == []
+    assert plain.evidence == "whole"
+
+
+def test_options_that_do_not_go_together_or_are_unknown_are_refused():
+    with pytest.raises(
+        InputError, match=r"^target_style takes the place of beta_style and free_bits_style"
+    ):
+        RunConfig(target_style=6.0, beta_style=2.0)
+    with pytest.raises(InputError, match=r"unknown evidence 'half'"):
+        RunConfig(evidence="half")
+
+
+def test_the_estimator_takes_them():
+    x, groups = torch.rand(24, 5).numpy(), [0, 1, 2, 3] * 6
+    options = {"evidence": "random-part", "style_cycle": 1.0, "target_style": 1.0, "epochs": 1}
+    model = MultiLevelVAE(4, 2, hidden=(8,), random_state=0, **options).fit(x, groups=groups)
+    assert model.guide_.random_part
+    assert model.transform(x).shape == (24, 6)

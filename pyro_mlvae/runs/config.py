@@ -16,10 +16,19 @@ from pyro_mlvae.errors import InputError, require_positive, require_seed, requir
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.guides.random_part import EVIDENCE
 from pyro_mlvae.likelihoods import make_likelihood
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.networks import StyleGivenContent
-from pyro_mlvae.penalties import HSIC, AggregateStyle, Penalty, WeightedKL
+from pyro_mlvae.penalties import (
+    HSIC,
+    AggregateStyle,
+    PairSwitching,
+    Penalty,
+    StyleCycle,
+    TargetKL,
+    WeightedKL,
+)
 from pyro_mlvae.runs.options import DataOptions, ModelOptions, ObjectiveOptions, TrainingOptions
 from pyro_mlvae.runs.pairs import (
     AUTO,
@@ -41,7 +50,8 @@ MOST_SEED = 2**32 - 1
 _BYTES = 16
 _PENALTIES = (
     *("beta_content", "beta_style", "warmup_steps", "free_bits_content", "free_bits_style"),
-    *("aggregate_style", "hsic"),
+    *("target_content", "target_style", "target_weight"),
+    *("aggregate_style", "hsic", "style_cycle", "pair_switching"),
 )
 
 
@@ -72,6 +82,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             ("sampler", self.sampler, SAMPLERS),
             ("network", self.network, ["auto", *NETWORKS]),
             ("precision", self.precision, PRECISIONS),
+            ("evidence", self.evidence, EVIDENCE),
         ):
             if name not in known:
                 raise unknown_name(what, name, known)
@@ -157,12 +168,15 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
             style_given_content = StyleGivenContent(*dims) if self.style_given_content else None
             model = make_model(self.model, decoder, likelihood, *dims)
-            return model, make_guide(self.guide, self.model, encoder, style_given_content)
+            return model, make_guide(
+                self.guide, self.model, encoder, style_given_content, evidence=self.evidence
+            )
 
     def plain_vae(self) -> RunConfig:
         """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""
         added = {name: getattr(RunConfig, name) for name in _PENALTIES}
-        return replace(self, model="vae", guide=AUTO, style_given_content=False, vae=False, **added)
+        plain: dict[str, Any] = {"style_given_content": False, "evidence": "whole"}
+        return replace(self, model="vae", guide=AUTO, vae=False, **plain, **added)
 
     def penalties(self) -> list[Penalty]:
         """What is taken off the objective in training: nothing, unless it is asked for.
@@ -170,11 +184,25 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         >>> RunConfig(hsic=100.0).penalties()
         [HSIC(weight=100.0, bandwidths=(0.03, 0.12, 0.5))]
         """
-        warmup = self.warmup_steps
-        divergences = (
-            WeightedKL("content", self.beta_content, warmup, self.free_bits_content),
-            WeightedKL("style", self.beta_style, warmup, self.free_bits_style),
+        found: list[Penalty] = []
+        for site, beta, free_bits, target in (
+            ("content", self.beta_content, self.free_bits_content, self.target_content),
+            ("style", self.beta_style, self.free_bits_style, self.target_style),
+        ):
+            weighted_kl = WeightedKL(site, beta, self.warmup_steps, free_bits)
+            if target is not None:
+                if (beta, free_bits) != (1.0, 0.0):
+                    raise InputError(
+                        f"target_{site} takes the place of beta_{site} and free_bits_{site}, got both: "
+                        f"leave one out"
+                    )
+                found.append(TargetKL(site, target, self.target_weight, self.warmup_steps))
+            elif weighted_kl != WeightedKL(site):
+                found.append(weighted_kl)
+        weighted = (
+            AggregateStyle(self.aggregate_style),
+            HSIC(self.hsic),
+            StyleCycle(self.style_cycle),
+            PairSwitching(self.pair_switching),
         )
-        found: list[Penalty] = [kl for kl in divergences if kl != WeightedKL(kl.site)]
-        weighted = (AggregateStyle(self.aggregate_style), HSIC(self.hsic))
         return found + [penalty for penalty in weighted if penalty.weight]

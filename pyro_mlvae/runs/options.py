@@ -85,20 +85,33 @@ class ObjectiveOptions:
     """The order of renyi and group-renyi; by default 0 and 0.5."""
     inner: int | None = None
     """Draws of style for every draw of content, in nested-iwae; by default 5."""
+    evidence: str = "whole"
+    """From what content is inferred in training: the whole of a group's observations in the minibatch, or a
+    random-part of them, of every size; at test time always the whole."""
     beta_content: float = 1.0
     """Weight of the divergence of content in training; 1 is the ELBO's."""
     beta_style: float = 1.0
     """Weight of the divergence of style in training; 1 is the ELBO's."""
     warmup_steps: int = 0
-    """Over so many steps of training the weights of the divergences rise from 0 to these."""
+    """Over so many steps of training the weights of the divergences, or their targets, rise from 0."""
     free_bits_content: float = 0.0
     """Nats per dimension below which the divergence of content is not reduced further."""
     free_bits_style: float = 0.0
     """Nats per dimension below which the divergence of style is not reduced further."""
+    target_content: float | None = None
+    """Nats at which the divergence of a group's content is held in training, in the place of its weight."""
+    target_style: float | None = None
+    """Nats at which the divergence of an observation's style is held, likewise."""
+    target_weight: float = 10.0
+    """Weight of a nat's distance from these targets."""
     aggregate_style: float = 0.0
     """Weight of a penalty on every group's aggregate style that differs from the prior."""
     hsic: float = 0.0
     """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
+    style_cycle: float = 0.0
+    """Weight of a penalty on styles that are read differently off decodings with two contents."""
+    pair_switching: float = 0.0
+    """Weight of a penalty on styles that are near those of the same group (CLEAR's pair switching)."""
 
 
 @dataclass(frozen=True, kw_only=True)

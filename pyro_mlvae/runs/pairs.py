@@ -91,15 +91,24 @@ def make_model(
 
 
 def make_guide(
-    name: str, model: str, encoder: nn.Module, style_given_content: nn.Module | None
+    name: str,
+    model: str,
+    encoder: nn.Module,
+    style_given_content: nn.Module | None,
+    *,
+    evidence: str = "whole",
 ) -> GroupedGuide:
     """The guide of that name, or the one that goes with the model.
 
     A class in a file is called with the encoder and, if style is to depend on content, with
-    ``style_given_content``, as :class:`GroupedGuide` is.
+    ``style_given_content``, and with ``evidence`` unless it is the whole, as :class:`GroupedGuide` is.
     """
     make = _maker(name, model)
-    options = {} if style_given_content is None else {"style_given_content": style_given_content}
+    options: dict[str, Any] = {}
+    if style_given_content is not None:
+        options["style_given_content"] = style_given_content
+    if evidence != "whole":
+        options["evidence"] = evidence
     return _call(name, make, encoder, **options)
 
 
