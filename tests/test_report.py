@@ -457,7 +457,7 @@ def test_a_damaged_file_is_refused_with_a_sentence_and_the_page_that_was_there_s
     folder = make_run(figures=())
     before = write_report(folder).read_bytes()
     (folder / name).write_text(text, "latin-1")
-    with pytest.raises(InputError, match=rf"^[^\n]*{name} [^\n]+$"):
+    with pytest.raises(InputError, match=rf"^[^\n]*{name}:? [^\n]+$"):
         write_report(folder)
     assert (folder / "report.html").read_bytes() == before
     assert not list(folder.glob(".*"))
@@ -538,6 +538,10 @@ onload = () => {{
         .filter(name => !name.startsWith("data:"));
     const scrolled = [...all(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length;
     document.documentElement.dataset.found = JSON.stringify({{
+        stacked: [...all(".error")].filter(
+            error => error.offsetTop > error.parentElement.firstChild.offsetTop + 5).length,
+        wrapped: [...all("td *")].filter(
+            cell => new Set([...cell.getClientRects()].map(line => Math.round(line.top))).size > 1).length,
         inner: view.innerWidth, width: page.scrollWidth, boxes: all(".scroll").length, scrolled, outside}});
 }};
 </script>"""
@@ -598,5 +602,8 @@ def test_the_page_is_no_wider_than_its_window_and_fetches_nothing(make_run, brow
     found = json.loads(unescape(re.search(r'data-found="([^"]*)"', dom)[1]))
     assert found["inner"] == found["width"] == width
     assert found["outside"] == []
+    # A number and its error stand on one line, or in one column where there is no room for that.
+    assert found["wrapped"] == 0
+    assert (found["stacked"] > 0) == (width == 360)
     assert (found["scrolled"] > 0) == (width == 360)
     assert found["boxes"] > 8

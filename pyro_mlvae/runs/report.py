@@ -174,7 +174,9 @@ def _cell(known: Known, place: str, form: str) -> Html | None:
     if isinstance(value, Mapping):
         value, error = value["accuracy"], value["standard_error"]
     shown = _shown(value, form)
-    return shown if shown is None or error is None else _join(shown, " ± ", _shown(error, form))
+    if shown is None or error is None:
+        return shown
+    return _join(shown, " ", _tag("span", "± ", _shown(error, form), class_="error"))
 
 
 def _fill(text: str, known: Known) -> Html | None:
