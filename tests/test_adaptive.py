@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 from pyro_mlvae import VAE, GroupedBatch, InputError, MLPEncoder, VAEGuide, check
 from pyro_mlvae.guides import AdaGVAEGuide, AdaMLVAEGuide
 from pyro_mlvae.ops import product_of_normals
-from pyro_mlvae.ops.pairs import partners
+from pyro_mlvae.ops.pairs import partners, shared_dimensions
 from pyro_mlvae.runs.config import RunConfig
 
 exactly = {"rtol": 1e-8, "atol": 1e-8}
@@ -82,6 +82,14 @@ def test_its_divergence_is_that_of_the_pooled_normals_and_has_their_gradient(kin
     for one, other in zip(torch.autograd.grad(found, parameters, retain_graph=True),
                           torch.autograd.grad(expected, parameters), strict=True):  # fmt: skip
         torch.testing.assert_close(one, other, **exactly)
+
+
+def test_the_middle_is_that_of_the_range_and_not_the_mean():
+    """Divergences of 0, 0, 0, 3 and 8 nats have their middle at 4, and their mean at 2.2."""
+    loc = torch.zeros(2, 5).double()
+    loc[1] = torch.tensor([0.0, 0.0, 0.0, 6.0, 16.0]).double().sqrt()
+    shared = shared_dimensions(loc, torch.zeros(2, 5).double(), torch.tensor([1, 0]))
+    assert shared.tolist() == [[True, True, True, True, False]] * 2
 
 
 def test_the_product_of_two_is_that_of_a_group_of_two():
