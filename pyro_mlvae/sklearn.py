@@ -16,6 +16,7 @@ from sklearn.utils import check_array, check_random_state, validation
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.ranges import as_in_training, is_uint8, value_range
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
@@ -30,6 +31,8 @@ from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
+_NEWER = hasattr(validation, "validate_data")
+_FINITE: Any = {"ensure_all_finite" if _NEWER else "force_all_finite": "allow-nan"}
 SCORE_DRAWS = 10
 # Parameters are the options of a run by the same names, less the seed, which is random_state, and the plain
 # VAE beside the model; data is given to fit.
@@ -73,8 +76,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     :math:`\sum_i \log p(x_i \mid C_G, S_i)`, less the divergences of content and styles from their priors.
 
     X is ``[n, features]`` or images, ``[n, channels, height, width]`` or ``[n, height, width]``. It is
-    computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. ``groups`` names
-    the group of each row by any hashable value; without it every row is a group of its own, with a warning.
+    computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. Networks see
+    standardised features, and images in [0, 1]; the ELBO is of X itself. ``groups`` names the group of each
+    row by any hashable value; without it every row is a group of its own, with a warning.
 
     Args:
         content_dim: numbers that describe what a group shares.
@@ -82,8 +86,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         model: "mlvae", "mixture-prior", "vae" (which knows nothing of groups) or "path/to/file.py:Class".
         guide: "auto": the one that goes with the model; or another, as :class:`RunConfig` names them.
         style_given_content: let the style of a row depend on its group's content, q(S | x, C).
-        likelihood: of X, "normal" (of scale 0.2), "normal-learned" (the paper's), or, for X in [0, 1],
-            "bernoulli" or "continuous-bernoulli".
+        likelihood, likelihood_scale, missing: as in :class:`RunConfig`; "mask" leaves NaN out of log p(x).
         network, hidden: "mlp", "conv" or "auto" (conv for images of 16x16 and more), and hidden widths.
         sampler: of minibatches, "groups", "observations" or "auto", as :class:`RunConfig` says.
         groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many rows at
@@ -146,8 +149,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
         """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
         data = self._data(X, groups, reset=True)
-        config, device = self._config(), find_device(self.device)
-        model, guide = config.build(data.event_shape)
+        config, device = self._config().resolved(data.event_shape), find_device(self.device)
+        model, guide = config.build(data.event_shape, config.scaling(data))
 
         def show(record: EpochRecord) -> None:
             elbo = record.terms.per_observation()["elbo"]
@@ -168,6 +171,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             callback=show if self.verbose else None,
         )
         self.model_, self.guide_, self.history_, self.config_ = model, guide, history, config
+        self._trained = value_range(data), is_uint8(data)
         self.groups_, self._n_features_out = data.group_names, config.content_dim + config.style_dim
         if history.interrupted:
             raise KeyboardInterrupt  # so that a search over many fits ends as well
@@ -215,6 +219,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
@@ -232,13 +237,14 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not reset:
             validation.check_is_fitted(self, "model_")
         X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-        X = validate_data(self, X, reset=reset, dtype=[np.float32, np.uint8], allow_nd=True)
+        X = validate_data(self, X, reset=reset, dtype=[np.float32, np.uint8], allow_nd=True, **_FINITE)
         if reset:
             self.event_shape_ = X.shape[1:]
         elif X.shape[1:] != self.event_shape_:
             raise InputError(f"X must hold rows of shape {self.event_shape_}, as in fit, got {X.shape[1:]}")
         if groups is None and not alone and self.model != "vae":
             warnings.warn("without groups every row is a group of its own: pass groups", stacklevel=3)
-        groups = groups.to_numpy() if hasattr(groups, "to_numpy") else groups
+        groups = np.arange(len(X)) if groups is None else getattr(groups, "to_numpy", lambda: groups)()
         X = X[:, None] if X.ndim == 3 else X  # grey images without a channel, which convolutions want
-        return GroupedDataset.from_arrays(X, np.arange(len(X)) if groups is None else groups)
+        data = GroupedDataset.from_arrays(X, groups, missing=self.missing)
+        return data if reset else as_in_training("X", data, *self._trained)

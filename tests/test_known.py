@@ -45,7 +45,7 @@ def evaluated(trained, name, x, group):
 
 def test_a_run_records_the_names_of_its_groups_and_its_range(trained):
     config = json.loads((trained / "run" / runs.CONFIG).read_text())
-    assert config["format_version"] == 2
+    assert config["format_version"] == 3
     assert config["trained_groups"] == NAMES
     assert config["value_range"] == pytest.approx([0.2, 0.85], abs=0.1)
     opened = runs.load_run(trained / "run")
@@ -149,7 +149,7 @@ def test_data_on_another_scale_is_refused_and_both_ranges_named(trained, capsys,
     assert run(["evaluate", str(trained / "run"), "--data", data, "--device", "cpu"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "has values from" in last
-    assert "but the run was trained on values from 0." in last
+    assert "but training had values from 0." in last
     assert says in last
     assert not (trained / "run" / "metrics-npz-scaled.json").exists()
 

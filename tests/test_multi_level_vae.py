@@ -71,9 +71,9 @@ def test_the_parameters_are_those_of_a_run_and_so_are_their_values():
 
 def test_it_trains_as_the_library_does(data, fitted):
     x, groups = data
-    config = RunConfig(**SMALL, seed=0)
-    model, guide = config.build((6,))
+    config = RunConfig(**SMALL, seed=0).resolved((6,))
     own = GroupedDataset.from_arrays(x, groups)
+    model, guide = config.build((6,), config.scaling(own))
     optimizer = fused_adam(config.learning_rate)
     history = fit(model, guide, make_sampler(config, own), epochs=2, optimizer=optimizer)
     for ours, theirs in ((fitted.model_, model), (fitted.guide_, guide)):
@@ -381,7 +381,7 @@ def test_parameters_that_are_wrong_are_found_in_fit(data, changes, sentence):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda m, x, g: m.fit(np.where(x > 1, np.nan, x), groups=g), "contains NaN"),
+        (lambda m, x, g: m.fit(np.where(x > 1, np.nan, x), groups=g), "take NaN for missing values"),
         (lambda m, x, g: m.fit(x[:0], groups=g[:0]), "0 sample"),
         (lambda m, x, g: m.fit(x[0], groups=g[:1]), "Expected 2D array"),
         (lambda m, x, g: m.fit(x, groups=g[1:]), "expected 42, got 41"),

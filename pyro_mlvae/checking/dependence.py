@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,7 +38,8 @@ def dependence_faults(
             trials = [(listed(latents), batch, draws | moved)] if latents else []
             # A model's x is what its latents explain: only the guide may be asked to see another.
             if kind == "guide":
-                trials.append(("x", replace(batch, x=_mixed(batch.x, touched, 0)), draws))
+                x = _mixed(batch.x, touched, 0)
+                trials.append(("x", batch.with_tensors({**batch.tensors(), "x": x}), draws))
             for cause, other_batch, other_draws in trials:
                 for name, density in densities(other_batch, other_draws).items():
                     kept = torch.ones_like(density, dtype=torch.bool)

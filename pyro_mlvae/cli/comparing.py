@@ -123,7 +123,7 @@ def _problem(options: CompareElbos) -> Problem:
     )
     data = config.load(download=options.data.download)
     config, train, held_out = config.split(data)
-    model, guide = config.build(data.event_shape)
+    model, guide = config.build(data.event_shape, config.scaling(train))
     if isinstance(data.x, Tensor) and data.x.is_floating_point():
         model.likelihood.check(data.x)
     check(model, guide, next(GroupSampler(train, 3, 3, seed=options.seed).epoch(0)))

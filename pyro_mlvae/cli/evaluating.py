@@ -40,7 +40,6 @@ def evaluate_run(options: Evaluate) -> int:
     trained_groups = run.trained_groups
     if train is not None and not trained_groups:
         trained_groups = present_names(train.group, train.group_names)
-    _, untrained = run.config.build(run.event_shape)
     vae = runs.load_vae(options.folder)
     if vae is not None:
         vae = vae[0].to(device), vae[1].to(device)
@@ -48,7 +47,7 @@ def evaluate_run(options: Evaluate) -> int:
     metrics = evaluate(
         run.model.to(device),
         run.guide.to(device),
-        untrained.to(device),
+        run.untrained().to(device),
         None if train is None else train.sample(MOST_PROBED, seed=config.seed),
         test.sample(MOST_MEASURED, seed=config.seed),
         vae=vae,

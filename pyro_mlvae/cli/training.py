@@ -14,11 +14,12 @@ from tqdm import tqdm
 from pyro_mlvae import runs
 from pyro_mlvae.checking import check
 from pyro_mlvae.cli.job import Job, job
-from pyro_mlvae.cli.source import value_range
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.cli.train import Train, TrainingHereOptions
 from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.data.labels import present_names
+from pyro_mlvae.data.ranges import is_uint8, value_range
+from pyro_mlvae.data.scaling import Scaling
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
 from pyro_mlvae.files import find_path, remove_leftovers
@@ -53,23 +54,26 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
-    config, train, test = config.split(data)
+    config, train, test = config.resolved(data.event_shape).split(data)
+    scaling = config.scaling(train)
     measured = test.sample(MOST_MEASURED, seed=config.seed)
-    model, guide = config.build(data.event_shape)
+    model, guide = config.build(data.event_shape, scaling)
     if isinstance(data.x, Tensor) and data.x.is_floating_point():
         model.likelihood.check(data.x)
     # Before anything is written, whatever is wrong with a pair from a user's file.
     check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
     with here.after_first():
         folder = _folder(command, here)
-    history = _train(command.training, folder, config, (model, guide), train, test, here)
+    history = _train(command.training, folder, config, (model, guide), train, test, scaling, here)
     if history.interrupted:
         return INTERRUPTED
     vae = None
     if config.vae and config.model != "vae":
         baseline = config.plain_vae()
-        vae = baseline.build(data.event_shape)
-        if _train(command.training, folder / runs.VAE, baseline, vae, train, test, here).interrupted:
+        vae = baseline.build(data.event_shape, scaling)
+        if _train(
+            command.training, folder / runs.VAE, baseline, vae, train, test, scaling, here
+        ).interrupted:
             if here.first:
                 print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
             return INTERRUPTED
@@ -77,7 +81,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
         return 0
     trained = time.perf_counter() - started
     print("evaluating, each number beside its control", file=sys.stderr)
-    _, untrained = config.build(data.event_shape)
+    _, untrained = config.build(data.event_shape, scaling)
     metrics = evaluate(
         model,
         guide,
@@ -151,6 +155,7 @@ def _train(
     pair: tuple[MLVAE, GroupedGuide],
     train: GroupedDataset,
     test: GroupedDataset,
+    scaling: Scaling,
     here: Job,
 ) -> History:
     """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
@@ -162,6 +167,8 @@ def _train(
             train.event_shape,
             trained_groups=present_names(train.group, train.group_names),
             value_range=value_range(train),
+            scaling=scaling.kind,
+            uint8=is_uint8(train),
         )
     name = "the plain VAE" if config.model == "vae" else "the model"
     desc, quiet = f"training {name}", not here.first

@@ -40,13 +40,14 @@ _DAMAGED = (
 _MOST_HEADER = 16_384
 
 
-def load_npz(path: str | Path) -> GroupedDataset:
+def load_npz(path: str | Path, *, missing: str = "refuse") -> GroupedDataset:
     """The arrays ``x``, ``group`` and, where it is there, ``label`` of an npz file; others are not read.
 
     Args:
         path: the file, as :func:`numpy.savez` or :func:`numpy.savez_compressed` writes it: x
             ``[N, *event_shape]``, group and label ``[N]`` of numbers or text; and fields, as arrays named
             ``of_groups.NAME`` and ``of_observations.NAME``, see :meth:`GroupedDataset.from_arrays`.
+        missing: "refuse" NaN in x, or "mask": NaN marks a missing value.
 
     Returns:
         The data set, in memory; uint8 stays uint8.
@@ -83,7 +84,7 @@ def load_npz(path: str | Path) -> GroupedDataset:
                 # The member whose header was checked, whatever else goes by that name.
                 with archive.open(info) as file:
                     arrays[name] = np.load(file, allow_pickle=False)
-        return _data_set(path, arrays)
+        return _data_set(path, arrays, missing)
     except InputError:
         raise
     except _DAMAGED as error:
@@ -99,12 +100,13 @@ def load_npz(path: str | Path) -> GroupedDataset:
         ) from None
 
 
-def load_npy(folder: str | Path) -> GroupedDataset:
+def load_npy(folder: str | Path, *, missing: str = "refuse") -> GroupedDataset:
     """The arrays in ``x.npy``, ``group.npy`` and, where it is there, ``label.npy`` of a folder.
 
     Args:
         folder: where they are, each as :func:`numpy.save` writes it: x ``[N, *event_shape]``, group
             and label ``[N]`` of numbers or text.
+        missing: as for :func:`load_npz`.
 
     Returns:
         The data set, whose x stays on disk, memory-mapped; uint8 stays uint8.
@@ -146,7 +148,7 @@ def load_npy(folder: str | Path) -> GroupedDataset:
             raise InputError(_damaged(path, error)) from None
         except MemoryError:
             raise InputError(f"{path} is larger than memory: only x stays on disk") from None
-    return _data_set(folder, arrays)
+    return _data_set(folder, arrays, missing)
 
 
 def _known(files: Iterable[str]) -> list[str]:
@@ -204,7 +206,7 @@ def _damaged(where: str | Path, why: object) -> str:
     return f"{where} is damaged ({printable(' '.join(str(why).split())[:200])}): write it again"
 
 
-def _data_set(path: Path, arrays: dict[str, np.ndarray]) -> GroupedDataset:
+def _data_set(path: Path, arrays: dict[str, np.ndarray], missing: str) -> GroupedDataset:
     x = arrays["x"]
     for name in arrays.keys() & {"group", "label"}:
         array = arrays[name]
@@ -225,7 +227,7 @@ def _data_set(path: Path, arrays: dict[str, np.ndarray]) -> GroupedDataset:
             kind, _, key = name.partition(".")
             if kind in fields:
                 fields[kind][key] = arrays[name]
-        return GroupedDataset.from_arrays(x, _text(arrays["group"]), label, **fields)
+        return GroupedDataset.from_arrays(x, _text(arrays["group"]), label, missing=missing, **fields)
     except ValueError as error:  # an InputError, or text that is none
         raise InputError(f"{path}: {error}") from None
 

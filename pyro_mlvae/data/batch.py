@@ -150,7 +150,7 @@ def check_observations(x: Tensor, *, missing: bool = False) -> None:
         bad = int((~finite).sum())
         row = int((~finite).flatten(1).any(1).nonzero()[0])
         what = "infinite value(s)" if missing else "NaN or infinite value(s)"
-        mask = "" if missing else ", or say that NaN marks missing values with missing='mask'"
+        mask = "" if missing else ", or take NaN for missing values with missing='mask' (--missing mask)"
         raise InputError(
             f"x must be finite, got {bad} {what}, the first in observation {row}: remove or impute "
             f"them{mask}"

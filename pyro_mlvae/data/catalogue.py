@@ -50,6 +50,7 @@ def load_dataset(
     grayscale: bool = False,
     skip_bad: bool = False,
     columns: TableColumns | None = None,
+    missing: str = "refuse",
 ) -> GroupedDataset:
     """The data set of that name, or at that place.
 
@@ -63,6 +64,7 @@ def load_dataset(
         grayscale: whether they are turned grey.
         skip_bad: whether those that cannot be read are left out, with a warning in the log.
         columns: which columns of a csv or parquet file say the group and the rest.
+        missing: "refuse" NaN in arrays and tables, or "mask": it marks a missing value.
 
     Raises:
         InputError: the name is not known (the sentence suggests the nearest), or what it names is
@@ -80,16 +82,16 @@ def load_dataset(
             f"is {name}: leave them out"
         )
     if kind in TABLES and place:
-        return TABLES[kind](place, columns or TableColumns())
+        return TABLES[kind](place, columns or TableColumns(), missing=missing)
     if columns:
         raise InputError(
             f"columns of groups, labels and features say how csv:PATH or parquet:PATH is read, but "
             f"the data is {name}: leave them out"
         )
     if kind == "npz" and place:
-        return load_npz(place)
+        return load_npz(place, missing=missing)
     if kind == "npy" and place:
-        return load_npy(place)
+        return load_npy(place, missing=missing)
     if name in EMBEDDED:
         return replace(EMBEDDED[name](), ink=is_ink(name))
     if name not in NAMED:

@@ -14,6 +14,8 @@ from pyro_mlvae.errors import InputError
 MOST_RANGED = 10_000
 # Fewer observations may be alike without being on another scale.
 _TELLING = 10
+# Images in [0, 1] that fill at least this much of it are left as they are.
+FILLED = 0.5
 
 
 def value_range(data: GroupedDataset) -> tuple[float, float]:
@@ -43,9 +45,9 @@ def as_in_training(
 
     Raises:
         InputError: x is on another scale. More than half of the observations have values outside of the
-            range of training by more than half its width (five times its width for vectors, which may have
-            long tails), as pixels from 0 to 255 have where training had 0 to 1; or the values of at least
-            10 observations fill less than a tenth of it.
+            range of training by more than half its width, as pixels from 0 to 255 have where training had 0
+            to 1; or all values fill less than a tenth of it. Of fewer than 10 observations, which may be
+            unusual, values must lie outside by more than five times the width.
 
     >>> data = GroupedDataset.from_arrays(torch.tensor([[0.0, 255.0], [51.0, 102.0]]), ["ann", "bob"])
     >>> as_in_training("new", data, trained=(0.0, 1.0), uint8=True).x
@@ -66,7 +68,7 @@ def as_in_training(
     x = data.sample(MOST_RANGED).observations()
     low, high = _range(x)
     width = trained[1] - trained[0]
-    margin = width * (5.0 if len(data.event_shape) == 1 else 0.5)
+    margin = width * (0.5 if len(data) >= _TELLING else 5.0)
     outside = (x < trained[0] - margin) | (x > trained[1] + margin)
     is_outside = width > 0.0 and outside.flatten(1).any(1).double().mean() > 0.5
     if is_outside or (len(data) >= _TELLING and 0.0 < high - low < width / 10.0):
@@ -75,6 +77,19 @@ def as_in_training(
             f"{trained[0]:.4g} to {trained[1]:.4g}: rescale it to that range"
         )
     return data
+
+
+def require_bright(likelihood: str, data: GroupedDataset) -> None:
+    """Raise :class:`InputError` for uint8 x that fills less than half of 0..255, for one in [0, 1].
+
+    Pixels of 0..16, or of 0 and 1, would all be black.
+    """
+    low, high = value_range(data)
+    if is_uint8(data) and high < FILLED:
+        raise InputError(
+            f"the likelihood {likelihood!r} takes uint8 x for pixels from 0 to 255, got {255.0 * low:.0f} "
+            f"to {255.0 * high:.0f}, all of them dark: scale x to 0..255, or choose the likelihood 'normal'"
+        )
 
 
 def _range(x: Tensor) -> tuple[float, float]:

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
-from pyro_mlvae.data.ranges import value_range
+from pyro_mlvae.data.ranges import FILLED, value_range
 from pyro_mlvae.errors import InputError
 
 NONE, STANDARD, RANGE = KINDS = ("none", "standard", "range")
-# Images in [0, 1] that fill at least this much of it are left as they are.
-_FILLED = 0.5
 # A feature that varies by less than this part of its mean is constant, as far as float32 can tell.
 _CONSTANT = 1e-6
 _CHUNK = 4096
@@ -51,6 +49,11 @@ class Scaling:
         mean = None if self.mean is None else self.mean.to(x)
         return scaled(x, self.shift.to(x), self.unit.to(x), mean)
 
+    @classmethod
+    def identity(cls) -> Scaling:
+        """That of x which needs none."""
+        return cls(NONE, torch.zeros(()), torch.ones(()))
+
     @property
     def is_identity(self) -> bool:
         """Whether the networks see x as it is, and no value may be missing."""
@@ -69,10 +72,10 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
 
     Args:
         train: the training part. Vectors, observations of one dimension, are standardised feature by
-            feature; a constant feature, one that varies by less than 1e-6 of its mean, has unit 1. Images
-            that lie in [0, 1] and fill half of it stay as they are, also as uint8, whose
-            ``observations()`` are in [0, 1]. The range of other images is mapped to [0, 1], alike for all
-            pixels; it is that of at most 10,000 of them.
+            feature; a constant feature, one that varies by less than 1e-6 of its mean, has the median unit
+            of the others, or 1 where all are constant. Images that lie in [0, 1] and fill half of it stay
+            as they are, also as uint8, whose ``observations()`` are in [0, 1]. The range of other images is
+            mapped to [0, 1], alike for all pixels; it is that of at most 10,000 of them.
         missing: whether NaN in x marks a missing value; those are left out of all moments.
         rescale: False for a likelihood that takes x as it is.
 
@@ -89,9 +92,12 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
         mean = own_mean if missing else None
         if standard:
             constant = scale <= _CONSTANT * own_mean.abs()
-            return Scaling(STANDARD, own_mean, torch.where(constant, unit, scale), mean)
+            varying = scale[~constant]
+            # Of the scale of the others, so that x in other units, all alike, is the same to the networks.
+            stand_in = varying.median() if len(varying) else unit
+            return Scaling(STANDARD, own_mean, torch.where(constant, stand_in, scale), mean)
     low, high = value_range(train)
-    filled = low >= 0.0 and high <= 1.0 and high - low >= _FILLED
+    filled = low >= 0.0 and high <= 1.0 and high - low >= FILLED
     if not rescale or filled or low == high:
         return Scaling(NONE, shift, unit, mean)
     return Scaling(RANGE, shift + low, unit * (high - low), mean)

@@ -39,7 +39,7 @@ class TableColumns:
         return any((self.group, self.label, self.parent, self.features))
 
 
-def load_csv(path: str | Path, columns: TableColumns) -> GroupedDataset:
+def load_csv(path: str | Path, columns: TableColumns, *, missing: str = "refuse") -> GroupedDataset:
     """The table in a csv file with one line of names; gz and bz2 files are unpacked.
 
     Args:
@@ -48,6 +48,7 @@ def load_csv(path: str | Path, columns: TableColumns) -> GroupedDataset:
         columns: which columns are what. Names of groups, labels and super-groups are whole numbers where
             all of a column are, and otherwise text, so that 007 stays 007; where the text is empty, it is
             missing.
+        missing: "refuse" numbers that are missing, or "mask": they are NaN in x.
 
     Raises:
         InputError: there is no such file, it is no csv file, pyarrow is not installed, or the table
@@ -73,15 +74,16 @@ def load_csv(path: str | Path, columns: TableColumns) -> GroupedDataset:
         for name in set(names) & set(table.column_names):
             place = table.column_names.index(name)
             table = table.set_column(place, name, _names(pyarrow, table.column(place)))
-    return _data_set(path, table, columns)
+    return _data_set(path, table, columns, missing)
 
 
-def load_parquet(path: str | Path, columns: TableColumns) -> GroupedDataset:
+def load_parquet(path: str | Path, columns: TableColumns, *, missing: str = "refuse") -> GroupedDataset:
     """The table in a parquet file, of which only the columns that are asked for are read.
 
     Args:
         path: the file.
         columns: which columns are what.
+        missing: as for :func:`load_csv`.
 
     Raises:
         InputError: there is no such file, it is no parquet file, pyarrow is not installed, or the table
@@ -103,7 +105,7 @@ def load_parquet(path: str | Path, columns: TableColumns) -> GroupedDataset:
         few = [name for name in wanted if name] if columns.features and columns.group else None
         known = few is not None and set(few) <= set(there)
         table = parquet.read_table(path, columns=list(dict.fromkeys(few)) if known and few else None)
-    return _data_set(path, table, columns)
+    return _data_set(path, table, columns, missing)
 
 
 def _file(kind: str, path: str | Path) -> Path:
@@ -158,7 +160,7 @@ def _is_whole_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19 and str(int(text)) == text
 
 
-def _data_set(path: Path, table: Any, columns: TableColumns) -> GroupedDataset:
+def _data_set(path: Path, table: Any, columns: TableColumns, missing: str) -> GroupedDataset:
     if columns.group is None:
         raise InputError(
             f"{path} must have a column that says the group of each row: name it with --group-column, one "
@@ -166,7 +168,12 @@ def _data_set(path: Path, table: Any, columns: TableColumns) -> GroupedDataset:
         )
     try:
         return GroupedDataset.from_dataframe(
-            table, columns.group, columns.label, parent=columns.parent, features=columns.features or None
+            table,
+            columns.group,
+            columns.label,
+            parent=columns.parent,
+            features=columns.features or None,
+            missing=missing,
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

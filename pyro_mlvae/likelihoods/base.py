@@ -18,11 +18,13 @@ class Likelihood(nn.Module):
         outputs: how many parameters per value of x the decoder gives.
         units: what log densities are measured in: "nats", or "pseudo-nats" where it is no density.
         rescales: whether it may be said of scaled x, as :class:`ScaledLikelihood` does.
+        unit_interval: whether it takes x in [0, 1] alone.
     """
 
     outputs: int = 1
     units: str = "nats"
     rescales: bool = False
+    unit_interval: bool = False
 
     def check(self, x: Tensor) -> None:
         """Raise :class:`InputError` where this likelihood can give no value to ``x``."""

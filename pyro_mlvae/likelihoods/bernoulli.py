@@ -26,6 +26,7 @@ class BernoulliLikelihood(Likelihood):
     """
 
     units = "pseudo-nats"
+    unit_interval = True
 
     def forward(self, logits: Tensor) -> TorchDistributionMixin:
         """The distribution of x, element by element."""
@@ -41,6 +42,8 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     Reference: Loaiza-Ganem, Cunningham (2019), arXiv 1907.06845.
     """
+
+    unit_interval = True
 
     def forward(self, logits: Tensor) -> TorchDistributionMixin:
         """The distribution of x, element by element."""

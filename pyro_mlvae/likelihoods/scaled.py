@@ -46,8 +46,9 @@ class ScaledLikelihood(Likelihood):
             )
         self.likelihood = likelihood
         self.outputs, self.units = likelihood.outputs, likelihood.units
-        self.register_buffer("shift", scaling.shift)
-        self.register_buffer("unit", scaling.unit)
+        # Copies: tensors of two modules that share memory cannot be saved.
+        self.register_buffer("shift", scaling.shift.clone())
+        self.register_buffer("unit", scaling.unit.clone())
 
     def forward(self, *parameters: Tensor) -> TorchDistributionMixin:
         """The Normal of x, element by element."""

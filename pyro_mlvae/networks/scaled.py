@@ -32,7 +32,9 @@ class ScaledEncoder(nn.Module):
         # Guides ask their encoder for these.
         self.content_dim, self.style_dim = encoder.content_dim, encoder.style_dim
         for name in ("shift", "unit", "mean"):
-            self.register_buffer(name, getattr(scaling, name))
+            value = getattr(scaling, name)
+            # Copies: tensors of two modules that share memory cannot be saved.
+            self.register_buffer(name, None if value is None else value.clone())
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
         """The features of each observation."""

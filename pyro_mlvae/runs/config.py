@@ -12,12 +12,15 @@ from pyro.infer import ELBO
 
 from pyro_mlvae.data import GroupedDataset, load_dataset
 from pyro_mlvae.data.labels import present_names
+from pyro_mlvae.data.observations import MISSING
+from pyro_mlvae.data.ranges import require_bright
+from pyro_mlvae.data.scaling import Scaling, scaling_of
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.guides.random_part import EVIDENCE
-from pyro_mlvae.likelihoods import make_likelihood
+from pyro_mlvae.likelihoods import Likelihood, check_likelihood, choose_likelihood, make_likelihood
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.networks import StyleGivenContent
 from pyro_mlvae.penalties import (
@@ -39,6 +42,7 @@ from pyro_mlvae.runs.pairs import (
     make_guide,
     make_model,
     room_for,
+    scaled,
 )
 from pyro_mlvae.training.acceleration import PRECISIONS
 
@@ -83,13 +87,14 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             ("network", self.network, ["auto", *NETWORKS]),
             ("precision", self.precision, PRECISIONS),
             ("evidence", self.evidence, EVIDENCE),
+            ("missing", self.missing, MISSING),
         ):
             if name not in known:
                 raise unknown_name(what, name, known)
         check_names(self.model, self.guide)
         self.penalties()
         self.estimator()
-        make_likelihood(self.likelihood)
+        check_likelihood(self.likelihood, self.likelihood_scale)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
         if not 0.0 < self.learning_rate < math.inf:
@@ -127,6 +132,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             image_size=self.image_size,
             grayscale=self.grayscale,
             skip_bad=self.skip_bad,
+            missing=self.missing,
         )
 
     def split(self, data: GroupedDataset) -> tuple[RunConfig, GroupedDataset, GroupedDataset]:
@@ -142,19 +148,23 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         return named, train, test
 
     def build(
-        self, event_shape: Sequence[int], *, most_parameters: int | None = None
+        self,
+        event_shape: Sequence[int],
+        scaling: Scaling | None = None,
+        *,
+        most_parameters: int | None = None,
     ) -> tuple[MLVAE, GroupedGuide]:
         """The model and the guide with their initial weights, which follow from the seed alone.
 
         Args:
             event_shape: the shape of one observation.
+            scaling: of x for the networks, as :meth:`scaling` finds it; none by default.
             most_parameters: how many the networks may have; by default as many as memory has room for
                 when they are trained.
 
         Raises:
             InputError: they would have more; nothing is allocated before.
         """
-        likelihood = make_likelihood(self.likelihood)
         dims = (self.content_dim, self.style_dim)
         make_encoder, make_decoder, hidden = choose_networks(self.network, event_shape)
         hidden = self.hidden or hidden
@@ -163,14 +173,36 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         # Parameters made in inference mode could never be trained.
         with room_for(most_parameters), torch.random.fork_rng([]), torch.inference_mode(False):
             torch.manual_seed(self.seed)
+            likelihood = self._likelihood(event_shape)
             decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
             width = guide_class(self.guide, self.model).width(*dims)
             encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
             style_given_content = StyleGivenContent(*dims) if self.style_given_content else None
+            if scaling is not None:
+                likelihood, encoder = scaled(likelihood, encoder, scaling)
             model = make_model(self.model, decoder, likelihood, *dims)
             return model, make_guide(
                 self.guide, self.model, encoder, style_given_content, evidence=self.evidence
             )
+
+    def resolved(self, event_shape: Sequence[int]) -> RunConfig:
+        """This config with the likelihood that "auto" stands for."""
+        likelihood = choose_likelihood(self.likelihood, event_shape, self.likelihood_scale)
+        return replace(self, likelihood=likelihood)
+
+    def scaling(self, train: GroupedDataset) -> Scaling:
+        """How x is scaled for the networks, found in the training part.
+
+        Raises:
+            InputError: the likelihood takes x as it is, and would take uint8 pixels for black.
+        """
+        likelihood = self._likelihood(train.event_shape)
+        if likelihood.unit_interval:
+            require_bright(self.likelihood, train)
+        return scaling_of(train, missing=self.missing == "mask", rescale=likelihood.rescales)
+
+    def _likelihood(self, event_shape: Sequence[int]) -> Likelihood:
+        return make_likelihood(self.likelihood, event_shape, scale=self.likelihood_scale)
 
     def plain_vae(self) -> RunConfig:
         """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""

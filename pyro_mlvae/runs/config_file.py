@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pyro_mlvae.data.scaling import KINDS, NONE
 from pyro_mlvae.errors import InputError, printable, require_positive
 from pyro_mlvae.files import find_path, write_atomically
 from pyro_mlvae.runs.config import RunConfig
@@ -38,6 +39,8 @@ def save_config(
     trained_groups: Sequence[str] = (),
     value_range: tuple[float, float] | None = None,
     data_digest: str | None = None,
+    scaling: str = NONE,
+    uint8: bool = False,
 ) -> None:
     """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
 
@@ -51,6 +54,8 @@ def save_config(
         trained_groups: the names of the groups that training sees, as text.
         value_range: the smallest and the largest value of x in training.
         data_digest: what the data is known by, see :attr:`pyro_mlvae.data.identity.Identity.digest`.
+        scaling: the kind of :class:`~pyro_mlvae.data.scaling.Scaling`, whose numbers are among the weights.
+        uint8: whether x was uint8 in training.
     """
     settings = asdict(config)
     for kind in ("model", "guide"):
@@ -65,6 +70,8 @@ def save_config(
         "trained_groups": trained_groups,
         "value_range": value_range,
         "data_digest": data_digest,
+        "scaling": scaling,
+        "uint8": uint8,
     }
     write_json(path / CONFIG, {"format_version": FORMAT_VERSION, **settings, **data})
 
@@ -200,6 +207,18 @@ def _data_digest(value: Any) -> str | None:
     return value
 
 
+def _scaling(value: Any) -> str:
+    if value not in KINDS:
+        raise InputError(f"scaling must be one of {', '.join(KINDS)}, got {value!r:.100}")
+    return str(value)
+
+
+def _uint8(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"uint8 must be true or false, got {value!r:.100}")
+    return value
+
+
 # What is known of the data beside the settings: of each key its value where the file lacks it, and what
 # makes a value of what the file says, or raises.
 DATA_KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
@@ -207,4 +226,6 @@ DATA_KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "trained_groups": ([], _trained_groups),
     "value_range": (None, _value_range),
     "data_digest": (None, _data_digest),
+    "scaling": (NONE, _scaling),
+    "uint8": (False, _uint8),
 }

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
+from pyro_mlvae.data.scaling import NONE, Scaling
 from pyro_mlvae.errors import InputError, printable
 from pyro_mlvae.files import find_path, is_leftover, remove_leftovers, write_atomically
 from pyro_mlvae.guides import GroupedGuide
@@ -46,6 +48,8 @@ class Run:
             version 1, which do not say.
         value_range: the smallest and the largest value of x in training, or None where it is not known.
         data_digest: what the data is known by, or None where it is not known.
+        scaling: how x is scaled for the networks.
+        uint8: whether x was uint8 in training, as far as is known.
     """
 
     config: RunConfig
@@ -55,6 +59,12 @@ class Run:
     trained_groups: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     data_digest: str | None = None
+    scaling: Scaling = field(default_factory=Scaling.identity)
+    uint8: bool = False
+
+    def untrained(self) -> GroupedGuide:
+        """The guide with its initial weights: the control of what training does."""
+        return self.config.build(self.event_shape, self.scaling)[1]
 
 
 def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -148,8 +158,10 @@ def load_run(path: str | Path) -> Run:
     strange = [name for name, t in tensors.items() if t.is_complex() or not t.isfinite().all()]
     if strange:
         raise InputError(f"{file} is damaged ({strange[0]!r} is not finite): train the run again")
+    data["scaling"] = _scaling(path, data["scaling"], data["event_shape"], config, tensors)
     # The config may ask for no more weights than the file can hold, in a byte each at the least.
-    model, guide = config.build(data["event_shape"], most_parameters=file.stat().st_size)
+    size = file.stat().st_size
+    model, guide = config.build(data["event_shape"], data["scaling"], most_parameters=size)
     for kind, module in (("model", model), ("guide", guide)):
         prefix = f"{kind}."
         weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -162,6 +174,27 @@ def load_run(path: str | Path) -> Run:
                 f"from the same run"
             ) from None
     return Run(config, model=model, guide=guide, **data)
+
+
+def _scaling(
+    path: Path, kind: str, event_shape: tuple[int, ...], config: RunConfig, tensors: dict[str, Tensor]
+) -> Scaling:
+    """The scaling of that kind, whose numbers are among the guide's weights."""
+    names = ["shift", "unit"] if kind != NONE or config.missing == "mask" else []
+    names += ["mean"] if config.missing == "mask" else []
+    found: dict[str, Tensor] = {}
+    for name in names:
+        tensor = tensors.get(f"guide.encoder.{name}")
+        if tensor is None or tensor.shape not in ((), event_shape):
+            raise InputError(
+                f"the weights in {path / WEIGHTS} lack the {name} of x, which {CONFIG} (scaling {kind!r}, "
+                f"missing {config.missing!r}) asks for: both must come from the same run"
+            )
+        found[name] = tensor
+    try:
+        return replace(Scaling.identity(), kind=kind, **found)
+    except InputError as error:
+        raise InputError(f"{path / WEIGHTS} is damaged ({error}): train the run again") from None
 
 
 def load_vae(path: str | Path) -> tuple[Any, Any] | None:

@@ -55,9 +55,15 @@ class ModelOptions:
     that goes with the model; or your own, path/to/file.py:Class, whose code is run."""
     style_given_content: bool = False
     """Let the style of an observation depend on its group's content: q(S | x, C)."""
-    likelihood: str = "normal"
-    """Of x: normal, normal-learned (the paper's), bernoulli, continuous-bernoulli, normal-per-feature (a
-    scale learned for each feature), or counts (negative binomial)."""
+    likelihood: str = "auto"
+    """Of x: normal, of one fixed scale; normal-per-feature, whose scale is learned for each feature;
+    normal-learned (the paper's); bernoulli or continuous-bernoulli, for x in [0, 1]; counts (negative
+    binomial); auto: normal for images, normal-per-feature for vectors."""
+    likelihood_scale: float | None = None
+    """The scale of the likelihood normal, 0.2 unless said, where x is scaled: of images to [0, 1], of
+    vectors to a standard deviation of 1 for every feature."""
+    missing: str = "refuse"
+    """What NaN in x means. refuse: an error; mask: a value is missing, and left out of log p(x)."""
     content_dim: int = 16
     """Size of content, what a group shares."""
     style_dim: int = 4

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from pyro_mlvae.data.scaling import NONE, Scaling
 from pyro_mlvae.errors import InputError, unknown_name
 from pyro_mlvae.guides import (
     AdaGVAEGuide,
@@ -21,9 +22,9 @@ from pyro_mlvae.guides import (
     ThreeLevelGuide,
     VAEGuide,
 )
-from pyro_mlvae.likelihoods import Likelihood
+from pyro_mlvae.likelihoods import Likelihood, ObservedLikelihood, ScaledLikelihood
 from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
-from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ScaledEncoder
 from pyro_mlvae.runs.custom import custom_file, is_custom, load_class
 
 AUTO = "auto"
@@ -124,6 +125,15 @@ def _maker(name: str, model: str) -> Any:
         ancestry = _model_class(model).__mro__
         name = next(guides[0] for base in ancestry for kind, guides in MODELS.values() if kind is base)
     return load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
+
+
+def scaled(likelihood: Likelihood, encoder: nn.Module, scaling: Scaling) -> tuple[Likelihood, nn.Module]:
+    """Both of x in its own units, around what computes with scaled x; unchanged where nothing is scaled."""
+    if scaling.kind != NONE:
+        likelihood = ScaledLikelihood(likelihood, scaling)
+    if scaling.mean is not None:
+        likelihood = ObservedLikelihood(likelihood)
+    return likelihood, encoder if scaling.is_identity else ScaledEncoder(encoder, scaling)
 
 
 class room_for(TorchFunctionMode):
