@@ -40,6 +40,14 @@ def test_divergences_are_the_closed_form_of_each_dimension():
     assert activity["kl_content"] == pytest.approx([2.0 / 3.0])
 
 
+def test_scales_of_one_observation_and_of_a_group_are_kept_apart():
+    loc = torch.randn(4, 2)
+    content, style, of_groups = (Normal(loc, scale + 0 * loc) for scale in (0.5, 0.2, 0.1))
+    activity = activity_metrics(content, style, of_groups)
+    names = ("scale_content", "scale_style", "scale_content_of_groups")
+    assert [activity[name] for name in names] == [pytest.approx([s, s]) for s in (0.5, 0.2, 0.1)]
+
+
 def test_one_observation_is_refused():
     normal = Normal(torch.zeros(1, 2), torch.ones(1, 2))
     with pytest.raises(InputError, match="at least two observations, got 1"):
