@@ -10,6 +10,7 @@ run20 of Omniglot's official one-shot test, prints the error on that test beside
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -54,7 +55,7 @@ ink = 1.0 - train.observations()
 turned = torch.cat([torch.rot90(ink, quarter, (2, 3)) for quarter in range(4)])
 names = [(quarter, int(group)) for quarter in range(4) for group in train.group]
 train = GroupedDataset.from_arrays(turned, names)
-test = GroupedDataset.from_arrays(1.0 - test.observations(), test.group)
+test = replace(GroupedDataset.from_arrays(1.0 - test.observations(), test.group), ink=True)
 print(f"{train.num_groups} characters to train on, {test.num_groups} unseen of {options.hold_out}")
 
 shape, content_dim, style_dim, channels = data.event_shape, 32, 16, (16, 32, 64)
