@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pyro_mlvae.cli.tables import width
 from pyro_mlvae.comparison.cases import UNWEIGHTED
 
 # Above it, means of importance weights are not to be trusted.
 _HEAVY = 0.7
-_WIDTH = 100
 
 
 def advice(comparison: Mapping[str, Any]) -> str:
@@ -23,7 +23,7 @@ def advice(comparison: Mapping[str, Any]) -> str:
     refused = [entry["estimator"] for entry in comparison["refused"]]
     if refused:
         said.append(f"Left out, for they do not take this model and guide: {', '.join(refused)}.")
-    return textwrap.fill(" ".join(sentence for sentence in said if sentence), _WIDTH)
+    return textwrap.fill(" ".join(sentence for sentence in said if sentence), width())
 
 
 def _for_training(comparison: Mapping[str, Any]) -> str:

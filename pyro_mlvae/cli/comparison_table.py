@@ -6,13 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-_WIDTH = 100
-# Heading and width of every column after the name: 100 characters in all.
-_COLUMNS = {
-    "K": 4, "value": 9, "+-": 6, "gap": 7, "cont.": 7, "style": 7, "dec.": 7, "|z|": 5, "ESS": 6,
-    "k-hat": 6, "pass": 5, "ms": 7, "MB": 5, "rate": 7,
-}  # fmt: skip
-_NAME = 12
+from pyro_mlvae.cli.tables import table, width
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
@@ -28,16 +22,17 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
         "cont., style, dec.: signal / noise of one gradient; |z|: largest bias in standard errors",
         "pass: network passes a step for each observation; rate: best learning rate of its own",
         "",
-        f"{'estimator':{_NAME}}" + "".join(f"{name:>{width}}" for name, width in _COLUMNS.items()),
     ]
-    lines += [_line(row, rates.get((row["estimator"], row["num_particles"]))) for row in rows]
+    cells = [_cells(row, rates.get((row["estimator"], row["num_particles"]))) for row in rows]
+    if cells:
+        lines.append(table([*cells[0]], [[*row.values()] for row in cells], gap=1))
     shared = [row for row in rows if row["also"]]
     if shared:
         lines.append("")
     for row in shared:
         names = ", ".join(row["also"])
         said = f"{row['estimator']} at K = {row['num_particles']} stands for {names} as well"
-        lines += textwrap.wrap(said, _WIDTH)
+        lines += textwrap.wrap(said, width())
     return "\n".join(lines)
 
 
@@ -57,9 +52,12 @@ def flat_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     return flat
 
 
-def _line(row: Mapping[str, Any], rate: float | None) -> str:
+def _cells(row: Mapping[str, Any], rate: float | None) -> dict[str, str]:
+    """The cells of a row by their headings."""
     biases = [abs(z) for z in row["gradient_bias_z"].values() if z is not None]
-    values = {
+    return {
+        "estimator": row["estimator"],
+        "K": str(row["num_particles"]),
         "value": _fixed(row["value"], 3),
         "+-": _fixed(row["standard_error"], 3),
         "gap": _fixed(row["gap"], 3),
@@ -75,8 +73,6 @@ def _line(row: Mapping[str, Any], rate: float | None) -> str:
         "MB": _short(row["peak_mb"]),
         "rate": _short(rate),
     }
-    cells = "".join(f"{text:>{_COLUMNS[name]}}" for name, text in values.items())
-    return f"{row['estimator']:{_NAME}}{row['num_particles']:{_COLUMNS['K']}}{cells}"
 
 
 def _fixed(value: float | None, digits: int) -> str:

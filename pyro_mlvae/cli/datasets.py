@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,12 @@ class Datasets:
 
     def run(self) -> int:
         """Print the table; returns the exit status."""
+        from pyro_mlvae.cli.tables import table
         from pyro_mlvae.data.catalogue import OWN
         from pyro_mlvae.data.named import NAMED
         from pyro_mlvae.files import find_path
 
         find_path(self.data_root)
-        print(f"{'--data':15} {'observations':>12} {'groups':>7} {'shape':>9}  here  licence")
         rows = [
             ("digits", 1797, 10, (1, 8, 8), "yes", "CC BY 4.0 (comes with scikit-learn)"),
             ("glyphs", 9880, 494, (1, 28, 28), "yes", "free; drawn from the typefaces of matplotlib"),
@@ -38,15 +37,16 @@ class Datasets:
             )
             for info in NAMED.values()
         ]
-        for name, observations, groups, shape, here, licence in rows:
-            sides = "x".join(map(str, shape))
-            print(f"{name:15} {observations:12,} {groups:7,} {sides:>9}  {here:4}  {licence}")
+        cells = [
+            (name, f"{observations:,}", f"{groups:,}", "x".join(map(str, shape)), here, licence)
+            for name, observations, groups, shape, here, licence in rows
+        ]
+        headings = ("--data", "observations", "groups", "shape", "here", "licence")
+        print(table(headings, cells, text=(0, 4, 5)))
         print(f"\nHow to get those that are not under {self.data_root} (--data-root):")
-        for info in NAMED.values():
-            if not info.present(self.data_root):
-                text = f"{info.name:15} {info.get} ({info.download_mb:,} MB)"
-                print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent=" " * 18))
+        missing = [info for info in NAMED.values() if not info.present(self.data_root)]
+        ways = [(info.name, f"{info.get} ({info.download_mb:,} MB)") for info in missing]
+        print(table(("--data", "how"), ways, text=(0, 1)))
         print("\nYour own data:")
-        for name, what in OWN.items():
-            print(f"  {name:15} {what}")
+        print(table(("--data", "what"), [*OWN.items()], text=(0, 1)))
         return 0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli.evaluate import Evaluate
+from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.data import GroupedDataset
@@ -63,6 +64,8 @@ def evaluate_run(options: Evaluate) -> int:
     if (options.folder / runs.METRICS).is_file():
         write_report(options.folder)
     print(summary(metrics))
+    for hint in hints(metrics, hsic=config.hsic):
+        print(f"next: {hint}")
     return 0
 
 

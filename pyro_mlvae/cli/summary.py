@@ -7,6 +7,8 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from pyro_mlvae.cli.tables import table
+
 Scores = Mapping[str, Any] | None
 # The name of a row, and what picks its scores from a part of metrics.json.
 Row = tuple[str, Callable[[Any], Scores]]
@@ -149,19 +151,16 @@ def _cell(score: Scores) -> str:
     if not score:
         return "-"
     error = score.get("standard_error")
-    return f"{score['accuracy']:.3f}" + ("      " if error is None else f" ±{error:.3f}")
+    return f"{score['accuracy']:.3f}" + ("" if error is None else f" ±{error:.3f}")
 
 
 def _table(
     title: str, columns: Mapping[str, Any], rows: Sequence[Row], chance: float | None = None
 ) -> Iterator[str]:
-    """Lines of a table, without the columns and rows of which nothing is known."""
+    """A table, without the columns and rows of which nothing is known."""
     columns = {name: of for name, of in columns.items() if of is not None}
     scored = [(name, [pick(of) for of in columns.values()]) for name, pick in rows]
-    if all(scores[0] is None for _, scores in scored):
-        return
-    yield f"{title:36}" + "".join(f"{name:>14}" for name in columns) + ("  chance" if chance else "")
-    for name, scores in scored:
-        if scores[0] is not None:
-            cells = "".join(f"{_cell(score):>14}" for score in scores)
-            yield f"  {name:34}{cells}" + (f"{chance:8.3f}" if chance else "")
+    last = [f"{chance:.3f}"] if chance else []
+    known = [[name, *map(_cell, scores), *last] for name, scores in scored if scores[0] is not None]
+    if known:
+        yield table([title, *columns, *(["chance"] if chance else [])], known)

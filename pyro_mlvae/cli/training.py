@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pyro_mlvae import runs
 from pyro_mlvae.checking import check
+from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import summary
 from pyro_mlvae.cli.train import Train, TrainingHereOptions
@@ -104,6 +105,8 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
         print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
     report = write_report(folder)
     print(summary(metrics))
+    for hint in hints(metrics, hsic=config.hsic):
+        print(f"next: {hint}")
     total = time.perf_counter() - started
     print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {report}")
     return 0
