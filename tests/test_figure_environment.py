@@ -9,6 +9,7 @@ import torch
 from fitting import make_pair
 
 from pyro_mlvae import GroupedDataset
+from pyro_mlvae.cli.main import run
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.plotting import backend, comparison, draw_comparison, draw_run, run_figures, style
 from pyro_mlvae.training import EpochRecord, History
@@ -135,3 +136,20 @@ def test_a_comparison_loses_one_figure_at_most(tmp_path, monkeypatch):
 
     monkeypatch.setattr(comparison, "FIGURES", {"tightness": fail})
     assert draw_comparison(tmp_path, {"curves": []}) == {"tightness": "KeyError: 'rows'"}
+
+
+def test_train_says_which_figure_is_missing_and_is_whole_without_it(
+    tmp_path, monkeypatch, capsys, quick_evaluation
+):
+    def fail(*_, **__):
+        raise ValueError("no room")
+
+    monkeypatch.setattr(run_figures, "traversal_figure", fail)
+    monkeypatch.setattr(style, "DOTS", 20)
+    few = ["--epochs", "1", "--hidden", "8", "--no-vae", "--device", "cpu"]
+    assert run(["train", "--out", str(tmp_path / "run"), *few]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "could not be drawn" in line]
+    sentence = "the figure traversal-{} could not be drawn (ValueError: no room)"
+    assert said == [sentence.format(site) for site in ("content", "style")]
+    assert (tmp_path / "run" / "figures" / "swap.png").is_file()
+    assert "traversal-" not in (tmp_path / "run" / "report.html").read_text("utf-8")
