@@ -18,6 +18,7 @@ from torch import Tensor
 from pyro_mlvae.data import GroupedDataset, GroupSampler
 from pyro_mlvae.data.ranges import as_in_training, is_uint8, value_range
 from pyro_mlvae.data.samplers import mixed_seed
+from pyro_mlvae.data.splits import Split
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import ElboTerms
@@ -27,6 +28,7 @@ from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler
 from pyro_mlvae.runs.options import ModelOptions, ObjectiveOptions, TrainingOptions
+from pyro_mlvae.runs.schedule import schedule
 from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
@@ -41,18 +43,10 @@ _DEFAULTS = {option.name: option.default for group in _GROUPS for option in fiel
 del _DEFAULTS["seed"], _DEFAULTS["vae"]
 _DEFAULTS |= {"device": "cpu", "random_state": None, "verbose": 0}
 _POSITIONAL = ("content_dim", "style_dim")
+_KINDS = {True: Parameter.POSITIONAL_OR_KEYWORD, False: Parameter.KEYWORD_ONLY}
+_NAMES = [*_POSITIONAL, *(name for name in _DEFAULTS if name not in _POSITIONAL)]
 SIGNATURE = Signature(
-    [
-        *(
-            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS[name])
-            for name in _POSITIONAL
-        ),
-        *(
-            Parameter(name, Parameter.KEYWORD_ONLY, default=value)
-            for name, value in _DEFAULTS.items()
-            if name not in _POSITIONAL
-        ),
-    ]
+    [Parameter(name, _KINDS[name in _POSITIONAL], default=_DEFAULTS[name]) for name in _NAMES]
 )
 
 
@@ -91,7 +85,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         sampler: of minibatches, "groups", "observations" or "auto", as :class:`RunConfig` says.
         groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many rows at
             most stand for each: biased for the ELBO of a larger group, the less so the more rows.
-        epochs, learning_rate: passes over the groups, or the rows, as the sampler has it; and Adam's.
+        steps, epochs, learning_rate: at most so many steps (2,000), or passes over the groups; Adam's.
+        validation_fraction, patience: how much of X is held out to judge training by (of 100 rows or more),
+            and after how many measurements (of about 50) that were no better it ends; the best are kept.
         elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
         evidence: in training content comes from the "whole" of a group's rows or a "random-part" of them.
         beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps they rise.
@@ -100,7 +96,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         aggregate_style: weight of a penalty on a group's aggregate style that differs from the prior.
         hsic: weight of a penalty on the dependence of style on the group, in nats per row.
         style_cycle, pair_switching: weights of penalties on style, see :mod:`pyro_mlvae.penalties`.
-        precision: "float32", or "bf16" for networks that are trained in bfloat16.
+        augment, precision: "affine", "flip" change images every time; "float32", or "bf16" for networks.
         device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
         random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global state.
         verbose: 1 writes the ELBO of every epoch to stderr.
@@ -150,17 +146,18 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
         data = self._data(X, groups, reset=True)
         config, device = self._config().resolved(data.event_shape), find_device(self.device)
-        model, guide = config.build(data.event_shape, config.scaling(data))
+        train, held_out, _ = config.with_validation(Split.whole(data), data).of(data)
+        model, guide = config.build(data.event_shape, config.scaling(train))
 
         def show(record: EpochRecord) -> None:
             elbo = record.terms.per_observation()["elbo"]
-            print(f"epoch {record.epoch} of {config.epochs}: {elbo:.2f} nats per row", file=sys.stderr)
+            print(f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row", file=sys.stderr)
 
         history = fit(
             model,
             guide,
-            make_sampler(config, data.to(device)),
-            epochs=config.epochs,
+            make_sampler(config, train.to(device)),
+            **schedule(config, train, held_out),
             estimator=config.estimator(),
             optimizer=fused_adam(config.learning_rate),
             penalties=config.penalties(),
@@ -227,7 +224,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """The parameters as the library has them, checked."""
         state = self.random_state
         seed = state if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
-        given = self.get_params(deep=False) | {"hidden": tuple(self.hidden), "seed": int(seed)}
+        lists = {"hidden": tuple(self.hidden), "augment": tuple(self.augment)}
+        given = {**self.get_params(deep=False), **lists, "seed": int(seed)}
         # A search over np.arange or a distribution of SciPy's gives NumPy's numbers.
         plain = {key: v.item() if isinstance(v, np.generic) else v for key, v in given.items()}
         return RunConfig(**{f.name: plain[f.name] for f in fields(RunConfig) if f.name in plain})

@@ -106,7 +106,7 @@ def test_what_is_drawn_is_held_out_and_contents_are_of_groups_apart(digits, draw
     _, said = draw("swap", digits)
     contents, styles = positions(said)
     config, data = runs.load_run(digits).config, load_dataset("digits")
-    train = {x.numpy().tobytes() for x in config.split(data)[1].x}
+    train = {x.numpy().tobytes() for x in data.x[config.split(data)[1].train]}
     drawn = torch.tensor(contents + styles)
     assert not train & {x.numpy().tobytes() for x in data.x[drawn]}
     assert data.group[contents].tolist() == list(range(10))

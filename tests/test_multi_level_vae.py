@@ -493,7 +493,8 @@ def test_verbose_says_how_every_epoch_went(data, capsys):
     out, err = capsys.readouterr()
     elbo = model.history_.epochs[1].terms.per_observation()["elbo"]
     assert out == ""
-    assert err.splitlines()[1] == f"epoch 2 of 2: {elbo:.2f} nats per row"
+    steps = model.history_.epochs[1].steps
+    assert err.splitlines()[1] == f"epoch 2, step {steps}: {elbo:.2f} nats per row"
 
 
 def test_what_was_trained_before_ctrl_c_is_kept(data, monkeypatch):

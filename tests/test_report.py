@@ -149,7 +149,7 @@ def make_run(tmp_path):
         folder = runs.prepare_run_folder(tmp_path / "run", overwrite=True)
         runs.save_config(folder, config or RunConfig(epochs=2), EVENT_SHAPE)
         runs.write_json(folder / runs.METRICS, full_metrics() if metrics is None else metrics)
-        (folder / runs.HISTORY).write_text("epoch,seconds\n1,20.5\n2,21.7\n")
+        (folder / runs.HISTORY).write_text("epoch,steps,seconds\n1,9,20.5\n2,18,21.7\n")
         (folder / runs.FIGURES).mkdir(exist_ok=True)
         for name in figures:
             size = (1800, 600) if name == "training" else (1400, 1480)
@@ -283,7 +283,7 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
 def test_it_says_what_was_trained_on_what_and_how_long(make_run):
     page = read(make_run(config=RunConfig(epochs=5, likelihood="bernoulli")))
     facts = dict(zip([t for _, t in page.all("dt")], [t for _, t in page.all("dd")], strict=True))
-    assert facts["Training"] == "2 of 5 epochs, 42 s"
+    assert facts["Training"] == "18 steps in 2 epochs, 42 s"
     assert facts["Data"] == "digits, 1 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 values each"
     assert "bernoulli" in facts["Model"]
     assert facts["Held out"].startswith("20% of every group")

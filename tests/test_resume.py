@@ -173,7 +173,7 @@ def arrays(tmp_path_factory):
     """Little data, so that a run, evaluation and figures included, takes seconds."""
     path = tmp_path_factory.mktemp("arrays") / "small.npz"
     generator = np.random.default_rng(0)
-    np.savez(path, x=generator.random((40, 1, 8, 8), dtype=np.float32), group=np.arange(40) % 4)
+    np.savez(path, x=generator.random((160, 1, 8, 8), dtype=np.float32), group=np.arange(160) % 4)
     return path
 
 

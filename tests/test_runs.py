@@ -116,7 +116,7 @@ def test_settings_that_are_not_known_are_named_with_the_nearest(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"epochs": "3"}, "epochs must be of type int, got '3'"),
+        ({"epochs": "3"}, "epochs must be of type int | None, got '3'"),
         ({"hidden": 7}, "hidden must be of type tuple[int, ...], got 7"),
         ({"hold_out_groups": "ann"}, "hold_out_groups must be of type tuple[str, ...], got 'ann'"),
         ({"vae": 0}, "vae must be of type bool, got 0"),

@@ -68,7 +68,22 @@ def test_of_few_groups_observations_are_held_out_also_where_groups_are_unseen():
     assert len(split.validation) == 30
 
 
-@pytest.mark.parametrize("data", [data_of(*[10] * 18), data_of(*[1] * 300)], ids=["few", "singletons"])
+def test_of_small_data_enough_is_taken_to_say_something():
+    data = data_of(*[10] * 10)
+    split = with_validation(Split.holding_out(torch.zeros(100, dtype=torch.bool)), data, 0.05)
+    assert len(split.validation) == 20
+
+
+def test_of_groups_of_one_any_may_be_taken():
+    data = data_of(*[1] * 300)
+    split = with_validation(Split.holding_out(torch.zeros(300, dtype=torch.bool)), data, 0.1)
+    assert len(split.validation) == 30
+
+
+CANNOT = {"few": data_of(*[11] * 9), "groups of little more than one": data_of(*[1] * 190, *[2] * 10)}
+
+
+@pytest.mark.parametrize("data", CANNOT.values(), ids=CANNOT)
 def test_what_cannot_be_spared_is_not_taken(data):
     split = Split.holding_out(torch.zeros(len(data), dtype=torch.bool))
     split = with_validation(split, data, 0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,9 +35,8 @@ class Choice:
         """Of a run's own data only held-out observations are drawn; of other data, any."""
         places = torch.arange(len(source.data))
         if source.own:
-            # Each observation replaced by its position, so that the split tells which are held out.
-            _, _, held_out = run.config.split(replace(source.data, x=places.unsqueeze(1)))
-            places = held_out.observations().flatten()
+            _, split = run.config.split(source.data)
+            places = split.test
         return cls(source, places, seed)
 
     @property

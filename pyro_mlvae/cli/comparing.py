@@ -118,11 +118,13 @@ def _problem(options: CompareElbos) -> Problem:
         groups_per_batch=options.groups,
         observations_per_group=options.observations_per_group,
         epochs=options.epochs,
+        validation_fraction=0.0,
         learning_rate=rate,
         seed=options.seed,
     )
     data = config.load(download=options.data.download)
-    config, train, held_out = config.split(data)
+    config, split = config.split(data)
+    train, _, held_out = split.of(data)
     model, guide = config.build(data.event_shape, config.scaling(train))
     if isinstance(data.x, Tensor) and data.x.is_floating_point():
         model.likelihood.check(data.x)

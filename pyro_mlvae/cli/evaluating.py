@@ -31,7 +31,8 @@ def evaluate_run(options: Evaluate) -> int:
     # Of other data it is not known what was trained on, and so not in how many steps.
     progress = None
     if own:
-        config, train, test = run.config.split(data)
+        config, split = run.config.split(data)
+        train, _, test = split.of(data)
         progress = training_progress(options.folder)
     else:
         # All of another data set is held out.
@@ -72,7 +73,8 @@ def evaluate_run(options: Evaluate) -> int:
 def _trained_on(run: runs.Run) -> GroupedDataset | None:
     """What the run was trained on, for probes; None where it is not to be had any more."""
     try:
-        return run.config.split(run.config.load())[1]
+        data = run.config.load()
+        return data.subset(run.config.split(data)[1].train)
     except InputError as error:
         if not run.trained_groups:
             raise InputError(

@@ -22,20 +22,23 @@ from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.ranges import is_uint8, value_range
 from pyro_mlvae.data.scaling import Scaling
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate, fixed_groups
+from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
 from pyro_mlvae.files import find_path, remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.runs.minibatches import make_sampler, steps_of_an_epoch
 from pyro_mlvae.runs.progress import training_progress
 from pyro_mlvae.runs.report import write_report
+from pyro_mlvae.runs.schedule import schedule
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
 from pyro_mlvae.training.acceleration import require_possible
+from pyro_mlvae.training.outcome import outcome
 
 INTERRUPTED = 130
-MOST_VALIDATED = 2_000
+# What may be given anew to a run that is resumed.
+_ANEW = ("steps", "epochs", "patience")
 
 
 def train(command: Train) -> int:
@@ -55,17 +58,19 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
-    config, train, test = config.resolved(data.event_shape).split(data)
+    config, split = config.resolved(data.event_shape).split(data)
+    train, validation, test = split.of(data)
     scaling = config.scaling(train)
     measured = test.sample(MOST_MEASURED, seed=config.seed)
     model, guide = config.build(data.event_shape, scaling)
     if isinstance(data.x, Tensor) and data.x.is_floating_point():
         model.likelihood.check(data.x)
+    make_sampler(config, train)
     # Before anything is written, whatever is wrong with a pair from a user's file.
     check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
     with here.after_first():
         folder = _folder(command, here)
-    history = _train(command.training, folder, config, (model, guide), train, test, scaling, here)
+    history = _train(command.training, folder, config, (model, guide), train, validation, scaling, here)
     if history.interrupted:
         return INTERRUPTED
     vae = None
@@ -73,7 +78,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
         baseline = config.plain_vae()
         vae = baseline.build(data.event_shape, scaling)
         if _train(
-            command.training, folder / runs.VAE, baseline, vae, train, test, scaling, here
+            command.training, folder / runs.VAE, baseline, vae, train, validation, scaling, here
         ).interrupted:
             if here.first:
                 print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
@@ -128,14 +133,14 @@ def _config(command: Train) -> RunConfig:
     given = [
         field.name
         for field in fields(RunConfig)
-        if getattr(config, field.name) != getattr(resumed, field.name) and field.name != "epochs"
+        if getattr(config, field.name) != getattr(resumed, field.name) and field.name not in _ANEW
     ]
     given += [name for name, came in (("preset", command.preset), ("overwrite", output.overwrite)) if came]
     if given:
         named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise InputError(
-            f"--resume takes everything but --epochs from {output.resume / runs.CONFIG}, got {named}: "
-            f"leave that out, or start a new run with --out"
+            f"--resume takes everything but --steps, --epochs and --patience from "
+            f"{output.resume / runs.CONFIG}, got {named}: leave that out, or start a new run with --out"
         )
     return config
 
@@ -157,7 +162,7 @@ def _train(
     config: RunConfig,
     pair: tuple[MLVAE, GroupedGuide],
     train: GroupedDataset,
-    test: GroupedDataset,
+    validation: GroupedDataset,
     scaling: Scaling,
     here: Job,
 ) -> History:
@@ -175,21 +180,20 @@ def _train(
         )
     name = "the plain VAE" if config.model == "vae" else "the model"
     desc, quiet = f"training {name}", not here.first
-    with tqdm(total=config.epochs, unit="epoch", desc=desc, mininterval=0.5, disable=quiet) as bar:
+    total = config.budget.get("steps") or config.budget["epochs"] * steps_of_an_epoch(config, train)
+    with tqdm(total=total, unit="step", desc=desc, mininterval=0.5, disable=quiet) as bar:
 
         def show(record: EpochRecord) -> None:
             bar.set_postfix_str(f"{record.terms.per_observation()['elbo']:.2f} nats/observation")
-            bar.update()
+            bar.update(record.steps - bar.n)
 
         history = fit(
             *pair,
             make_sampler(config, train.to(here.device)),
-            epochs=config.epochs,
+            **schedule(config, train, validation),
             estimator=config.estimator(),
             optimizer=fused_adam(config.learning_rate),
             penalties=config.penalties(),
-            validation=fixed_groups(test.sample(MOST_VALIDATED, seed=config.seed), seed=config.seed),
-            validate_every=max(1, config.epochs // 50),
             device=here.device,
             precision=config.precision,
             compile=options.compile,
@@ -203,6 +207,12 @@ def _train(
         return history
     runs.save_weights(folder, *pair)
     history.write_csv(folder / runs.HISTORY)
+    if config.validation_fraction and not len(validation):
+        few = f"{len(train)} observations are too few to hold some out for validation"
+        print(f"{name} was trained to its last step: {few}", file=sys.stderr)
+    said = outcome(history)
+    if said is not None:
+        print(f"{name}: {said}", file=sys.stderr)
     if history.interrupted:
         done = len(history.epochs)
         print(

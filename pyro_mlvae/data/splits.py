@@ -58,6 +58,11 @@ class Split:
         return cls.holding_out(held_out[data.group])
 
     @classmethod
+    def whole(cls, data: GroupedDataset) -> Split:
+        """The split that trains on everything."""
+        return cls.holding_out(torch.zeros(len(data), dtype=torch.bool))
+
+    @classmethod
     def holding_out(cls, test: Tensor) -> Split:
         """The split whose test part is a mask, bool ``[N]``, and whose training part is the rest."""
         nothing = torch.empty(0, dtype=torch.int64)

@@ -12,9 +12,10 @@ from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.data.splits import Split, at_random
 from pyro_mlvae.errors import InputError
 
-# Of fewer observations the ELBO says too little, and so few data cannot spare them.
+# Of fewer observations the ELBO says too little; data that cannot spare them does without.
 LEAST_VALIDATED = 20
 MOST_VALIDATED = 2_000
+_MOST_OF_SMALL = 0.2
 # From so many held-out groups on, whole groups are held out where unseen groups are what counts.
 _ENOUGH_GROUPS = 10
 
@@ -27,15 +28,15 @@ def with_validation(
     Args:
         split: the split; its test part stays as it is.
         data: what it is of.
-        fraction: how much of the training part is put aside, at most 2,000 observations.
+        fraction: how much of the training part is put aside, from 20 to 2,000 observations.
         unseen_groups: whether the test part is of groups that training does not see. Then whole groups are
             put aside, where the fraction is at least 10 of them, so that validation is of unseen groups
             too. Else observations are, at random, but never the last one of a group.
         seed: of the choice.
 
     Returns:
-        The split, with an empty validation part where it would have fewer than 20 observations, or where
-        no group can spare one.
+        The split, with an empty validation part where 20 observations are more than a fifth of the training
+        part, or where its groups cannot spare as many.
 
     Raises:
         InputError: the fraction does not lie between 0 and 1.
@@ -47,13 +48,16 @@ def with_validation(
     """
     if not 0.0 < fraction < 1.0:
         raise InputError(f"validation_fraction must lie between 0 and 1, got {fraction}")
+    if _MOST_OF_SMALL * len(split.train) < LEAST_VALIDATED:
+        return split
     group = data.group[split.train]
     seed = mixed_seed(seed, 1)  # another choice than that of the test part
     sizes = group.bincount(minlength=data.num_groups)
     if unseen_groups and round(fraction * int((sizes > 0).sum())) >= _ENOUGH_GROUPS:
         held_out = at_random(sizes > 0, fraction, seed)[group]
     else:
-        held_out = _at_random_but_the_last(group, round(fraction * len(group)), seed)
+        count = max(round(fraction * len(group)), LEAST_VALIDATED)
+        held_out = _at_random_but_the_last(group, count, seed)
     generator = torch.Generator().manual_seed(seed)
     chosen = split.train[held_out]
     chosen = chosen[torch.randperm(len(chosen), generator=generator)[:MOST_VALIDATED]].sort().values
@@ -65,13 +69,17 @@ def with_validation(
 
 
 def _at_random_but_the_last(group: Tensor, count: int, seed: int) -> Tensor:
-    """So many observations at random, but never the last one of a group, bool ``[N]``."""
+    """So many observations at random, but never the last one of a group, bool ``[N]``.
+
+    Of groups of one observation each, any.
+    """
     order = torch.randperm(len(group), generator=torch.Generator().manual_seed(seed))
     in_order = group[order]
     by_group = torch.argsort(in_order, stable=True)
     first = torch.ones(len(group), dtype=torch.bool)
     first[1:] = in_order[by_group][1:] != in_order[by_group][:-1]
     kept = torch.zeros(len(group), dtype=torch.bool)
-    kept[by_group[first]] = True  # the first of each group, in the random order
+    if not first.all():
+        kept[by_group[first]] = True  # the first of each group, in the random order
     chosen = order[~kept][:count]
     return torch.zeros(len(group), dtype=torch.bool).index_fill(0, chosen, value=True)

@@ -15,6 +15,8 @@ from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.observations import MISSING
 from pyro_mlvae.data.ranges import require_bright
 from pyro_mlvae.data.scaling import Scaling, scaling_of
+from pyro_mlvae.data.splits import Split
+from pyro_mlvae.data.validation_part import with_validation
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
@@ -32,6 +34,7 @@ from pyro_mlvae.penalties import (
     TargetKL,
     WeightedKL,
 )
+from pyro_mlvae.runs.budget import check_budget
 from pyro_mlvae.runs.options import DataOptions, ModelOptions, ObjectiveOptions, TrainingOptions
 from pyro_mlvae.runs.pairs import (
     AUTO,
@@ -79,7 +82,6 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             style_dim=self.style_dim,
             groups_per_batch=self.groups_per_batch,
             observations_per_group=self.observations_per_group,
-            epochs=self.epochs,
             num_particles=self.num_particles,
         )
         for what, name, known in (
@@ -95,6 +97,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         self.penalties()
         self.estimator()
         check_likelihood(self.likelihood, self.likelihood_scale)
+        check_budget(self)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
         if not 0.0 < self.learning_rate < math.inf:
@@ -135,17 +138,23 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             missing=self.missing,
         )
 
-    def split(self, data: GroupedDataset) -> tuple[RunConfig, GroupedDataset, GroupedDataset]:
-        """The training and the held-out part, and this config with the held-out groups by name.
-
-        By name the same groups are found again, however the data is ordered or has grown.
-        """
+    def split(self, data: GroupedDataset) -> tuple[RunConfig, Split]:
+        """What each observation is for, and this config with the groups that are held out by name."""
         if not (self.hold_out_groups or self.hold_out_fraction):
-            return self, *data.split(self.test_fraction, seed=self.seed)
-        train, test = data.split_groups(self.hold_out_groups or self.hold_out_fraction, seed=self.seed)
-        names = present_names(test.group, data.group_names)
+            split = Split.by_observations(data, self.test_fraction, self.seed)
+            return self, self.with_validation(split, data)
+        split = Split.by_groups(data, self.hold_out_groups or self.hold_out_fraction, self.seed)
+        names = present_names(data.group[split.test], data.group_names)
         named = replace(self, hold_out_groups=self.hold_out_groups or names, hold_out_fraction=0.0)
-        return named, train, test
+        return named, self.with_validation(split, data, unseen_groups=True)
+
+    def with_validation(self, split: Split, data: GroupedDataset, *, unseen_groups: bool = False) -> Split:
+        """A split, a part of whose training part is for validation, as far as there is enough."""
+        if not self.validation_fraction:
+            return split
+        return with_validation(
+            split, data, self.validation_fraction, unseen_groups=unseen_groups, seed=self.seed
+        )
 
     def build(
         self,

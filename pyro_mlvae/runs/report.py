@@ -1,7 +1,6 @@
 """report.html: a run folder as one page to read, print and send, which needs nothing beside it.
 
-Its numbers are those of metrics.json, each beside its control; what is null there is left out. What
-the page says of them is in report.toml, and its looks are in report.html.template.
+Numbers are those of metrics.json, null is left out; words are in report.toml, looks in the template.
 """
 
 from __future__ import annotations
@@ -106,19 +105,20 @@ def _facts(
         "shape": " \N{MULTIPLICATION SIGN} ".join(map(str, event_shape)),
         "unseen": ", ".join(config.hold_out_groups) or None,
         "share": None if config.hold_out_groups else config.test_fraction,
-        "training": _training(folder / runs.HISTORY, config.epochs),
-        "vae_training": _training(folder / runs.VAE / runs.HISTORY, config.epochs),
+        "training": _training(folder / runs.HISTORY),
+        "vae_training": _training(folder / runs.VAE / runs.HISTORY),
         "evaluation": _duration(seconds),
     }
     facts = ((name, _fill(text, known)) for name, text in words["facts"])
     return _tag("dl", *(_tag("div", _tag("dt", name), _tag("dd", fact)) for name, fact in facts if fact))
 
 
-def _training(history: Path, epochs: int) -> str | None:
+def _training(history: Path) -> str | None:
     if not history.is_file():
         return None
     with _reading(history, lambda text: list(csv.DictReader(text.splitlines()))) as rows:
-        return f"{len(rows)} of {epochs} epochs, {_duration(sum(float(row['seconds']) for row in rows))}"
+        steps = f"{int(rows[-1]['steps']):,} steps in " if rows and rows[-1].get("steps") else ""
+        return f"{steps}{len(rows):,} epochs, {_duration(sum(float(row['seconds']) for row in rows))}"
 
 
 def _duration(seconds: float) -> str:
