@@ -206,6 +206,9 @@ def check_said(status: object, out: str, err: str) -> None:
         raise Broken(f"the last line is {last[:300]!r}")
     if out:
         raise Broken(f"a result was printed: {out[:300]!r}")
+    said = [line for line in err.split("\n") if line.startswith("pyro-mlvae: ")]
+    if len(set(said)) < len(said) or "\N{BOX DRAWINGS LIGHT ARC DOWN AND RIGHT}" in err:
+        raise Broken(f"an error was printed twice: {err[-500:]!r}")
 
 
 def _is_large(word: str) -> bool:
