@@ -24,7 +24,7 @@ from trial import Broken, Guard, Parts
 from words import FLAGS, NAMES, NUMBERS, PATHS
 
 from pyro_mlvae import runs
-from pyro_mlvae.cli import comparing, drawing, evaluating, training
+from pyro_mlvae.cli import comparing, drawing, evaluating, finishing, training
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.estimators.terms import ElboTerms
 from pyro_mlvae.runs.config import RunConfig
@@ -254,7 +254,8 @@ def replace_what_takes_long() -> None:
 
     training.fit = fit  # type: ignore[assignment]
     for module, names in (
-        (training, ("check", "evaluate", "draw_run", "write_report")),
+        (training, ("check",)),
+        (finishing, ("evaluate", "draw_run", "write_report")),
         (evaluating, ("evaluate", "write_report")),
         (comparing, ("check", "compare_elbos", "write_csv", "draw_comparison")),
     ):

@@ -35,7 +35,8 @@ def test_train_writes_the_run_folder(trained):
         *("swap-vae-evidence", "swap-vae", "swap", "training"),
         *("traversal-content", "traversal-style"),
     ]
-    vae = ("checkpoint.safetensors", "config.json", "history.csv", "model.safetensors")
+    vae = ("checkpoint", "model", "split")
+    vae = sorted(["config.json", "history.csv", *(f"{name}.safetensors" for name in vae)])
     assert written == [
         "checkpoint.safetensors",
         "config.json",
@@ -44,6 +45,7 @@ def test_train_writes_the_run_folder(trained):
         "metrics.json",
         "model.safetensors",
         "report.html",
+        "split.safetensors",
         *(f"vae/{name}" for name in vae),
     ]
 

@@ -18,6 +18,7 @@ from fitting import Stopped, Stopping, make_pair, small_data, weights
 from safetensors.torch import load_file, save_file
 
 from pyro_mlvae import GroupSampler, InputError, fit, runs
+from pyro_mlvae.cli import finishing
 from pyro_mlvae.cli import training as train_module
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.penalties import HSIC, WeightedKL
@@ -189,7 +190,7 @@ def child(arguments, **limits):
                 resource.setrlimit(getattr(resource, what), (limit, limit))
             train_module.Checkpoint = functools.partial(Checkpoint, every=0.0)
             # Of what comes after training only that it writes is of interest here.
-            train_module.evaluate = functools.partial(train_module.evaluate, ks=(1,))
+            finishing.evaluate = functools.partial(finishing.evaluate, ks=(1,))
             status = run(arguments)
             sys.stderr.flush()
         finally:
@@ -235,6 +236,56 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, 
         if path.is_file()
     }
     assert runs.load_run(folder).config == runs.load_run(tmp_path / "whole").config
+
+
+def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(arrays, tmp_path, monkeypatch):
+    def kill_in_the_middle(arguments):
+        process = child(arguments)
+        checkpoint = tmp_path / "killed" / runs.CHECKPOINT
+        while not checkpoint.is_file():
+            time.sleep(0.01)
+        os.kill(process, signal.SIGKILL)
+        assert status_of(process) == -signal.SIGKILL
+
+    def said(arguments):
+        with (tmp_path / "said").open("w+") as file:
+            status = status_of(child(arguments, stderr=file))
+            file.seek(0)
+            return status, file.read().splitlines()[-1]
+
+    more = ["--epochs", "150"]  # so that the kill comes before the end
+    (tmp_path / "here").mkdir()
+    data = tmp_path / "here" / "small.npz"
+    data.write_bytes(arrays.read_bytes())
+    assert status_of(child([*train_arguments(data, tmp_path / "whole"), *more])) == 0
+    monkeypatch.chdir(data.parent)
+    kill_in_the_middle([*train_arguments("small.npz", tmp_path / "killed"), *more])
+    resume = ["train", "--resume", str(tmp_path / "killed")]
+    # Started in another folder, where another file has that name.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.npz").write_bytes(b"something else")
+    kill_in_the_middle(resume)
+    whole = dict(np.load(data))
+    changes = {
+        "it has 41 observations, not 40": {name: np.append(v, v[:1], 0) for name, v in whole.items()},
+        "1 of '2' have other values": whole | {"x": whole["x"] + np.eye(40)[2][:, None, None, None]},
+        "the group '9' is new, and the group '3' is gone": whole
+        | {"group": np.where(whole["group"] == 3, 9, whole["group"])},
+    }
+    before = (tmp_path / "killed" / runs.CHECKPOINT).read_bytes()
+    for sentence, arrays_now in changes.items():
+        np.savez(data, **{name: v.astype(whole[name].dtype) for name, v in arrays_now.items()})
+        status, last = said(resume)
+        assert (status, sentence in last) == (2, True), last
+    assert (tmp_path / "killed" / runs.CHECKPOINT).read_bytes() == before
+    data.unlink()
+    assert said(resume)[0] == 2
+    # The very data, where it lies now.
+    (tmp_path / "there").mkdir()
+    np.savez(tmp_path / "there" / "renamed.npz", **whole)
+    assert status_of(child([*resume, "--data", "npz:there/renamed.npz"])) == 0
+    weights_of = [(tmp_path / which / runs.WEIGHTS).read_bytes() for which in ("whole", "killed")]
+    assert weights_of[0] == weights_of[1]
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(arrays, tmp_path):

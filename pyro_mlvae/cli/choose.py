@@ -12,7 +12,6 @@ from pyro_mlvae.cli.source import Source
 from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.runs.folder import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +30,9 @@ class Choice:
     seed: int
 
     @classmethod
-    def of(cls, run: Run, source: Source, seed: int) -> Choice:
-        """Of a run's own data only held-out observations are drawn; of other data, any."""
-        places = torch.arange(len(source.data))
-        if source.own:
-            _, split = run.config.split(source.data)
-            places = split.test
-        return cls(source, places, seed)
+    def of(cls, source: Source, seed: int) -> Choice:
+        """Among what the run was not trained on."""
+        return cls(source, source.held_out(), seed)
 
     @property
     def kind(self) -> str:

@@ -172,7 +172,7 @@ def _list(index: Tensor) -> str:
 
 def _choice(options: Operation, run: Run) -> Choice:
     """What chooses among the observations of the data."""
-    return Choice.of(run, load_for(run, options.data, options.data_root), options.seed)
+    return Choice.of(load_for(run, options.data, options.data_root), options.seed)
 
 
 # The figure of each operation, and what is seen on it.

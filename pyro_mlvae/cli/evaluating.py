@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 
 from torch import Tensor
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli.evaluate import Evaluate
+from pyro_mlvae.cli.finishing import finish
 from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import summary
@@ -17,8 +19,9 @@ from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
-from pyro_mlvae.runs.progress import training_progress
+from pyro_mlvae.runs.past import load_history
 from pyro_mlvae.runs.report import write_report
+from pyro_mlvae.runs.run_data import data_of_run
 
 
 def evaluate_run(options: Evaluate) -> int:
@@ -26,46 +29,53 @@ def evaluate_run(options: Evaluate) -> int:
     device = find_device(options.device)
     run = runs.load_run(options.folder)
     source = load_for(run, options.data, options.data_root)
-    name, data, own = source.name, source.data, source.own
-    train: GroupedDataset | None
-    # Of other data it is not known what was trained on, and so not in how many steps.
-    progress = None
-    if own:
-        config, split = run.config.split(data)
-        train, _, test = split.of(data)
-        progress = training_progress(options.folder)
-    else:
-        # All of another data set is held out.
-        config, train, test = run.config, _trained_on(run), data
-        if isinstance(data.x, Tensor) and data.x.is_floating_point():
-            run.model.likelihood.check(data.x)
-    trained_groups = run.trained_groups
-    if train is not None and not trained_groups:
-        trained_groups = present_names(train.group, train.group_names)
+    pair = run.model.to(device), run.guide.to(device)
     vae = runs.load_vae(options.folder)
     if vae is not None:
         vae = vae[0].to(device), vae[1].to(device)
-    print(f"evaluating on {name}, each number beside its control", file=sys.stderr)
+    test = source.data.subset(source.held_out())
+    if source.own:
+        train = source.data.subset(source.split.train)
+        report, metrics = finish(
+            options.folder,
+            replace(run.config, data=source.name),
+            pair,
+            (train, test),
+            untrained=run.untrained().to(device),
+            vae=vae,
+            trained_groups=run.trained_groups or present_names(train.group, train.group_names),
+            history=load_history(options.folder),
+        )
+        print(summary(metrics))
+        for hint in hints(metrics, hsic=run.config.hsic):
+            print(f"next: {hint}")
+        print(f"\nlook at {report}")
+        return 0
+    if isinstance(test.x, Tensor) and test.x.is_floating_point():
+        run.model.likelihood.check(test.x)
+    trained_on = _trained_on(run)
+    trained_groups = run.trained_groups
+    if trained_on is not None and not trained_groups:
+        trained_groups = present_names(trained_on.group, trained_on.group_names)
+    print(f"evaluating on {source.name}, each number beside its control", file=sys.stderr)
     metrics = evaluate(
-        run.model.to(device),
-        run.guide.to(device),
+        *pair,
         run.untrained().to(device),
-        None if train is None else train.sample(MOST_PROBED, seed=config.seed),
-        test.sample(MOST_MEASURED, seed=config.seed),
+        None if trained_on is None else trained_on.sample(MOST_PROBED, seed=run.config.seed),
+        test.sample(MOST_MEASURED, seed=run.config.seed),
         vae=vae,
-        data_name=name,
-        progress=progress,
+        data_name=source.name,
         trained_groups=trained_groups,
-        other_data=not own,
-        seed=config.seed,
+        other_data=True,
+        seed=run.config.seed,
     )
-    file = runs.METRICS if own else f"metrics-{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.json"
-    runs.write_json(options.folder / file, metrics)
+    name = re.sub(r"[^-.0-9A-Za-z]+", "-", source.name)
+    runs.write_json(options.folder / f"metrics-{name}.json", metrics)
     # Without the run's own numbers, as after an interrupted training, there is nothing to report on.
     if (options.folder / runs.METRICS).is_file():
         write_report(options.folder)
     print(summary(metrics))
-    for hint in hints(metrics, hsic=config.hsic):
+    for hint in hints(metrics, hsic=run.config.hsic):
         print(f"next: {hint}")
     return 0
 
@@ -74,7 +84,8 @@ def _trained_on(run: runs.Run) -> GroupedDataset | None:
     """What the run was trained on, for probes; None where it is not to be had any more."""
     try:
         data = run.config.load()
-        return data.subset(run.config.split(data)[1].train)
+        train = data_of_run(run.config, run.recorded, run.data_digest, data).split.train
+        return data.subset(train) if len(train) else None
     except InputError as error:
         if not run.trained_groups:
             raise InputError(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.data.ranges import as_in_training
+from pyro_mlvae.data.splits import Split
 from pyro_mlvae.errors import InputError
+from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.folder import Run
+from pyro_mlvae.runs.run_data import at_absolute_place, data_of_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,16 +24,51 @@ class Source:
     Attributes:
         name: what ``--data`` calls it.
         data: all of its observations.
-        own: whether the run was trained on a part of it.
+        own: whether it is what the run was trained on a part of.
+        split: what the run was trained on of it, and what is held out.
+        difference: how the run's own data has changed since, in words.
     """
 
     name: str
     data: GroupedDataset
     own: bool
+    split: Split
+    difference: str = ""
+
+    def held_out(self) -> Tensor:
+        """Positions of what the run was not trained on; a line on stderr says what else there is.
+
+        Raises:
+            InputError: there are none.
+        """
+        test, seen = self.split.test, len(self.split.train) + len(self.split.validation)
+        if self.own and self.difference:
+            changed = f"{self.name} is not as it was in training: {self.difference}"
+            if not len(test):
+                raise InputError(
+                    f"{changed}, and nothing that was held out then is left: put back what it was, or say "
+                    f"where that lies now with --data"
+                )
+            print(
+                f"{changed}. Of what was held out then {len(test)} observations are left and used; what is "
+                f"new, or has other values, is not",
+                file=sys.stderr,
+            )
+        if not self.own and seen:
+            if not len(test):
+                raise InputError(
+                    f"the run was trained on all of {self.name}: name data that it has not seen"
+                )
+            print(
+                f"left out: {seen} observations of {self.name} that the run was trained on", file=sys.stderr
+            )
+        return test
 
 
 def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
     """Load the data that a command names, or the run's own.
+
+    Data is the run's own by its place, or by its digest, wherever it lies now.
 
     Args:
         run: the trained run.
@@ -37,17 +79,33 @@ def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
         InputError: it cannot be loaded, or its observations are not of the shape or in the range of
             those that the run was trained on.
     """
-    name = data or run.config.data
-    config = run.config if name == run.config.data else replace(run.config, data=name)
+    config = run.config if data is None else replace(run.config, data=data)
     if data_root is not None:
         config = replace(config, data_root=data_root)
     loaded = config.load()
     if tuple(loaded.event_shape) != run.event_shape:
         raise InputError(
-            f"{name} has observations of shape {list(loaded.event_shape)}, but the run was trained on "
-            f"{list(run.event_shape)}: name data of that shape"
+            f"{config.data} has observations of shape {list(loaded.event_shape)}, but the run was trained "
+            f"on {list(run.event_shape)}: name data of that shape"
         )
-    own = name == run.config.data
-    if not own and run.value_range is not None:
-        loaded = as_in_training(name, loaded, run.value_range, run.uint8)
-    return Source(name, loaded, own)
+    source = _source(run, config, loaded)
+    if not source.own and run.value_range is not None:
+        return replace(source, data=as_in_training(source.name, loaded, run.value_range, run.uint8))
+    return source
+
+
+def _source(run: Run, config: RunConfig, loaded: GroupedDataset) -> Source:
+    if at_absolute_place(config).data == at_absolute_place(run.config).data:
+        found = data_of_run(config, run.recorded, run.data_digest, loaded)
+        return Source(config.data, loaded, own=True, split=found.split, difference=found.difference)
+    seen = torch.zeros(len(loaded), dtype=torch.bool)
+    if run.recorded is not None:
+        found = data_of_run(config, run.recorded, run.data_digest, loaded)
+        if not found.difference:
+            return Source(config.data, loaded, own=True, split=found.split)
+        # Where not all is read, an observation may be known by its position alone, and be another.
+        if found.identity.every == 1:
+            seen[torch.cat([found.split.train, found.split.validation])] = True
+    nothing = torch.empty(0, dtype=torch.int64)
+    split = Split(seen.nonzero().flatten(), nothing, (~seen).nonzero().flatten())
+    return Source(config.data, loaded, own=False, split=split)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pyro_mlvae import runs
 from pyro_mlvae.checking import check
+from pyro_mlvae.cli.finishing import finish
 from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import summary
@@ -22,23 +23,21 @@ from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.ranges import is_uint8, value_range
 from pyro_mlvae.data.scaling import Scaling
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
 from pyro_mlvae.files import find_path, remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler, steps_of_an_epoch
-from pyro_mlvae.runs.progress import training_progress
-from pyro_mlvae.runs.report import write_report
+from pyro_mlvae.runs.run_data import RunData, at_absolute_place, new_data, resumed_data
 from pyro_mlvae.runs.schedule import schedule
+from pyro_mlvae.runs.split_file import RecordedSplit, save_split
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
 from pyro_mlvae.training.acceleration import require_possible
 from pyro_mlvae.training.outcome import outcome
 
 INTERRUPTED = 130
 # What may be given anew to a run that is resumed.
-_ANEW = ("steps", "epochs", "patience")
+_ANEW = ("steps", "epochs", "patience", "data", "data_root")
 
 
 def train(command: Train) -> int:
@@ -58,10 +57,11 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
-    config, split = config.resolved(data.event_shape).split(data)
-    train, validation, test = split.of(data)
+    config, resume = config.resolved(data.event_shape), command.output.resume
+    found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
+    config = found.config
+    train, _, test = found.split.of(data)
     scaling = config.scaling(train)
-    measured = test.sample(MOST_MEASURED, seed=config.seed)
     model, guide = config.build(data.event_shape, scaling)
     if isinstance(data.x, Tensor) and data.x.is_floating_point():
         model.likelihood.check(data.x)
@@ -70,7 +70,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
     with here.after_first():
         folder = _folder(command, here)
-    history = _train(command.training, folder, config, (model, guide), train, validation, scaling, here)
+    history = _train(command.training, folder, config, (model, guide), found, data, scaling, here)
     if history.interrupted:
         return INTERRUPTED
     vae = None
@@ -78,7 +78,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
         baseline = config.plain_vae()
         vae = baseline.build(data.event_shape, scaling)
         if _train(
-            command.training, folder / runs.VAE, baseline, vae, train, validation, scaling, here
+            command.training, folder / runs.VAE, baseline, vae, found, data, scaling, here
         ).interrupted:
             if here.first:
                 print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
@@ -86,29 +86,16 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     if not here.first:
         return 0
     trained = time.perf_counter() - started
-    print("evaluating, each number beside its control", file=sys.stderr)
-    _, untrained = config.build(data.event_shape, scaling)
-    metrics = evaluate(
-        model,
-        guide,
-        untrained.to(here.device),
-        train.sample(MOST_PROBED, seed=config.seed),
-        measured,
+    report, metrics = finish(
+        folder,
+        config,
+        (model, guide),
+        (train, test),
+        untrained=config.build(data.event_shape, scaling)[1].to(here.device),
         vae=vae,
-        data_name=config.data,
-        progress=training_progress(folder),
         trained_groups=present_names(train.group, train.group_names),
-        seed=config.seed,
+        history=history,
     )
-    runs.write_json(folder / runs.METRICS, metrics)
-    print("drawing", file=sys.stderr)
-    figures = folder / runs.FIGURES
-    undrawn = draw_run(
-        figures, model, guide, measured, metrics, history=history, vae=vae, untrained=untrained
-    )
-    for name, why in undrawn.items():
-        print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
-    report = write_report(folder)
     print(summary(metrics))
     for hint in hints(metrics, hsic=config.hsic):
         print(f"next: {hint}")
@@ -128,7 +115,7 @@ def _config(command: Train) -> RunConfig:
     if (output.out is None) == (output.resume is None):
         raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
     if output.resume is None:
-        return config
+        return at_absolute_place(config)
     resumed, _ = runs.load_config(output.resume)
     given = [
         field.name
@@ -139,10 +126,10 @@ def _config(command: Train) -> RunConfig:
     if given:
         named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise InputError(
-            f"--resume takes everything but --steps, --epochs and --patience from "
+            f"--resume takes everything but --steps, --epochs and --patience, and the data's place, from "
             f"{output.resume / runs.CONFIG}, got {named}: leave that out, or start a new run with --out"
         )
-    return config
+    return at_absolute_place(config)
 
 
 def _folder(command: Train, here: Job) -> Path:
@@ -161,12 +148,13 @@ def _train(
     folder: Path,
     config: RunConfig,
     pair: tuple[MLVAE, GroupedGuide],
-    train: GroupedDataset,
-    validation: GroupedDataset,
+    found: RunData,
+    data: GroupedDataset,
     scaling: Scaling,
     here: Job,
 ) -> History:
-    """Train one pair with a progress bar, and write its config, weights and history into ``folder``."""
+    """Train one pair with a progress bar, and write what comes of it into ``folder``."""
+    train, validation, _ = found.split.of(data)
     if here.first:
         folder.mkdir(exist_ok=True)
         runs.save_config(
@@ -177,7 +165,9 @@ def _train(
             value_range=value_range(train),
             scaling=scaling.kind,
             uint8=is_uint8(train),
+            data_digest=found.identity.digest,
         )
+        save_split(folder, RecordedSplit.record(found.split, found.identity))
     name = "the plain VAE" if config.model == "vae" else "the model"
     desc, quiet = f"training {name}", not here.first
     total = config.budget.get("steps") or config.budget["epochs"] * steps_of_an_epoch(config, train)

@@ -47,7 +47,7 @@ def draw_run(
     test: GroupedDataset,
     metrics: Mapping[str, Any],
     *,
-    history: History,
+    history: History | None,
     vae: tuple[MLVAE, GroupedGuide] | None = None,
     untrained: GroupedGuide | None = None,
 ) -> dict[str, str]:
@@ -59,7 +59,7 @@ def draw_run(
         guide: its trained guide.
         test: held-out observations.
         metrics: what was measured on them; what is None there is not drawn.
-        history: of the training.
+        history: of the training; None where it is not known, and not drawn.
         vae: the plain VAE with its guide, whose swaps and reconstructions are drawn beside the model's.
         untrained: the guide with its initial weights, whose codes are mapped beside the trained ones.
 
@@ -68,7 +68,6 @@ def draw_run(
     """
     codes, look = encode(guide, test), look_of(test)
     figures: dict[str, Callable[[], Figure]] = {
-        "training": partial(training_curves, history, metrics["elbo"]["units"]),
         "swap": partial(swap_figure, model, guide, test),
         "swap-evidence": partial(swap_figure, model, guide, test, accumulate=True),
         "reconstructions": partial(reconstruction_figure, model, guide, test, vae=vae),
@@ -77,14 +76,19 @@ def draw_run(
         "generation": lambda: generation_figure(generate(model, groups=_single_groups(test, 8)), look=look),
         **_walks(model, codes, test, look),
     }
+    if history is not None:
+        figures["training"] = partial(training_curves, history, metrics["elbo"]["units"])
     if vae is not None:
         figures["swap-vae"] = partial(swap_figure, *vae, test, of="a plain VAE")
         figures["swap-vae-evidence"] = partial(swap_figure, *vae, test, accumulate=True, of="a plain VAE")
+    unseen = metrics["unseen"]
+    if unseen is not None and unseen["ways"] is None:  # a single group, which there is none to tell from
+        unseen = None
     for part, name, draw in (
         (metrics["probe"], "probes", probe_figure),
         (metrics["active_units"], "active-units", activity_figure),
         (metrics["active_units"], "posterior-scales", scale_figure),
-        (metrics["unseen"], "unseen", few_shot_figure),
+        (unseen, "unseen", few_shot_figure),
         (metrics["diagnostics"]["calibration"], "self-consistency", self_consistency_figure),
         (metrics["diagnostics"]["simulation_based"], "simulation-based-calibration", sbc_figure),
         (metrics["diagnostics"]["k_hat"], "k-hat", k_hat_figure),

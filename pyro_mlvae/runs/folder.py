@@ -24,7 +24,7 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.config_file import CODE, CONFIG, WEIGHTS, read_config, required
-from pyro_mlvae.runs.split_file import SPLIT
+from pyro_mlvae.runs.split_file import SPLIT, RecordedSplit, load_split
 
 HISTORY, METRICS = "history.csv", "metrics.json"
 # From which an interrupted run goes on.
@@ -50,6 +50,7 @@ class Run:
         data_digest: what the data is known by, or None where it is not known.
         scaling: how x is scaled for the networks.
         uint8: whether x was uint8 in training, as far as is known.
+        recorded: which observations it was trained on; None in runs of before that was recorded.
     """
 
     config: RunConfig
@@ -59,6 +60,7 @@ class Run:
     trained_groups: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     data_digest: str | None = None
+    recorded: RecordedSplit | None = None
     scaling: Scaling = field(default_factory=Scaling.identity)
     uint8: bool = False
 
@@ -173,7 +175,7 @@ def load_run(path: str | Path) -> Run:
                 f"the {kind}'s weights in {path / WEIGHTS} do not fit {CONFIG} ({reason}): both must come "
                 f"from the same run"
             ) from None
-    return Run(config, model=model, guide=guide, **data)
+    return Run(config, model=model, guide=guide, recorded=load_split(path), **data)
 
 
 def _scaling(

@@ -192,6 +192,7 @@ class OutputOptions:
     report.html, which is all of it on one page."""
     resume: Path | None = None
     """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
-    config.json, but --steps, --epochs and --patience may be given anew."""
+    config.json, but --steps, --epochs and --patience may be given anew, and --data and --data-root say
+    where the data lies now."""
     overwrite: bool = False
     """Replace the run that --out holds."""

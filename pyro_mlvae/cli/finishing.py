@@ -1,0 +1,85 @@
+"""What follows training, in ``train`` and in ``evaluate``: numbers, the report, figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pyro_mlvae import runs
+from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
+from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.models import MLVAE
+from pyro_mlvae.plotting import draw_run
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.progress import training_progress
+from pyro_mlvae.runs.report import write_report
+from pyro_mlvae.training import History
+
+Pair = tuple[MLVAE, GroupedGuide]
+
+
+def finish(
+    folder: Path,
+    config: RunConfig,
+    pair: Pair,
+    parts: tuple[GroupedDataset, GroupedDataset],
+    *,
+    untrained: GroupedGuide,
+    vae: Pair | None,
+    trained_groups: Sequence[str],
+    history: History | None,
+) -> tuple[Path, dict[str, Any]]:
+    """Measure a run on its own data, write metrics.json and report.html, and then draw.
+
+    The run is complete before the first figure is begun, so nothing is lost to a drawing.
+
+    Args:
+        folder: the run folder, which has the weights.
+        config: of the run.
+        pair: its model and guide.
+        parts: what it was trained on, and what is held out.
+        untrained: the guide with its initial weights.
+        vae: the plain VAE that it is compared with, with its guide.
+        trained_groups: the names of the groups that training saw.
+        history: of the training; None where it is not known.
+
+    Returns:
+        The path of the report, and what was measured.
+    """
+    train, test = parts
+    measured = test.sample(MOST_MEASURED, seed=config.seed)
+    try:
+        print(f"evaluating on {config.data}, each number beside its control", file=sys.stderr)
+        metrics = evaluate(
+            *pair,
+            untrained,
+            train.sample(MOST_PROBED, seed=config.seed) if len(train) else None,
+            measured,
+            vae=vae,
+            data_name=config.data,
+            progress=training_progress(folder),
+            trained_groups=trained_groups,
+            seed=config.seed,
+        )
+        runs.write_json(folder / runs.METRICS, metrics)
+        write_report(folder)
+        print("drawing", file=sys.stderr)
+        undrawn = draw_run(
+            folder / runs.FIGURES,
+            *pair,
+            measured,
+            metrics,
+            history=history,
+            vae=vae,
+            untrained=untrained,
+        )
+        for name, why in undrawn.items():
+            print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
+        # Once more, with the figures.
+        return write_report(folder), metrics
+    except KeyboardInterrupt:
+        print(f"training is complete; for the rest: pyro-mlvae evaluate {folder}", file=sys.stderr)
+        raise
