@@ -148,8 +148,8 @@ def test_version_is_that_of_the_package(capsys):
             "Unrecognized options: --epoch, 3 (did you mean --epochs?); see pyro-mlvae train --help",
         ),
         (
-            "train --epochs many",
-            "Error parsing --epochs: invalid literal for int() with base 10: 'many'; see ",
+            "train --content-dim many",
+            "Error parsing --content-dim: invalid literal for int() with base 10: 'many'; see ",
         ),
         (
             "traverse r --out a.png --which both",
