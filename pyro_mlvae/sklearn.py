@@ -145,7 +145,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
         """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
         data = self._data(X, groups, reset=True)
-        config, device = self._config().resolved(data.event_shape), find_device(self.device)
+        config, device = self._config().resolved(data), find_device(self.device)
         train, held_out, _ = config.with_validation(Split.whole(data), data).of(data)
         model, guide = config.build(data.event_shape, config.scaling(train))
 
@@ -242,7 +242,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise InputError(f"X must hold rows of shape {self.event_shape_}, as in fit, got {X.shape[1:]}")
         if groups is None and not alone and self.model != "vae":
             warnings.warn("without groups every row is a group of its own: pass groups", stacklevel=3)
-        groups = np.arange(len(X)) if groups is None else getattr(groups, "to_numpy", lambda: groups)()
+        groups = np.arange(len(X)) if groups is None else groups
         X = X[:, None] if X.ndim == 3 else X  # grey images without a channel, which convolutions want
         data = GroupedDataset.from_arrays(X, groups, missing=self.missing)
         return data if reset else as_in_training("X", data, *self._trained)

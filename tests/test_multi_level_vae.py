@@ -64,6 +64,7 @@ def test_the_parameters_are_those_of_a_run_and_so_are_their_values():
     # What says where data comes from, what of it is held out, and what is trained beside the model.
     of_runs = {"data", "data_root", "image_size", "grayscale", "skip_bad", "test_fraction"}
     of_runs |= {"hold_out_groups", "hold_out_fraction", "vae"}
+    of_runs |= {"group_column", "label_column", "feature_columns"}
     assert set(run) - set(own) <= of_runs | {"seed"}
     assert set(own) - set(run) == {"device", "random_state", "verbose"}
     assert all(own[name] == run[name] for name in set(own) & set(run))
@@ -71,8 +72,8 @@ def test_the_parameters_are_those_of_a_run_and_so_are_their_values():
 
 def test_it_trains_as_the_library_does(data, fitted):
     x, groups = data
-    config = RunConfig(**SMALL, seed=0).resolved((6,))
     own = GroupedDataset.from_arrays(x, groups)
+    config = RunConfig(**SMALL, seed=0).resolved(own)
     model, guide = config.build((6,), config.scaling(own))
     optimizer = fused_adam(config.learning_rate)
     history = fit(model, guide, make_sampler(config, own), epochs=2, optimizer=optimizer)

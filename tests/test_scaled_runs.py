@@ -161,7 +161,7 @@ def test_the_estimator_refuses_missing_values_and_names_the_option():
 def train_part(x, **options):
     config = RunConfig(hidden=(16,), **options)
     data = GroupedDataset.from_arrays(x, TARGET, missing=config.missing)
-    return config.resolved(data.event_shape), data
+    return config.resolved(data), data
 
 
 @pytest.mark.parametrize(

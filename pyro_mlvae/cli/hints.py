@@ -40,7 +40,7 @@ def _of_probe(probe: Mapping[str, Any] | None, hsic: float) -> Iterator[str]:
     if content and control and control["accuracy"] < _EASY and not _above(content, control):
         yield (
             f"content tells the label no better than an untrained network's "
-            f"({content['accuracy']:.3f} and {control['accuracy']:.3f}): try more --epochs"
+            f"({content['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps"
         )
 
 
@@ -51,7 +51,7 @@ def _of_unseen(unseen: Mapping[str, Any] | None) -> Iterator[str]:
     if shot and control and not _above(shot, control):
         yield (
             f"content tells unseen groups apart no better than an untrained network's ({ways}-way 1-shot, "
-            f"{shot['accuracy']:.3f} and {control['accuracy']:.3f}): try more --epochs, or more groups"
+            f"{shot['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps, or more groups"
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.catalogue import TABLES
 from pyro_mlvae.data.ranges import as_in_training
 from pyro_mlvae.data.splits import Split
 from pyro_mlvae.errors import InputError
@@ -80,6 +81,8 @@ def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
             those that the run was trained on.
     """
     config = run.config if data is None else replace(run.config, data=data)
+    if config.data.partition(":")[0] not in TABLES:
+        config = replace(config, group_column=None, label_column=None, feature_columns=())
     if data_root is not None:
         config = replace(config, data_root=data_root)
     loaded = config.load()

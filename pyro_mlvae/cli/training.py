@@ -57,7 +57,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
-    config, resume = config.resolved(data.event_shape), command.output.resume
+    config, resume = config.resolved(data), command.output.resume
     found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
     config = found.config
     train, _, test = found.split.of(data)

@@ -28,6 +28,7 @@ class Scaling:
         unit: likewise, positive.
         mean: the mean of every value of x, ``[*event_shape]``, which the encoder is given where a value is
             missing; None where none may be.
+        rate: the mean of every value of x where it is counts, at which their likelihood starts.
 
     Raises:
         InputError: the kind is unknown, or a unit is not positive and finite.
@@ -37,6 +38,7 @@ class Scaling:
     shift: Tensor
     unit: Tensor
     mean: Tensor | None = None
+    rate: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -101,6 +103,15 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
     if not rescale or filled or low == high:
         return Scaling(NONE, shift, unit, mean)
     return Scaling(RANGE, shift + low, unit * (high - low), mean)
+
+
+def mean_of_values(data: GroupedDataset) -> Tensor:
+    """The mean of every value of x over the observations that have it, ``[*event_shape]``.
+
+    >>> mean_of_values(GroupedDataset.from_arrays([[1.0, 5.0], [3.0, 5.0]], ["ann", "bob"]))
+    tensor([2., 5.])
+    """
+    return _moments(data)[0].to(torch.get_default_dtype())
 
 
 def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor]:

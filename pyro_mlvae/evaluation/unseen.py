@@ -52,17 +52,20 @@ def unseen_metrics(
         seed: of the episodes and pairs, which are the same for all that is compared.
 
     Returns:
-        Accuracies with their standard errors, or None where there is nothing to be told apart. Under
+        Accuracies with their standard errors, or None where there is nothing to be told apart, or no group
+        has two observations. Under
         ``protocols`` stands an entry for each of 5 and 20 ways, each number of shots, and episodes
         ``within`` one super-group or over all groups; those for which there are too few groups are left
         out. 20-way episodes are fewer, so that every row has as many queries.
     """
     sizes = test.sizes[test.sizes > 0]
+    if int(sizes.max()) < 2:
+        return None
     ways = min(ways, len(sizes))
     guides = {"trained": guide, "untrained": untrained} | ({} if vae is None else {"vae": vae})
     parts, group, first = [test], test.group, None
     if ways < 2:
-        if seen is None or int(sizes.max()) < 2:
+        if seen is None:
             return None
         seen = seen.sample(len(test), seed=seed)
         first = torch.arange(len(test) + len(seen)) < len(test)

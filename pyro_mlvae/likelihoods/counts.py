@@ -65,6 +65,10 @@ class CountsLikelihood(Likelihood):
         # A buffer, so that it is saved with the weights.
         self.register_buffer("rate", rate)
 
+    def start_at(self, rate: Tensor) -> None:
+        """Let means start at ``rate``, of the shape of one observation, where no better is known."""
+        self.rate.copy_(rate.clamp(min=_SMALLEST_RATE))
+
     def forward(self, raw: Tensor) -> TorchDistributionMixin:
         """The distribution of the counts: of each by itself, or of a vector given its total."""
         log_theta = self.log_inverse_dispersion.clamp(-_LIMIT, _LIMIT)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from pyro.infer import ELBO
 
-from pyro_mlvae.data import GroupedDataset, load_dataset
+from pyro_mlvae.data import GroupedDataset, TableColumns, load_dataset
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.observations import MISSING
 from pyro_mlvae.data.ranges import require_bright
-from pyro_mlvae.data.scaling import Scaling, scaling_of
+from pyro_mlvae.data.scaling import Scaling, mean_of_values, scaling_of
 from pyro_mlvae.data.splits import Split
 from pyro_mlvae.data.validation_part import with_validation
 from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
@@ -22,18 +22,16 @@ from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.guides.random_part import EVIDENCE
-from pyro_mlvae.likelihoods import Likelihood, check_likelihood, choose_likelihood, make_likelihood
-from pyro_mlvae.models import MLVAE
-from pyro_mlvae.networks import StyleGivenContent
-from pyro_mlvae.penalties import (
-    HSIC,
-    AggregateStyle,
-    PairSwitching,
-    Penalty,
-    StyleCycle,
-    TargetKL,
-    WeightedKL,
+from pyro_mlvae.likelihoods import (
+    CountsLikelihood,
+    Likelihood,
+    check_likelihood,
+    choose_likelihood,
+    make_likelihood,
 )
+from pyro_mlvae.models import MLVAE
+from pyro_mlvae.networks import LogCountsEncoder, StyleGivenContent
+from pyro_mlvae.penalties import Penalty
 from pyro_mlvae.runs.budget import check_budget
 from pyro_mlvae.runs.options import DataOptions, ModelOptions, ObjectiveOptions, TrainingOptions
 from pyro_mlvae.runs.pairs import (
@@ -47,6 +45,7 @@ from pyro_mlvae.runs.pairs import (
     room_for,
     scaled,
 )
+from pyro_mlvae.runs.penalties import PENALTY_OPTIONS, make_penalties
 from pyro_mlvae.training.acceleration import PRECISIONS
 
 SAMPLERS = ("auto", "groups", "observations")
@@ -55,11 +54,6 @@ MOST_LAYERS = 100
 MOST_SEED = 2**32 - 1
 # Of a parameter in training: itself, its gradient, and the two of Adam's state, in float32.
 _BYTES = 16
-_PENALTIES = (
-    *("beta_content", "beta_style", "warmup_steps", "free_bits_content", "free_bits_style"),
-    *("target_content", "target_style", "target_weight"),
-    *("aggregate_style", "hsic", "style_cycle", "pair_switching"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +129,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             image_size=self.image_size,
             grayscale=self.grayscale,
             skip_bad=self.skip_bad,
+            columns=TableColumns(self.group_column, self.label_column, features=self.feature_columns),
             missing=self.missing,
         )
 
@@ -187,6 +182,10 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             width = guide_class(self.guide, self.model).width(*dims)
             encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
             style_given_content = StyleGivenContent(*dims) if self.style_given_content else None
+            if isinstance(likelihood, CountsLikelihood):
+                encoder = LogCountsEncoder(encoder)
+                if scaling is not None and scaling.rate is not None:
+                    likelihood.start_at(scaling.rate)
             if scaling is not None:
                 likelihood, encoder = scaled(likelihood, encoder, scaling)
             model = make_model(self.model, decoder, likelihood, *dims)
@@ -194,10 +193,11 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
                 self.guide, self.model, encoder, style_given_content, evidence=self.evidence
             )
 
-    def resolved(self, event_shape: Sequence[int]) -> RunConfig:
-        """This config with the likelihood that "auto" stands for."""
-        likelihood = choose_likelihood(self.likelihood, event_shape, self.likelihood_scale)
-        return replace(self, likelihood=likelihood)
+    def resolved(self, data: GroupedDataset) -> RunConfig:
+        """This config with the likelihood that "auto" stands for, and the columns of x by name."""
+        likelihood = choose_likelihood(self.likelihood, data.event_shape, self.likelihood_scale)
+        features = data.feature_names or self.feature_columns
+        return replace(self, likelihood=likelihood, feature_columns=features)
 
     def scaling(self, train: GroupedDataset) -> Scaling:
         """How x is scaled for the networks, found in the training part.
@@ -208,14 +208,17 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         likelihood = self._likelihood(train.event_shape)
         if likelihood.unit_interval:
             require_bright(self.likelihood, train)
-        return scaling_of(train, missing=self.missing == "mask", rescale=likelihood.rescales)
+        found = scaling_of(train, missing=self.missing == "mask", rescale=likelihood.rescales)
+        if isinstance(likelihood, CountsLikelihood):
+            return replace(found, rate=mean_of_values(train))
+        return found
 
     def _likelihood(self, event_shape: Sequence[int]) -> Likelihood:
         return make_likelihood(self.likelihood, event_shape, scale=self.likelihood_scale)
 
     def plain_vae(self) -> RunConfig:
         """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""
-        added = {name: getattr(RunConfig, name) for name in _PENALTIES}
+        added = {name: getattr(RunConfig, name) for name in PENALTY_OPTIONS}
         plain: dict[str, Any] = {"style_given_content": False, "evidence": "whole"}
         return replace(self, model="vae", guide=AUTO, vae=False, **plain, **added)
 
@@ -225,25 +228,4 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         >>> RunConfig(hsic=100.0).penalties()
         [HSIC(weight=100.0, bandwidths=(0.03, 0.12, 0.5))]
         """
-        found: list[Penalty] = []
-        for site, beta, free_bits, target in (
-            ("content", self.beta_content, self.free_bits_content, self.target_content),
-            ("style", self.beta_style, self.free_bits_style, self.target_style),
-        ):
-            weighted_kl = WeightedKL(site, beta, self.warmup_steps, free_bits)
-            if target is not None:
-                if (beta, free_bits) != (1.0, 0.0):
-                    raise InputError(
-                        f"target_{site} takes the place of beta_{site} and free_bits_{site}, got both: "
-                        f"leave one out"
-                    )
-                found.append(TargetKL(site, target, self.target_weight, self.warmup_steps))
-            elif weighted_kl != WeightedKL(site):
-                found.append(weighted_kl)
-        weighted = (
-            AggregateStyle(self.aggregate_style),
-            HSIC(self.hsic),
-            StyleCycle(self.style_cycle),
-            PairSwitching(self.pair_switching),
-        )
-        return found + [penalty for penalty in weighted if penalty.weight]
+        return make_penalties(self)

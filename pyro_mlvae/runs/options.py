@@ -36,6 +36,12 @@ class DataOptions:
     """Turn the images of folder:PATH grey."""
     skip_bad: bool = False
     """Leave out the images of folder:PATH that cannot be read, and say so."""
+    group_column: str | None = None
+    """The column of csv:PATH or parquet:PATH that says the group of each row, which they need."""
+    label_column: str | None = None
+    """Their column of evaluation labels; by default the groups are the labels."""
+    feature_columns: tuple[str, ...] = ()
+    """Their columns of x; by default all columns of numbers but these two."""
     test_fraction: float = 0.2
     """How much of every group is held out, where the data comes with no test set of its own."""
     hold_out_groups: tuple[str, ...] = ()
