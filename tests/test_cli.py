@@ -53,8 +53,8 @@ def test_train_writes_the_run_folder(trained):
 def test_results_go_to_stdout_and_progress_to_stderr(trained):
     _, done = trained
     assert "nats per observation" in done.stdout
-    assert "2/2" in done.stderr
-    assert "2/2" not in done.stdout
+    assert "/18 " in done.stderr  # steps
+    assert "/18 " not in done.stdout
 
 
 def test_the_figures_are_pictures_with_something_on_them(trained):
