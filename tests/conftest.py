@@ -17,6 +17,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 @pytest.fixture(autouse=True)
 def _hermetic():
+    os.environ["COLUMNS"] = "100"  # of the terminal, which some tests have narrower
     pyro.clear_param_store()
     with pyro.validation_enabled(), torch.random.fork_rng([]):
         torch.manual_seed(0)

@@ -267,8 +267,8 @@ def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(arrays, t
     kill_in_the_middle(resume)
     whole = dict(np.load(data))
     changes = {
-        "it has 41 observations, not 40": {name: np.append(v, v[:1], 0) for name, v in whole.items()},
-        "1 of '2' have other values": whole | {"x": whole["x"] + np.eye(40)[2][:, None, None, None]},
+        "it has 161 observations, not 160": {name: np.append(v, v[:1], 0) for name, v in whole.items()},
+        "1 of '2' have other values": whole | {"x": whole["x"] + np.eye(160)[2][:, None, None, None]},
         "the group '9' is new, and the group '3' is gone": whole
         | {"group": np.where(whole["group"] == 3, 9, whole["group"])},
     }

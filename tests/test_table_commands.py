@@ -1,0 +1,96 @@
+"""Tables from the command line: columns by name, counts, and other tables for a trained run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_mlvae import runs
+from pyro_mlvae.cli.main import run
+from pyro_mlvae.networks import LogCountsEncoder
+
+pandas = pytest.importorskip("pandas")
+pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
+SMALL = [
+    "--no-vae",
+    "--steps",
+    "3",
+    "--hidden",
+    "8",
+    "--content-dim",
+    "2",
+    "--style-dim",
+    "2",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def table():
+    generator = np.random.default_rng(0)
+    donor = np.repeat([f"d{i}" for i in range(10)], 12)
+    counts = generator.poisson([1.0, 20.0, 300.0], (120, 3))
+    kind = np.tile(["t", "b"], 60)
+    return pandas.DataFrame({"donor": donor, "kind": kind, **{f"g{i}": counts[:, i] for i in range(3)}})
+
+
+@pytest.fixture
+def trained(table, tmp_path):
+    table.to_csv(tmp_path / "cells.csv", index=False)
+    how = ["--group-column", "donor", "--label-column", "kind", "--likelihood", "counts"]
+    command = ["train", "--data", f"csv:{tmp_path}/cells.csv", *how, "--out", str(tmp_path / "run"), *SMALL]
+    assert run(command) == 0
+    return tmp_path / "run"
+
+
+def test_a_table_of_counts_trains_and_its_columns_are_found_by_name(trained, table, tmp_path):
+    config = json.loads((trained / "config.json").read_text())
+    assert (config["group_column"], config["label_column"]) == ("donor", "kind")
+    assert config["feature_columns"] == ["g0", "g1", "g2"]
+    found = runs.load_run(trained)
+    assert isinstance(found.guide.encoder, LogCountsEncoder)
+    # Means start at those of the training part.
+    assert torch.allclose(
+        found.model.likelihood.rate.log(), torch.tensor([1.0, 20.0, 300.0]).log(), atol=0.3
+    )
+    first = table.iloc[:24]
+    first[["g2", "kind", "g0", "donor", "g1"]].to_parquet(tmp_path / "new.parquet")
+    codes = []
+    for data in (f"csv:{tmp_path}/cells.csv", f"parquet:{tmp_path}/new.parquet"):
+        out = tmp_path / "codes.npz"
+        assert run(["embed", str(trained), "--data", data, "--out", str(out), "--device", "cpu"]) == 0
+        codes.append(np.load(out)["content_loc"])
+    np.testing.assert_allclose(codes[1], codes[0][:24], rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_are_taken_where_a_table_was_trained_on(trained, table, tmp_path):
+    np.savez(
+        tmp_path / "new.npz", x=table[["g0", "g1", "g2"]].to_numpy("f4"), group=table["donor"].to_numpy(str)
+    )
+    out = str(tmp_path / "codes.npz")
+    assert run(["embed", str(trained), "--data", f"npz:{tmp_path}/new.npz", "--out", out]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name it with --group-column"),
+        (["--group-column", "doner"], "did you mean 'donor'"),
+        (["--group-column", "donor", "--label-column", "sort"], "label must name a column"),
+        (["--group-column", "donor", "--feature-columns", "kind"], "'kind' holds 't'"),
+        (
+            ["--group-column", "donor", "--likelihood", "counts", "--feature-columns", "half"],
+            "whole numbers",
+        ),
+    ],
+)
+def test_columns_that_are_not_there_end_with_one_sentence(arguments, sentence, table, tmp_path, capsys):
+    table.assign(half=0.5).to_csv(tmp_path / "cells.csv", index=False)
+    command = ["train", "--data", f"csv:{tmp_path}/cells.csv", "--out", str(tmp_path / "run"), *SMALL]
+    assert run([*command, *arguments]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
