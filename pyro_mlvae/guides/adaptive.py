@@ -50,8 +50,8 @@ class AdaptiveGuide(VAEGuide):
     ) -> None:
         if style_given_content is not None or evidence != "whole":
             raise InputError(
-                "style_given_content and evidence are not for guides of pairs, whose latent is one and whose "
-                "evidence is the pair: leave them out"
+                "style_given_content and evidence are not for guides of pairs, whose latent is one and "
+                "whose evidence is the pair: leave them out"
             )
         super().__init__(encoder, content_dim=content_dim, style_dim=style_dim)
 

@@ -35,16 +35,17 @@ class GroupedGuide(PyroModule):
             given content.
         content_dim: size of content; by default the encoder's attribute of that name.
         style_dim: size of style, likewise.
-        evidence: from what a group's content is inferred in training: its "whole", or a "random-part", k of
-            its n observations with k uniform on 1 to n, afresh in every step. All of them are reconstructed,
-            and at test time all of them tell, see :mod:`pyro_mlvae.guides.random_part`.
+        evidence: which observations a group's content is inferred from in training: the "whole" group, or
+            a "random-part", k of its n observations with k uniform on 1 to n, drawn anew in every step. All
+            n are reconstructed, and at test time all n are used: :mod:`pyro_mlvae.guides.random_part`.
 
-    A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other features than
-    a loc and a log scale of content. Training, codes, evidence and evaluation all go through these methods.
+    A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other features
+    than a loc and a log scale of content. Training, codes, evidence and evaluation all go through these
+    methods.
 
     Raises:
-        InputError: the sizes are neither given nor the encoder's, or ``evidence`` is unknown; and, when it is run, features or a
-            posterior are of the wrong shape.
+        InputError: the sizes are neither given nor the encoder's, or ``evidence`` is unknown; and, when the
+            guide is run, features or a posterior are of the wrong shape.
     """
 
     def __init__(
@@ -176,9 +177,7 @@ class GroupedGuide(PyroModule):
         part = pyro.sample("evidence_part", choice, infer={"is_auxiliary": True})
         return without_last(posterior(*parted(features, groups, part)))
 
-    def draw_content(
-        self, features: Tensor, groups: Groups
-    ) -> Float[Tensor, "*particles groups content"]:
+    def draw_content(self, features: Tensor, groups: Groups) -> Float[Tensor, "*particles groups content"]:
         """Draw the content of every group, in Pyro, from what :meth:`of_evidence` gives.
 
         A guide with more latents overrides it.
@@ -211,5 +210,3 @@ def _size(name: str, given: int | None, encoder: Any) -> int:
             f"{name}=..., or give the encoder an attribute of that name"
         )
     return size
-
-

@@ -67,7 +67,7 @@ class ProductOfNormals(GroupedGuide):
         self.register_buffer("_zero", torch.zeros(()), persistent=False)
 
     def content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
-        """The product over the observations of each group; see :func:`~pyro_mlvae.ops.product_of_normals`."""
+        """The product of each group's Normals; see :func:`~pyro_mlvae.ops.product_of_normals`."""
         experts = loc_and_log_variance(self.split(features)[0])
         zero = self._zero.to(experts[0].dtype).expand(self.content_dim)
         prior = (zero, zero) if self.prior_expert else None

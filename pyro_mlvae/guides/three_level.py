@@ -98,9 +98,7 @@ class ThreeLevelGuide(GroupedGuide):
         passed_on = (1.0 - self._share(group)) * above.scale.index_select(0, parent)
         return dist.Normal(given.loc, torch.hypot(given.scale, passed_on)).to_event(1)
 
-    def draw_content(
-        self, features: Tensor, groups: Groups
-    ) -> Float[Tensor, "*particles groups content"]:
+    def draw_content(self, features: Tensor, groups: Groups) -> Float[Tensor, "*particles groups content"]:
         parent = groups.super_groups()
         group = self.of_evidence(self._product, features, groups)
         with pyro.plate("super-groups", groups.num_parents, dim=-1):
