@@ -1,8 +1,9 @@
-"""Guides of pairs that share some dimensions of one latent, nobody knows which: Ada-ML-VAE and Ada-GVAE."""
+"""Guides of pairs that share some unknown dimensions of one latent: Ada-ML-VAE and Ada-GVAE."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import pyro
 import torch
@@ -30,30 +31,20 @@ class AdaptiveGuide(VAEGuide):
 
     Args:
         encoder: from x to loc and log scale of both parts of z.
-        style_given_content: not for this guide.
-        content_dim: size of the first part; by default the encoder's.
-        style_dim: size of the second; by default the encoder's.
-        evidence: not for this guide.
+        options: ``content_dim`` and ``style_dim``, the sizes of the two parts, as for
+            :class:`GroupedGuide`. Its other options are not for this guide.
 
     Raises:
         InputError: an option is not for this guide.
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        style_given_content: nn.Module | None = None,
-        content_dim: int | None = None,
-        style_dim: int | None = None,
-        evidence: str = "whole",
-    ) -> None:
-        if style_given_content is not None or evidence != "whole":
+    def __init__(self, encoder: nn.Module, **options: Any) -> None:
+        super().__init__(encoder, **options)
+        if self.style_given_content is not None or self.random_part:
             raise InputError(
                 "style_given_content and evidence are not for guides of pairs, whose latent is one and "
                 "whose evidence is the pair: leave them out"
             )
-        super().__init__(encoder, content_dim=content_dim, style_dim=style_dim)
 
     @abstractmethod
     def pooled(
@@ -107,10 +98,7 @@ class AdaMLVAEGuide(AdaptiveGuide):
             [0.5000, 1.0000]]))
     """
 
-    def pooled(
-        self, loc: Tensor, log_variance: Tensor, other_loc: Tensor, other_log_variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return product_of_two(loc, log_variance, other_loc, other_log_variance)
+    pooled = staticmethod(product_of_two)
 
 
 class AdaGVAEGuide(AdaptiveGuide):
@@ -130,7 +118,4 @@ class AdaGVAEGuide(AdaptiveGuide):
             [1., 1.]]))
     """
 
-    def pooled(
-        self, loc: Tensor, log_variance: Tensor, other_loc: Tensor, other_log_variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return average_of_two(loc, log_variance, other_loc, other_log_variance)
+    pooled = staticmethod(average_of_two)

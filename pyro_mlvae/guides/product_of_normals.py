@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pyro import distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -28,10 +30,8 @@ class ProductOfNormals(GroupedGuide):
         encoder: from x to loc and log scale of content and of style.
         prior_expert: whether the prior N(0, I) takes part in every product, as one more expert. The
             paper's product has none; the exact posterior of a group has one.
-        style_given_content: makes style depend on content, see :class:`GroupedGuide`.
-        content_dim: size of content; by default the encoder's.
-        style_dim: size of style; by default the encoder's.
-        evidence: "whole" or "random-part", see :class:`GroupedGuide`.
+        options: ``style_given_content``, ``content_dim``, ``style_dim`` and ``evidence``, as for
+            :class:`GroupedGuide`.
 
     Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841.
 
@@ -45,23 +45,8 @@ class ProductOfNormals(GroupedGuide):
 
     _zero: Tensor
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        prior_expert: bool = False,
-        style_given_content: nn.Module | None = None,
-        content_dim: int | None = None,
-        style_dim: int | None = None,
-        evidence: str = "whole",
-    ) -> None:
-        super().__init__(
-            encoder,
-            style_given_content=style_given_content,
-            content_dim=content_dim,
-            style_dim=style_dim,
-            evidence=evidence,
-        )
+    def __init__(self, encoder: nn.Module, *, prior_expert: bool = False, **options: Any) -> None:
+        super().__init__(encoder, **options)
         self.prior_expert = prior_expert
         # A buffer, so that the prior is wherever, and in whatever dtype, the module is.
         self.register_buffer("_zero", torch.zeros(()), persistent=False)

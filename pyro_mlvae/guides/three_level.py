@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pyro
 import torch
@@ -30,10 +31,8 @@ class ThreeLevelGuide(GroupedGuide):
 
     Args:
         encoder: from x to loc and log scale of content and of style.
-        style_given_content: makes style depend on content, see :class:`GroupedGuide`.
-        content_dim: size of content; by default the encoder's.
-        style_dim: size of style; by default the encoder's.
-        evidence: "whole" or "random-part", see :class:`GroupedGuide`; of both contents.
+        options: ``style_given_content``, ``content_dim``, ``style_dim`` and ``evidence``, as for
+            :class:`GroupedGuide`; evidence is that of both contents.
 
     The guide has a tau of its own, which is learned. Groups whose super-groups are not known are taken
     for one super-group each, which is the product with the prior N(0, I) of a single content.
@@ -51,22 +50,8 @@ class ThreeLevelGuide(GroupedGuide):
 
     within_logit: Tensor
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        style_given_content: nn.Module | None = None,
-        content_dim: int | None = None,
-        style_dim: int | None = None,
-        evidence: str = "whole",
-    ) -> None:
-        super().__init__(
-            encoder,
-            style_given_content=style_given_content,
-            content_dim=content_dim,
-            style_dim=style_dim,
-            evidence=evidence,
-        )
+    def __init__(self, encoder: nn.Module, **options: Any) -> None:
+        super().__init__(encoder, **options)
         # Of tau^2, which starts where the model's does.
         self.within_logit = nn.Parameter(torch.full((self.content_dim,), 0.9).logit())
 
