@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.grouping import random_rank
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.data.splits import Split, at_random
 from pyro_mlvae.errors import InputError
@@ -73,13 +74,10 @@ def _at_random_but_the_last(group: Tensor, count: int, seed: int) -> Tensor:
 
     Of groups of one observation each, any.
     """
+    # Both from the same random order.
     order = torch.randperm(len(group), generator=torch.Generator().manual_seed(seed))
-    in_order = group[order]
-    by_group = torch.argsort(in_order, stable=True)
-    first = torch.ones(len(group), dtype=torch.bool)
-    first[1:] = in_order[by_group][1:] != in_order[by_group][:-1]
-    kept = torch.zeros(len(group), dtype=torch.bool)
-    if not first.all():
-        kept[by_group[first]] = True  # the first of each group, in the random order
-    chosen = order[~kept][:count]
+    spare = random_rank(group, torch.Generator().manual_seed(seed)) > 0
+    if not spare.any():
+        spare = ~spare
+    chosen = order[spare[order]][:count]
     return torch.zeros(len(group), dtype=torch.bool).index_fill(0, chosen, value=True)
