@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import runs
-from pyro_mlvae.checking import check
+from pyro_mlvae.cli.checked import checked_pair
 from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.comparison_advice import advice
 from pyro_mlvae.cli.comparison_table import comparison_table, flat_rows
@@ -26,7 +25,6 @@ from pyro_mlvae.comparison import (
     mixture_problem,
     solved_problem,
 )
-from pyro_mlvae.data import GroupSampler
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.files import write_atomically
@@ -125,10 +123,7 @@ def _problem(options: CompareElbos) -> Problem:
     data = config.load(download=options.data.download)
     config, split = config.split(data)
     train, _, held_out = split.of(data)
-    model, guide = config.build(data.event_shape, config.scaling(train))
-    if isinstance(data.x, Tensor) and data.x.is_floating_point():
-        model.likelihood.check(data.x)
-    check(model, guide, next(GroupSampler(train, 3, 3, seed=options.seed).epoch(0)))
+    model, guide, _ = checked_pair(config, data, train)
     return make_problem(
         name,
         model.to(device),

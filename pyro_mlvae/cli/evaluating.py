@@ -6,14 +6,12 @@ import re
 import sys
 from dataclasses import replace
 
-from torch import Tensor
-
 from pyro_mlvae import runs
+from pyro_mlvae.cli.checked import check_values
 from pyro_mlvae.cli.evaluate import Evaluate
 from pyro_mlvae.cli.finishing import finish
-from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.source import load_for
-from pyro_mlvae.cli.summary import summary
+from pyro_mlvae.cli.summary import print_results
 from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.devices import find_device
@@ -46,13 +44,10 @@ def evaluate_run(options: Evaluate) -> int:
             trained_groups=run.trained_groups or present_names(train.group, train.group_names),
             history=load_history(options.folder),
         )
-        print(summary(metrics))
-        for hint in hints(metrics, hsic=run.config.hsic):
-            print(f"next: {hint}")
+        print_results(metrics, run.config)
         print(f"\nlook at {report}")
         return 0
-    if isinstance(test.x, Tensor) and test.x.is_floating_point():
-        run.model.likelihood.check(test.x)
+    check_values(run.model, test)
     trained_on = _trained_on(run)
     trained_groups = run.trained_groups
     if trained_on is not None and not trained_groups:
@@ -74,9 +69,7 @@ def evaluate_run(options: Evaluate) -> int:
     # Without the run's own numbers, as after an interrupted training, there is nothing to report on.
     if (options.folder / runs.METRICS).is_file():
         write_report(options.folder)
-    print(summary(metrics))
-    for hint in hints(metrics, hsic=run.config.hsic):
-        print(f"next: {hint}")
+    print_results(metrics, run.config)
     return 0
 
 

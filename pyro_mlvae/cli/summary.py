@@ -7,7 +7,9 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.tables import table
+from pyro_mlvae.runs.config import RunConfig
 
 Scores = Mapping[str, Any] | None
 # The name of a row, and what picks its scores from a part of metrics.json.
@@ -47,6 +49,13 @@ def summary(metrics: Mapping[str, Any]) -> str:
         if metrics[name] is not None:
             lines += ["", *part(metrics[name])]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in metrics["warnings"])])
+
+
+def print_results(metrics: Mapping[str, Any], config: RunConfig) -> None:
+    """Print what a run found, and what to do next where a number asks for it."""
+    print(summary(metrics))
+    for hint in hints(metrics, hsic=config.hsic):
+        print(f"next: {hint}")
 
 
 def _probe_lines(probe: Mapping[str, Any]) -> Iterator[str]:

@@ -8,17 +8,15 @@ from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 
-from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mlvae import runs
-from pyro_mlvae.checking import check
+from pyro_mlvae.cli.checked import checked_pair
 from pyro_mlvae.cli.finishing import finish
-from pyro_mlvae.cli.hints import hints
 from pyro_mlvae.cli.job import Job, job
-from pyro_mlvae.cli.summary import summary
+from pyro_mlvae.cli.summary import print_results
 from pyro_mlvae.cli.train import Train, TrainingHereOptions
-from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.ranges import is_uint8, value_range
 from pyro_mlvae.data.scaling import Scaling
@@ -60,26 +58,22 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     config, resume = config.resolved(data), command.output.resume
     found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
     config = found.config
-    train, _, test = found.split.of(data)
-    scaling = config.scaling(train)
-    model, guide = config.build(data.event_shape, scaling)
-    if isinstance(data.x, Tensor) and data.x.is_floating_point():
-        model.likelihood.check(data.x)
+    train, validation, test = found.split.of(data)
+    # Before anything is written, whatever is wrong with the data, the options, or a user's own pair.
     make_sampler(config, train)
-    # Before anything is written, whatever is wrong with a pair from a user's file.
-    check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
+    model, guide, scaling = checked_pair(config, data, train)
     with here.after_first():
         folder = _folder(command, here)
-    history = _train(command.training, folder, config, (model, guide), found, data, scaling, here)
+    # What the model and the plain VAE are both trained with.
+    common = (found, train, validation, scaling, here)
+    history = _train(command.training, folder, config, (model, guide), *common)
     if history.interrupted:
         return INTERRUPTED
     vae = None
     if config.vae and config.model != "vae":
         baseline = config.plain_vae()
         vae = baseline.build(data.event_shape, scaling)
-        if _train(
-            command.training, folder / runs.VAE, baseline, vae, found, data, scaling, here
-        ).interrupted:
+        if _train(command.training, folder / runs.VAE, baseline, vae, *common).interrupted:
             if here.first:
                 print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
             return INTERRUPTED
@@ -96,9 +90,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
         trained_groups=present_names(train.group, train.group_names),
         history=history,
     )
-    print(summary(metrics))
-    for hint in hints(metrics, hsic=config.hsic):
-        print(f"next: {hint}")
+    print_results(metrics, config)
     total = time.perf_counter() - started
     print(f"\n{trained:.0f} s of training, {total:.0f} s in all; look at {report}")
     return 0
@@ -149,12 +141,12 @@ def _train(
     config: RunConfig,
     pair: tuple[MLVAE, GroupedGuide],
     found: RunData,
-    data: GroupedDataset,
+    train: GroupedDataset,
+    validation: GroupedDataset,
     scaling: Scaling,
     here: Job,
 ) -> History:
     """Train one pair with a progress bar, and write what comes of it into ``folder``."""
-    train, validation, _ = found.split.of(data)
     if here.first:
         folder.mkdir(exist_ok=True)
         runs.save_config(

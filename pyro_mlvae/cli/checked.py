@@ -1,0 +1,42 @@
+"""What commands check of a pair and its data before they begin: nothing is written where it fails."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyro_mlvae.checking import check
+from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.scaling import Scaling
+from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.models import MLVAE
+from pyro_mlvae.runs.config import RunConfig
+
+
+def checked_pair(
+    config: RunConfig, data: GroupedDataset, train: GroupedDataset
+) -> tuple[MLVAE, GroupedGuide, Scaling]:
+    """The model and guide of a config with their initial weights, and the scaling of x for them.
+
+    Args:
+        config: what they are made from.
+        data: all observations.
+        train: those that training sees.
+
+    Raises:
+        InputError: the likelihood can give no value to some x.
+        PairError: something is wrong with the pair, which may come from a user's file.
+    """
+    scaling = config.scaling(train)
+    model, guide = config.build(data.event_shape, scaling)
+    check_values(model, data)
+    check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
+    return model, guide, scaling
+
+
+def check_values(model: MLVAE, data: GroupedDataset) -> None:
+    """Raise :class:`InputError` where the likelihood can give no value to x, of data in memory.
+
+    Pixels in uint8 are in [0, 1], and what is read when asked for is checked as it is read.
+    """
+    if isinstance(data.x, Tensor) and data.x.is_floating_point():
+        model.likelihood.check(data.x)
