@@ -121,12 +121,18 @@ def augmented(sampler: Sampler, names: Sequence[str], event_shape: Sequence[int]
     >>> [batch.x.shape for batch in both.epoch(0)]
     [torch.Size([40, 1, 8, 8])]
     """
+    check_augmentations(names)
     for name in names:
-        if name not in AUGMENTATIONS:
-            raise unknown_name("augment", name, [*AUGMENTATIONS])
         _require_images(f"augment {name!r}", event_shape)
         sampler = AUGMENTATIONS[name](sampler, seed=seed)
     return sampler
+
+
+def check_augmentations(names: Sequence[str]) -> None:
+    """Raise :class:`InputError` for a name that is none of :data:`AUGMENTATIONS`."""
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise unknown_name("augment", name, [*AUGMENTATIONS])
 
 
 def _require_images(what: str, event_shape: Sequence[int]) -> None:

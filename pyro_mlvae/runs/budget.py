@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyro_mlvae.data.augment import AUGMENTATIONS
-from pyro_mlvae.errors import InputError, require_positive, unknown_name
+from pyro_mlvae.data.augment import check_augmentations
+from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.runs.options import TrainingOptions
 
 
@@ -22,6 +22,4 @@ def check_budget(options: TrainingOptions) -> None:
         raise InputError(
             f"validation_fraction must be at least 0 and less than 1, got {options.validation_fraction}"
         )
-    for name in options.augment:
-        if name not in AUGMENTATIONS:
-            raise unknown_name("augment", name, [*AUGMENTATIONS])
+    check_augmentations(options.augment)
