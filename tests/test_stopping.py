@@ -168,7 +168,7 @@ def test_with_penalties_the_best_weights_are_those_of_the_objective():
     history, _ = trained(epochs=20, patience=50, penalties=[penalty])
     measured = [record.validation for record in history.epochs]
     elbo = [terms.elbo for terms in measured]
-    # What is asked for once the warm-up is over, from the first epoch on.
+    # From the first epoch on at the weight that penalties have after the warm-up.
     objective = [terms.elbo - 299.0 * terms.kl["style"] for terms in measured]
     best = objective.index(max(objective))
     assert history.best_steps == history.epochs[best].steps

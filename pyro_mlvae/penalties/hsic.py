@@ -57,7 +57,7 @@ class HSIC(Penalty):
     What is measured is the loc of the style that single observations have at test time (the guide's
     ``codes``), scaled dimension by dimension: a probe reads those, however little they weigh beside the
     posterior's scale. A minibatch of fewer than 4 observations, or of one group, or of
-    groups of one, has no say.
+    groups of one, is not penalised.
 
     Raises:
         InputError: the weight is no number of at least 0, or the bandwidths are not positive; and, when it

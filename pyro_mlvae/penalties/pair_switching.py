@@ -30,7 +30,8 @@ class PairSwitching(Penalty):
 
     As for :class:`HSIC`, style is the loc that single observations have at test time. It is least where
     observations of one group are *far* from each other, which is a dependence as well: HSIC, which is zero
-    where style and group are independent, has no such minimum. A minibatch of one group has no say.
+    where style and group are independent, has no such minimum. A minibatch of one group is
+    not penalised.
 
     Raises:
         InputError: a number is out of range; and, when it is used, no two observations of the minibatch are

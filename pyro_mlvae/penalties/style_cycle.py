@@ -29,8 +29,8 @@ class StyleCycle(Penalty):
 
     Styles are drawn from the prior, one an observation; contents are those that the guide has drawn, an
     observation's own and the next group's. Decodings are constants: the gradient is the encoder's alone, as
-    in the reference, whose distance this replaces by the symmetric divergence. It costs the encoding of
-    twice as many observations as there are. A minibatch of one group has no say.
+    in the reference, whose distance this replaces by the symmetric divergence. It encodes
+    twice as many observations as there are. A minibatch of one group is not penalised.
 
     Raises:
         InputError: the weight is no number of at least 0; and, when it is used, the model cannot decode or

@@ -102,7 +102,7 @@ def look_of_shown(originals: Sequence[Tensor], decoded: Tensor, *, ink: bool = F
     if originals:
         event = originals[0].shape[1:]
         shown = [x.detach().cpu() for x in originals]
-        if _is_vector(event) and not _are_pixels(torch.cat(shown)):
+        if _is_vector(event) and not _in_unit_interval(torch.cat(shown)):
             shown.append(decoded.detach().cpu().reshape(-1, *event))
         return look_of_values(torch.cat(shown), ink=ink)
     x = decoded.detach().cpu().flatten(0, 1)
@@ -119,10 +119,10 @@ def look_of_values(x: Tensor, *, ink: bool = False) -> Look:
     x, event = x.detach().cpu().double(), x.shape[1:]
     features = event.numel()
     if not _is_vector(event):
-        low, high = PIXELS if _are_pixels(x) else _ends(x.flatten())
+        low, high = PIXELS if _in_unit_interval(x) else _ends(x.flatten())
         return Look("picture", *_apart(low, high), _picture_size(event), ink=ink)
     kind = "profile" if features <= MOST_IN_LINE else "heat map"
-    lows, highs = PIXELS if _are_pixels(x) else _ends(x.reshape(len(x), -1))
+    lows, highs = PIXELS if _in_unit_interval(x) else _ends(x.reshape(len(x), -1))
     low, high = lows.min(), highs.max()
     # Where most features would be flat on the scale of all, each has its own, if there is enough to tell.
     own = len(x) >= ENOUGH and float((highs - lows).median()) < 0.1 * float(high - low)
@@ -140,7 +140,7 @@ def _is_vector(event_shape: Sequence[int]) -> bool:
     return sum(size > 1 for size in event_shape) < 2
 
 
-def _are_pixels(x: Tensor) -> bool:
+def _in_unit_interval(x: Tensor) -> bool:
     return bool(((x >= 0.0) & (x <= 1.0) | x.isnan()).all())
 
 
