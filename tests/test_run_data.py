@@ -38,8 +38,7 @@ def original(tmp_path_factory):
         patch.setattr(finishing, "draw_run", lambda *_, **__: {})
         patch.setattr(finishing, "evaluate", lambda *_, **__: METRICS)
         patch.setattr(finishing, "write_report", lambda folder: folder / runs.REPORT)
-        patch.setattr("pyro_mlvae.cli.training.summary", lambda metrics: "")
-        patch.setattr("pyro_mlvae.cli.training.hints", lambda *_, **__: [])
+        patch.setattr("pyro_mlvae.cli.training.print_results", lambda *_: None)
         assert run(["train", "--data", "folder:x", *SMALL, "--out", "run"]) == 0
     return place
 
@@ -73,8 +72,7 @@ def measured(monkeypatch):
         monkeypatch.setattr(f"pyro_mlvae.cli.{module}.write_report", lambda folder: folder / runs.REPORT)
     monkeypatch.setattr(finishing, "draw_run", lambda *_, **__: {})
     for module in ("training", "evaluating"):
-        monkeypatch.setattr(f"pyro_mlvae.cli.{module}.summary", lambda metrics: "")
-        monkeypatch.setattr(f"pyro_mlvae.cli.{module}.hints", lambda *_, **__: [])
+        monkeypatch.setattr(f"pyro_mlvae.cli.{module}.print_results", lambda *_: None)
     return parts
 
 
