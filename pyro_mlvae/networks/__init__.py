@@ -4,6 +4,7 @@ from pyro_mlvae.networks.conditional import StyleGivenContent
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_mlvae.networks.log_counts import LogCountsEncoder
 from pyro_mlvae.networks.mlp import MLPDecoder, MLPEncoder
+from pyro_mlvae.networks.posed import PosedDecoder, PosedEncoder
 from pyro_mlvae.networks.scaled import ScaledEncoder
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "LogCountsEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "PosedDecoder",
+    "PosedEncoder",
     "ScaledEncoder",
     "StyleGivenContent",
 ]

@@ -78,9 +78,10 @@ class ModelOptions:
     style_dim: int = 4
     """Size of style, what an observation adds; a larger one lets more of the content leak in."""
     network: str = "auto"
-    """Encoder and decoder: mlp (the paper's), conv, or auto: conv for images of 16x16 and more."""
+    """Encoder and decoder: mlp (the paper's), conv; posed, conv where the first six numbers of style turn,
+    size, shear and shift the picture; or auto: conv for images of 16x16 and more."""
     hidden: tuple[int, ...] = ()
-    """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, 256 for conv."""
+    """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, else 256."""
 
 
 @dataclass(frozen=True, kw_only=True)

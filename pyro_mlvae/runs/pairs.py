@@ -24,7 +24,15 @@ from pyro_mlvae.guides import (
 )
 from pyro_mlvae.likelihoods import Likelihood, ObservedLikelihood, ScaledLikelihood
 from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
-from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ScaledEncoder
+from pyro_mlvae.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    PosedDecoder,
+    PosedEncoder,
+    ScaledEncoder,
+)
 from pyro_mlvae.runs.custom import custom_file, is_custom, load_class
 
 AUTO = "auto"
@@ -33,6 +41,7 @@ _TWO_LEVEL = ("product-of-normals", "product-with-prior", "average-of-normals")
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]] = {
     "mlp": (MLPEncoder, MLPDecoder, (500,)),
     "conv": (ConvEncoder, ConvDecoder, (256,)),
+    "posed": (PosedEncoder, PosedDecoder, (256,)),
 }
 SMALLEST_CONVOLVED = 16
 # Every model with the guides that go with it, the one that "auto" means first.
