@@ -43,6 +43,21 @@ def test_an_alphabet_is_held_out_of_a_folder_of_drawings(pictures, tmp_path, cap
     assert run(["evaluate", str(out)]) == 0
 
 
+def test_without_a_size_pictures_that_differ_are_read_small_and_other_data_as_it_is(
+    pictures, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    assert run(["train", "--out", str(out), "--data", f"folder:{pictures}", *SMALL]) == 0
+    assert "images are read at 32x32" in capsys.readouterr().err
+    config = json.loads((out / "config.json").read_text())
+    assert (config["image_size"], config["event_shape"]) == (32, [1, 32, 32])
+    np.savez(tmp_path / "new.npz", x=np.zeros((4, 1, 32, 32), dtype=np.uint8), group=np.arange(4) // 2)
+    assert (
+        run(["embed", str(out), "--data", f"npz:{tmp_path / 'new.npz'}", "--out", str(tmp_path / "a.npz")])
+        == 0
+    )
+
+
 @pytest.mark.parametrize("kind", ["npz", "npy"])
 def test_arrays_in_a_file_or_mapped_from_disk_train(kind, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
@@ -61,7 +76,6 @@ def test_arrays_in_a_file_or_mapped_from_disk_train(kind, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--data", "folder:PICTURES"], "--image-size"),
         (["--data", "folder:PICTURES/none", "--image-size", "16"], "none"),
         (["--data", "folder:PICTURES", "--image-size", "16", "--hold-out-groups", "Corean"], "Korean"),
         (

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pyro_mlvae import InputError
-from pyro_mlvae.data.folders import load_folder
+from pyro_mlvae.data.folders import load_folder, size_for_first_run
 
 GREEK = ("Greek/alpha/1.png", "Greek/alpha/2.png", "Greek/beta/1.png", "Latin/a/1.png")
 
@@ -194,6 +194,21 @@ def test_mixed_sizes_are_refused_with_two_that_differ_and_the_flag(tmp_path):
     with pytest.raises(InputError, match=r"a/1\.png has 6x4 and b/1\.png has 7x5 pixels.* --image-size"):
         load_folder(tmp_path)
     assert load_folder(tmp_path, image_size=4).x.shape == (3, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(64, 80), (64, 80)], None),
+        ([(65, 80), (65, 80)], 32),
+        ([(8, 8), (9, 8)], 32),
+    ],
+)
+def test_a_first_run_reads_images_as_they_are_where_they_are_small_and_alike(tmp_path, sizes, expected):
+    for i, size in enumerate(sizes):
+        draw(tmp_path / "a" / f"{i}.png", size=size)
+    (tmp_path / "a" / "broken.png").write_text("no image")
+    assert size_for_first_run(tmp_path) == expected
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True])

@@ -119,7 +119,7 @@ def _problem(options: CompareElbos) -> Problem:
         validation_fraction=0.0,
         learning_rate=rate,
         seed=options.seed,
-    )
+    ).sized()
     data = config.load(download=options.data.download)
     config, split = config.split(data)
     train, _, held_out = split.of(data)

@@ -81,8 +81,12 @@ def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
             those that the run was trained on.
     """
     config = run.config if data is None else replace(run.config, data=data)
-    if config.data.partition(":")[0] not in TABLES:
+    kind = config.data.partition(":")[0]
+    # What says how one kind of data is read says nothing of another.
+    if kind not in TABLES:
         config = replace(config, group_column=None, label_column=None, feature_columns=())
+    if kind != "folder":
+        config = replace(config, image_size=None, grayscale=False, skip_bad=False)
     if data_root is not None:
         config = replace(config, data_root=data_root)
     loaded = config.load()

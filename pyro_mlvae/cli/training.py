@@ -56,6 +56,12 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
     config, resume = config.resolved(data), command.output.resume
+    if resume is None and here.first and config.image_size != command.data.image_size:
+        size = config.image_size
+        print(
+            f"images are read at {size}x{size}, for a first run of minutes: --image-size says otherwise",
+            file=sys.stderr,
+        )
     found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
     config = found.config
     train, validation, test = found.split.of(data)
@@ -107,7 +113,7 @@ def _config(command: Train) -> RunConfig:
     if (output.out is None) == (output.resume is None):
         raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
     if output.resume is None:
-        return at_absolute_place(config)
+        return at_absolute_place(config).sized()
     resumed, _ = runs.load_config(output.resume)
     given = [
         field.name

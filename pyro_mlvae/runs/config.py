@@ -11,6 +11,7 @@ import torch
 from pyro.infer import ELBO
 
 from pyro_mlvae.data import GroupedDataset, TableColumns, load_dataset
+from pyro_mlvae.data.folders import size_for_first_run
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.observations import MISSING
 from pyro_mlvae.data.ranges import require_bright
@@ -119,6 +120,13 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
     def estimator(self) -> ELBO:
         """The estimator of training."""
         return make_estimator(self.elbo, self.num_particles, alpha=self.alpha, inner=self.inner)
+
+    def sized(self) -> RunConfig:
+        """This config with a size for the images of a folder, if none is given and theirs will not do."""
+        kind, _, place = self.data.partition(":")
+        if kind != "folder" or self.image_size is not None:
+            return self
+        return replace(self, image_size=size_for_first_run(place))
 
     def load(self, *, download: bool = False) -> GroupedDataset:
         """The data."""

@@ -31,7 +31,8 @@ class DataOptions:
     data_root: str = "data"
     """Where the files of named data sets are."""
     image_size: int | None = None
-    """Side to which the images of folder:PATH are resized and cropped."""
+    """Side to which the images of folder:PATH are resized and cropped; unless said, 32 where they differ
+    in size or are larger than 64."""
     grayscale: bool = False
     """Turn the images of folder:PATH grey."""
     skip_bad: bool = False
