@@ -80,7 +80,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         model: "mlvae", "mixture-prior", "vae" (which knows nothing of groups) or "path/to/file.py:Class".
         guide: "auto": the one that goes with the model; or another, as :class:`RunConfig` names them.
         style_given_content: let the style of a row depend on its group's content, q(S | x, C).
-        likelihood, likelihood_scale, missing: as in :class:`RunConfig`; "mask" leaves NaN out of log p(x).
+        likelihood, likelihood_scale, library_size, missing: see :class:`RunConfig`; "mask" leaves out NaN.
         network, hidden: "mlp", "conv", "posed" or "auto" (conv for images of 16x16 and more), and widths.
         sampler: of minibatches, "groups", "observations" or "auto", as :class:`RunConfig` says.
         groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many rows at

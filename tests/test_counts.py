@@ -16,9 +16,13 @@ from pyro_mlvae import (
     ProductOfNormals,
     fit,
 )
+from pyro_mlvae.evaluation import Reader, swap_metrics
+from pyro_mlvae.evaluation.simulation import simulate
+from pyro_mlvae.latents import decode, swap
 from pyro_mlvae.likelihoods import CountsLikelihood, ObservedLikelihood, make_likelihood
 from pyro_mlvae.likelihoods.counts import CountsNegativeBinomial
 from pyro_mlvae.networks import LogCountsEncoder
+from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.training.optimizer import fused_adam
 
 FEATURES = 4
@@ -71,6 +75,21 @@ def test_given_the_total_means_are_shares_of_it(given):
     assert not there[0]
     assert got[0] == pytest.approx(0.0, abs=1e-5)
     np.testing.assert_allclose(found.mean.detach(), rate.sum() * share, rtol=1e-10)
+
+
+@pytest.mark.parametrize("total", [1, 4, 9])
+def test_given_the_total_the_masses_of_all_vectors_that_have_it_sum_to_its_probability(total):
+    log_theta, raw = np.array([-1.0, 0.5, 2.0]), np.array([0.3, -0.7, 1.1])
+    likelihood = CountsLikelihood((3,), library_size=True).double()
+    likelihood.log_inverse_dispersion.data = torch.as_tensor(log_theta)
+    x = np.array([(i, j, total - i - j) for i in range(total + 1) for j in range(total + 1 - i)])
+    mass = likelihood(torch.as_tensor(raw)).log_prob(torch.as_tensor(x).double()).exp().sum().detach()
+    each = exactly(np.arange(total + 1)[:, None], total * np.exp(raw) / np.exp(raw).sum(), log_theta)
+    of_total = np.exp(each[:, 0])
+    for column in np.exp(each).T[1:]:
+        of_total = np.convolve(of_total, column)[: total + 1]
+    assert float(mass) == pytest.approx(of_total[total], rel=1e-10)
+    assert float(mass) < 1.0
 
 
 @pytest.mark.parametrize("library_size", [False, True])
@@ -173,3 +192,53 @@ def test_the_encoder_sees_the_logarithms_of_counts():
     encoder = MLPEncoder((2,), 1, 1, hidden=(4,))
     x = torch.tensor([[0.0, 9.0]])
     assert torch.equal(LogCountsEncoder(encoder)(x), encoder((1.0 + x).log()))
+
+
+# --- what is decoded, and what is drawn
+
+
+@pytest.fixture
+def of_shares():
+    """A model given totals, whose content and style are log shares, and cells of 10 to 1,000 counts."""
+
+    class Shares(torch.nn.Module):
+        def forward(self, content, style):
+            return (content + style,)
+
+    x = torch.tensor([[5.0, 4.0, 1.0, 0.0], [50.0, 20.0, 20.0, 10.0], [700.0, 100.0, 100.0, 100.0]])
+    likelihood = CountsLikelihood((FEATURES,), library_size=True, rate=x.mean(0))
+    return MLVAE(Shares(), likelihood, FEATURES, FEATURES), x
+
+
+def test_swaps_have_the_totals_of_what_gave_the_styles(of_shares):
+    model, x = of_shares
+    content, style = torch.randn(2, FEATURES), torch.randn(3, FEATURES)
+    mean = swap(model, content, style)
+    torch.testing.assert_close(mean.sum(-1), x.sum(1).mean().expand(2, 3))
+    like = swap(model, content, style, x)
+    torch.testing.assert_close(like.sum(-1), x.sum(1).expand(2, 3))
+    torch.testing.assert_close(like / like.sum(-1, keepdim=True), mean / mean.sum(-1, keepdim=True))
+    # Without library_size a likelihood says itself how many there are.
+    model.likelihood = CountsLikelihood((FEATURES,))
+    assert torch.equal(swap(model, content, style, x), swap(model, content, style))
+
+
+def test_swaps_that_are_measured_have_the_totals_of_their_styles():
+    """A label that is in the total alone is the style donor's in every swap."""
+    generator = np.random.default_rng(0)
+    label = np.arange(400) % 2
+    x = generator.poisson(np.array([20.0, 200.0])[label][:, None], (400, FEATURES))
+    data = GroupedDataset.from_arrays(x.astype("f4"), np.arange(400) % 20, label)
+    config = RunConfig(likelihood="counts", library_size=True, content_dim=2, style_dim=2, hidden=(8,))
+    pair = config.build((FEATURES,), config.scaling(data))
+    found = swap_metrics(*pair, data, Reader.train(data), ks=(1,), swaps=200)
+    assert found["style_donor"]["1"] > 0.95
+    assert found["consistency"]["1"] < 0.05
+
+
+def test_a_model_that_is_given_totals_draws_no_data(of_shares):
+    model, x = of_shares
+    batch = GroupedDataset.from_arrays(x, ["ann", "bob", "ann"]).batch()
+    with pytest.raises(InputError, match="library_size it takes the total of each observation as given"):
+        simulate(model, batch)
+    assert decode(model, torch.zeros(FEATURES), torch.zeros(FEATURES)).isfinite().all()

@@ -12,8 +12,9 @@ from torch import nn
 
 from pyro_mlvae import MLVAE, GroupedBatch, InputError, MLPDecoder, MLPEncoder, ProductOfNormals
 from pyro_mlvae.evaluation import check_sbc, run_sbc
+from pyro_mlvae.evaluation.simulation import simulate
 from pyro_mlvae.guides import VAEGuide
-from pyro_mlvae.likelihoods import BernoulliLikelihood, Likelihood
+from pyro_mlvae.likelihoods import BernoulliLikelihood, Likelihood, ObservedLikelihood
 from pyro_mlvae.models import VAE
 from pyro_mlvae.solved import (
     LinearGaussian,
@@ -231,3 +232,15 @@ def test_numbers_that_make_no_sense_are_refused(wrong, sentence):
 def test_ranks_that_cannot_be_tested_are_refused(ranks, settings, sentence):
     with pytest.raises(InputError, match=sentence):
         check_sbc({site: rank.long() for site, rank in ranks.items()}, **settings)
+
+
+def test_what_is_missing_is_missing_in_the_data_that_is_drawn():
+    solved = LinearGaussian.correlated()
+    batch = solved.sample(torch.tensor([2] * 5))
+    hidden = torch.rand(batch.x.shape) < 0.5
+    batch = batch.with_tensors({**batch.tensors(), "x": batch.x.masked_fill(hidden, torch.nan)})
+    model = LinearGaussianModel(solved)
+    model.likelihood = ObservedLikelihood(model.likelihood)
+    _, drawn = simulate(model, batch)
+    assert torch.equal(drawn.x.isnan(), hidden)
+    assert not torch.equal(drawn.x[~hidden], batch.x[~hidden])

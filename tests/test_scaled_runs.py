@@ -10,8 +10,9 @@ from conftest import quickly
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
-from pyro_mlvae import GroupedDataset, InputError, MultiLevelVAE, runs
+from pyro_mlvae import GroupedDataset, GroupSampler, InputError, MultiLevelVAE, fit, runs
 from pyro_mlvae.cli.main import run
+from pyro_mlvae.evaluation import elbo_metrics, run_sbc
 from pyro_mlvae.likelihoods import FeatureNormalLikelihood, NormalLikelihood
 from pyro_mlvae.runs.config import RunConfig
 
@@ -255,9 +256,40 @@ def test_a_run_on_vectors_with_missing_values_is_whole(tmp_path, capsys):
     assert (config["uint8"], config["value_range"]) == (False, [0.0, 16.0 * 63])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert math.isfinite(metrics["elbo"]["per_observation"])
+    assert metrics["diagnostics"]["simulation_based"]["sites"].keys() == {"content", "style"}
     out = str(tmp_path / "codes.npz")
     assert run(["embed", str(tmp_path / "run"), "--out", out, "--device", "cpu"]) == 0
     assert np.isfinite(np.load(out)["content_loc"]).all()
+
+
+def test_three_levels_take_missing_values():
+    number = np.arange(300) % 3
+    data = GroupedDataset.from_arrays(
+        holes(VECTORS),
+        3 * TARGET + number,
+        parent={3 * digit + i: digit for digit in range(10) for i in range(3)},
+        missing="mask",
+    )
+    config = RunConfig(model="three-level", missing="mask", hidden=(16,)).resolved(data)
+    pair = config.build(data.event_shape, config.scaling(data))
+    fit(*pair, GroupSampler(data, 10, 4), epochs=2)
+    found = elbo_metrics(*pair, data, num_particles=2, content_draws=2, style_draws=2)
+    assert math.isfinite(found["per_observation"])
+    assert math.isfinite(found["nested_iwae_per_observation"])
+    ranks = run_sbc(*pair, data.batch().to(dtype=torch.float32), simulations=1, draws=9)
+    assert {site: len(rank) for site, rank in ranks.items()} == dict.fromkeys(ranks, 10)
+
+
+def test_estimators_are_compared_where_values_are_missing(tmp_path, capsys):
+    np.savez(tmp_path / "train.npz", x=holes(VECTORS), group=TARGET)
+    few = ["--particles", "1", "--epochs", "1", "--draws", "4", "--reference-draws", "4", "--seconds", "0"]
+    command = ["compare-elbos", "--data", f"npz:{tmp_path}/train.npz", "--out", str(tmp_path / "out")]
+    options = ["--missing", "mask", "--hidden", "8", "--no-memory", "--groups", "3"]
+    assert run([*command, *options, *few]) == 0, capsys.readouterr().err
+    comparison = json.loads((tmp_path / "out" / "elbos.json").read_text())
+    assert not comparison["refused"]
+    assert all(math.isfinite(row["value"]) for row in comparison["rows"])
+    assert all(math.isfinite(row["lower"]) for row in comparison["sandwich"])
 
 
 def test_missing_values_are_refused_on_the_command_line_with_the_option(tmp_path, capsys):

@@ -75,6 +75,24 @@ def test_arrays_are_taken_where_a_table_was_trained_on(trained, table, tmp_path)
     assert run(["embed", str(trained), "--data", f"npz:{tmp_path}/new.npz", "--out", out]) == 0
 
 
+def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys):
+    table.to_csv(tmp_path / "cells.csv", index=False)
+    data = ["--data", f"csv:{tmp_path}/cells.csv", "--group-column", "donor", "--likelihood", "counts"]
+    data += ["--library-size", "--hidden", "8"]
+    assert run(["train", *data, "--out", str(tmp_path / "run"), *SMALL]) == 0
+    found = runs.load_run(tmp_path / "run")
+    assert found.config.library_size
+    assert found.model.likelihood.library_size
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["diagnostics"]["simulation_based"] is None
+    few = ["--particles", "1", "--epochs", "1", "--draws", "4", "--reference-draws", "4", "--seconds", "0"]
+    few += ["--estimators", "trace", "--no-memory", "--groups", "3"]
+    assert run(["compare-elbos", *data, "--out", str(tmp_path / "elbos"), *few]) == 0
+    assert json.loads((tmp_path / "elbos" / "elbos.json").read_text())["sandwich"] == []
+    assert not (tmp_path / "elbos" / "figures" / "sandwich.png").exists()
+    assert "could not be drawn" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -82,6 +100,14 @@ def test_arrays_are_taken_where_a_table_was_trained_on(trained, table, tmp_path)
         (["--group-column", "doner"], "did you mean 'donor'"),
         (["--group-column", "donor", "--label-column", "sort"], "label must name a column"),
         (["--group-column", "donor", "--feature-columns", "kind"], "'kind' holds 't'"),
+        (
+            ["--group-column", "donor", "--library-size"],
+            "library_size is a setting of the likelihood 'counts'",
+        ),
+        (
+            ["--group-column", "donor", "--likelihood", "counts", "--library-size", "--missing", "mask"],
+            "which missing='mask' leaves unknown: give one of them",
+        ),
         (
             ["--group-column", "donor", "--likelihood", "counts", "--feature-columns", "half"],
             "whole numbers",

@@ -60,7 +60,8 @@ def _swap(options: Swap, run: Run) -> tuple[Figure, str]:
     codes = encode(run.guide, data.subset(together.flatten()))
     row = torch.arange(len(contents)).repeat_interleave(options.evidence)
     content = mean_of(group_content(run.guide, codes, torch.arange(len(row)), row))
-    grid = operations.swap(run.model, content, mean_of(_codes(run, choice, styles).style))
+    style = mean_of(_codes(run, choice, styles).style)
+    grid = operations.swap(run.model, content, style, data.observations(styles))
     source = "one observation" if options.evidence == 1 else f"{options.evidence} observations of its group"
     figure = plotting.swap_grid(
         data.observations(contents),

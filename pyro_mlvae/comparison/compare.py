@@ -78,8 +78,8 @@ def compare_elbos(
         that, ``gradient_bias_z`` the deviation of its mean from the gradient of the estimator's own
         objective, along that, in standard errors; ``gradient_cosine`` and ``gradient_directional_snr``
         compare with the exact gradient of the ELBO. ``sandwich`` has bounds from both sides on data
-        that the trained model drew, ``curves`` training for equal time. None is what is not defined: a
-        part without parameters, or a ratio to a variance of zero.
+        that the trained model drew (empty of one that cannot draw x), ``curves`` training for equal time.
+        None is what is not defined: a part without parameters, or a ratio to a variance of zero.
 
     Raises:
         InputError: an estimator is not known, an argument is out of range, or none of the estimators takes
@@ -133,7 +133,10 @@ def compare_elbos(
     solved = None if problem.solved is None else problem.solved.log_evidence
     with pyro.validation_enabled(False):
         own_seed = mixed_seed(seed, SIMULATED)
-        between = sandwich(model, guide, problem.batch, log_evidence=solved, seed=own_seed)
+        try:
+            between = sandwich(model, guide, problem.batch, log_evidence=solved, seed=own_seed)
+        except InputError:  # Not every model can draw x.
+            between = []
     curves = []
     if seconds:
         settings = {"seconds": seconds, "passes": passes, "rates": rates, "seeds": seeds}

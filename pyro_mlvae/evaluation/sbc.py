@@ -61,7 +61,7 @@ def run_sbc(
     Args:
         model: the model, whose x is observed at the site "x".
         guide: its guide; only draws from it are used, so it may be of any family.
-        batch: the groups to simulate: their sizes, super-groups and fields. Its x is not used.
+        batch: the groups to simulate: their sizes, super-groups and fields. Of its x only NaN counts.
         simulations: how many times all these groups are simulated.
         draws: L, the number of draws from the guide for each simulation.
         seed: of every draw.

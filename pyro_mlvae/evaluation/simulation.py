@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pyro import poutine
 from pyro.poutine.trace_struct import Trace
 from torch import Tensor
@@ -12,19 +13,20 @@ from pyro_mlvae.data.batch import GroupedBatch, check_observations
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators.pathwise import sample_sites
 from pyro_mlvae.estimators.programs import Program
+from pyro_mlvae.likelihoods.counts import CountsGivenTotal
 
 
 def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
-    """One draw of everything from the model, in the groups of ``batch``, whose x is not used.
+    """One draw of everything from the model, in the groups of ``batch``, of whose x only NaN counts.
 
     Returns:
-        The trace of the model, which has the latents, and the batch with the x that was drawn.
+        The trace of the model, which has the latents, and the batch with the x that was drawn: missing
+        where that of the batch is.
 
     Raises:
-        InputError: the model has no observed site "x", or x cannot be drawn, is not finite, or is not of
-            the shape of the batch's.
+        InputError: the model has no observed site "x", or takes totals as given, which it cannot draw; or
+            x cannot be drawn, is not finite, or is not of the shape of the batch's.
 
-    >>> import torch
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
     >>> trace, drawn = simulate(LinearGaussianModel(solved), solved.sample(torch.tensor([2, 3])))
@@ -44,6 +46,14 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
             f"model must observe x at the site 'x', got the sites {[n for n, _ in sample_sites(trace)]}: "
             f"take a model that observes x at one site of that name, with obs=batch.x"
         )
+    observed = node["fn"]
+    while hasattr(observed, "base_dist"):
+        observed = observed.base_dist
+    if isinstance(observed, CountsGivenTotal):
+        raise InputError(
+            "model must say where all of x comes from, but with library_size it takes the total of each "
+            "observation as given: leave library_size out, or do without data that the model draws"
+        )
     x: Tensor = node["value"]
     if x.shape != batch.x.shape:
         raise InputError(
@@ -51,4 +61,5 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
             f"{list(x.shape)}: build it for data of that shape"
         )
     check_observations(x)
+    x = x.masked_fill(batch.x.isnan(), torch.nan)
     return trace, batch.with_tensors({**batch.tensors(), "x": x})

@@ -51,10 +51,10 @@ class Swaps:
     row: Tensor
     donor: Tensor
 
-    def decoded(self, model: MLVAE, style: Tensor) -> Tensor:
+    def decoded(self, model: MLVAE, style: Tensor, data: GroupedDataset) -> Tensor:
         """The swaps in the styles of ``style [observations, style]``: ``[swaps, *event_shape]``."""
-        device = self.content.device
-        return decode(model, self.content[self.row.to(device)], style[self.donor.to(device)])
+        content, style = self.content[self.row.to(style.device)], style[self.donor.to(style.device)]
+        return decode(model, content, style, like=data.observations(self.donor))
 
     def parts(self) -> list[Swaps]:
         """The same, a number of swaps at a time."""
@@ -135,13 +135,13 @@ def _measured(
     """Each number by name, with its standard error where it is a proportion."""
     read, zeroed, again = [], [], []
     for part in made.parts():
-        x = part.decoded(model, style)
+        x = part.decoded(model, style, test)
         # With what is known of the observation that gave style, in the group that gave content.
         swapped = replace(test.subset(part.donor), x=x, group=test.group[part.first[part.row]])
         again.append(mean_of(encode(guide, swapped).style))
         if reader is not None:
             read.append(reader.read(x))
-            zeroed.append(reader.read(part.decoded(model, torch.zeros_like(style))))
+            zeroed.append(reader.read(part.decoded(model, torch.zeros_like(style), test)))
     kept = _kept(torch.cat(again), style[made.donor.to(style.device)])
     if reader is None:
         return {"style_kept": (kept, None)}

@@ -108,7 +108,9 @@ def truth_metrics(
     error: dict[str, float | None] = {}
     for k in ks:
         made = make_swaps(guide, codes, test, k, swaps, seed=seed)
-        error[str(k)] = None if made is None else _error(test, made, lambda p: p.decoded(model, style))
+        error[str(k)] = (
+            None if made is None else _error(test, made, lambda p: p.decoded(model, style, test))
+        )
     one = make_swaps(guide, codes, test, 1, swaps, seed=seed)
     assert one is not None
     return {

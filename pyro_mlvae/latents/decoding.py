@@ -21,9 +21,18 @@ TRAVERSED = (-3.0, -2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25, 3.0)
 
 @torch.no_grad()
 def decode(
-    model: MLVAE, content: Float[Tensor, "*batch content"], style: Float[Tensor, "*batch2 style"]
+    model: MLVAE,
+    content: Float[Tensor, "*batch content"],
+    style: Float[Tensor, "*batch2 style"],
+    like: Tensor | None = None,
 ) -> Tensor:
     """The mean of x given content and style; leading dimensions broadcast.
+
+    Args:
+        model: the trained model.
+        content, style: the latents.
+        like: observations whose totals the means have, ``[*batch2, *event_shape]``, where the likelihood
+            takes totals as given; by default the mean total of the training part.
 
     Raises:
         InputError: the last dimension of one of them is not the model's, or x has no mean.
@@ -51,20 +60,23 @@ def decode(
             f"a {type(base).__name__} has no mean that could be shown: take a likelihood that has one, or "
             f"draw from model.observation(content, style)"
         )
-    return mean
+    return mean if like is None else model.likelihood.mean_like(mean, like.to(mean))
 
 
 def swap(
-    model: MLVAE, content: Float[Tensor, "rows content"], style: Float[Tensor, "columns style"]
+    model: MLVAE,
+    content: Float[Tensor, "rows content"],
+    style: Float[Tensor, "columns style"],
+    like: Float[Tensor, "columns ..."] | None = None,
 ) -> Float[Tensor, "rows columns ..."]:
-    """Every content with every style: ``[rows, columns, *event_shape]``.
+    """Every content with every style: ``[rows, columns, *event_shape]``; ``like``: what gave the styles.
 
     >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
     >>> model = MLVAE(MLPDecoder((4,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
     >>> swap(model, torch.zeros(5, 2), torch.zeros(3, 1)).shape
     torch.Size([5, 3, 4])
     """
-    return decode(model, content.unsqueeze(1), style.unsqueeze(0))
+    return decode(model, content.unsqueeze(1), style.unsqueeze(0), like)
 
 
 def interpolate(

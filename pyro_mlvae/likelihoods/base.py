@@ -26,6 +26,10 @@ class Likelihood(nn.Module):
     rescales: bool = False
     unit_interval: bool = False
 
+    def mean_like(self, mean: Tensor, x: Tensor) -> Tensor:
+        """A mean of x with what is taken as given, the totals of counts, from the observations ``x``."""
+        return mean
+
     def check(self, x: Tensor) -> None:
         """Raise :class:`InputError` where this likelihood can give no value to ``x``."""
         if x.isnan().any():

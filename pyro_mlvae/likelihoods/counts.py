@@ -29,8 +29,9 @@ class CountsLikelihood(Likelihood):
         m_f = total(x) softmax(h + log rate)_f          with ``library_size``
 
     ``theta`` is learned. With ``library_size`` the total of the observation is a covariate that is given,
-    as the depth of sequencing is: the density is that of the counts conditional on it, where the total only
-    scales the means. Draws and means are then those of an observation of ``rate.sum()`` counts.
+    as the depth of sequencing is. Over all vectors of one total these densities sum to the probability of
+    that total, which is at most 1: they are a lower bound on the density of the counts given their total.
+    Draws and means are those of an observation of ``rate.sum()`` counts.
 
     Args:
         event_shape: the shape of one observation.
@@ -68,6 +69,9 @@ class CountsLikelihood(Likelihood):
     def start_at(self, rate: Tensor) -> None:
         """Let means start at ``rate``, of the shape of one observation, where no better is known."""
         self.rate.copy_(rate.clamp(min=_SMALLEST_RATE))
+
+    def mean_like(self, mean: Tensor, x: Tensor) -> Tensor:
+        return mean * (x.sum(-1, keepdim=True) / self.rate.sum()) if self.library_size else mean
 
     def forward(self, raw: Tensor) -> TorchDistributionMixin:
         """The distribution of the counts: of each by itself, or of a vector given its total."""

@@ -174,13 +174,14 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
 
 
 def draw_comparison(folder: Path, comparison: Mapping[str, Any]) -> dict[str, str]:
-    """Write every figure of a comparison into ``folder`` as PNG; without curves, none of them.
+    """Write every figure of a comparison into ``folder`` as PNG, but those of what was not measured.
 
     Returns:
         Why, by name, of the figures that could not be drawn.
     """
-    shown = {name: draw for name, draw in FIGURES.items() if comparison["curves"] or name != "equal-time"}
-    return save_each(folder, {name: partial(draw, comparison) for name, draw in shown.items()})
+    parts = {"equal-time": "curves", "sandwich": "sandwich"}
+    shown = [name for name in FIGURES if name not in parts or comparison[parts[name]]]
+    return save_each(folder, {name: partial(FIGURES[name], comparison) for name in shown})
 
 
 def _stage(comparison: Mapping[str, Any], stage: str) -> Rows:

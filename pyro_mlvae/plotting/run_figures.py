@@ -163,7 +163,7 @@ def swap_figure(
     columns = others[torch.randperm(len(others), generator=generator)[: len(rows)]]
     own, of_group = content_locs(guide, data, rows)
     style = mean_of(encode(guide, data.subset(columns)).style)
-    grid = swap(model, of_group if accumulate else own, style)
+    grid = swap(model, of_group if accumulate else own, style, data.observations(columns))
     source = "all held-out observations of a group" if accumulate else "one observation"
     return swap_grid(
         data.observations(rows),
@@ -190,11 +190,11 @@ def reconstruction_figure(
     of_vae = None
     if vae is not None:
         codes = encode(vae[1], alone)
-        of_vae = decode(vae[0], mean_of(codes.content), mean_of(codes.style))
+        of_vae = decode(vae[0], mean_of(codes.content), mean_of(codes.style), x)
     return reconstructions(
         x,
-        decode(model, own, style),
-        decode(model, of_group, style),
+        decode(model, own, style, x),
+        decode(model, of_group, style, x),
         vae=of_vae,
         look=look_of(data),
     )

@@ -91,7 +91,12 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         check_names(self.model, self.guide)
         self.penalties()
         self.estimator()
-        check_likelihood(self.likelihood, self.likelihood_scale)
+        check_likelihood(self.likelihood, self.likelihood_scale, self.library_size)
+        if self.library_size and self.missing == "mask":
+            raise InputError(
+                "library_size takes the total of each observation, which missing='mask' leaves unknown: "
+                "give one of them"
+            )
         check_budget(self)
         if self.hold_out_groups and self.hold_out_fraction:
             raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
@@ -222,7 +227,9 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         return found
 
     def _likelihood(self, event_shape: Sequence[int]) -> Likelihood:
-        return make_likelihood(self.likelihood, event_shape, scale=self.likelihood_scale)
+        return make_likelihood(
+            self.likelihood, event_shape, scale=self.likelihood_scale, library_size=self.library_size
+        )
 
     def plain_vae(self) -> RunConfig:
         """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""

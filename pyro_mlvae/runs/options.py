@@ -72,6 +72,9 @@ class ModelOptions:
     likelihood_scale: float | None = None
     """The scale of the likelihood normal, 0.2 unless said, where x is scaled: of images to [0, 1], of
     vectors to a standard deviation of 1 for every feature."""
+    library_size: bool = False
+    """Of counts: means are shares of each observation's own total, such as a cell's library size, which is
+    taken as given."""
     missing: str = "refuse"
     """What NaN in x means. refuse: an error; mask: a value is missing, and left out of log p(x)."""
     content_dim: int = 16
