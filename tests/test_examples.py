@@ -52,6 +52,7 @@ WRITES = {
     "custom_guide.py": ([], ["guides.png"]),
     "three_levels.py": (["--data", "folder:PICTURES"], ["characters.png"]),
     "style_leak.py": ([], ["style-leak"]),
+    "cells.py": ([], ["cells.png"]),
 }
 
 
