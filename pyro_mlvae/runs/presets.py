@@ -16,6 +16,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "style_given_content": False,
         "likelihood": "normal-learned",
         "likelihood_scale": None,
+        "library_size": False,
         "missing": "refuse",
         "content_dim": 10,
         "style_dim": 10,
