@@ -34,9 +34,11 @@ class TrainingHereOptions(TrainingOptions):
 class Train:
     """Train a model; then evaluate it, and draw what it learned."""
 
-    preset: Literal["paper"] | None = None
+    preset: Literal["paper", "unseen-images"] | None = None
     """Start from these settings instead of the defaults; options beside it override them. paper: the
-    paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO alone."""
+    paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO alone.
+    unseen-images: to tell groups apart that training never saw, by posed networks and evidence of every
+    size."""
     data: FetchedDataOptions = field(default_factory=FetchedDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
