@@ -1,6 +1,8 @@
 """Every test is hermetic: seeded, with an empty parameter store and Pyro's validation on."""
 
 import os
+import shutil
+import subprocess
 from contextlib import contextmanager
 
 import jaxtyping
@@ -59,3 +61,21 @@ def types_unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a page in a browser that knows no network, and return what it wrote."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+
+    def open_page(path, *flags):
+        quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        quiet += ["--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-dev-shm-usage"]
+        command = [chromium, *quiet, f"--user-data-dir={tmp_path / 'profile'}", *flags, path.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+
+    return open_page

@@ -40,6 +40,7 @@ def test_train_writes_the_run_folder(trained):
     assert written == [
         "checkpoint.safetensors",
         "config.json",
+        "explorer.safetensors",
         *(f"figures/{name}.png" for name in figures),
         "history.csv",
         "metrics.json",

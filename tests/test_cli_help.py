@@ -97,7 +97,17 @@ def test_the_packages_parts_are_there_without_being_imported_by_name():
     assert done.returncode == 0, done.stderr
 
 
-COMMANDS = ["train", "evaluate", "compare-elbos", "swap", "interpolate", "generate", "traverse", "embed"]
+COMMANDS = [
+    "train",
+    "evaluate",
+    "compare-elbos",
+    "swap",
+    "interpolate",
+    "generate",
+    "traverse",
+    "embed",
+    "explore",
+]
 
 
 @pytest.mark.parametrize("width", [80, 60])

@@ -19,6 +19,7 @@ COMPLETE = {
     runs.HISTORY,
     runs.METRICS,
     runs.REPORT,
+    "explorer.safetensors",
     "split.safetensors",
 }
 
@@ -74,7 +75,7 @@ def test_an_interrupted_evaluation_is_finished_by_evaluate(arrays, tmp_path, mon
 
     monkeypatch.setattr(finishing, "evaluate", interrupt)
     assert run(["train", "--data", arrays, *SMALL, "--out", str(folder)]) == 130
-    assert files(folder) == COMPLETE - {runs.METRICS, runs.REPORT}
+    assert files(folder) == COMPLETE - {runs.METRICS, runs.REPORT, "explorer.safetensors"}
     assert f"pyro-mlvae evaluate {folder}" in capsys.readouterr().err
     monkeypatch.setattr(finishing, "evaluate", measure)
     assert run(["evaluate", str(folder)]) == 0

@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import shutil
-import subprocess
 from html import escape, unescape
 from html.parser import HTMLParser
 from importlib import resources
@@ -578,8 +576,6 @@ def test_what_evaluate_measures_is_shown(make_run, unseen):
     assert all(repr(score["accuracy"]) in shown for score in wanted.values() if score)
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 # A window cannot be as narrow as a phone's, but a frame can.
 FRAME = """<!DOCTYPE html>
 <iframe style="border: 0; width: {width}px; height: 800px" srcdoc="{page}"></iframe>
@@ -600,21 +596,6 @@ onload = () => {{
 </script>"""
 
 
-@pytest.fixture
-def browse(tmp_path):
-    """Open a page in a browser that knows no network, and return what it wrote."""
-
-    def open_page(path, *flags):
-        quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-        quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        quiet += ["--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-dev-shm-usage"]
-        command = [CHROMIUM, *quiet, f"--user-data-dir={tmp_path / 'profile'}", *flags, path.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-
-    return open_page
-
-
-@needs_browser
 def test_a_browser_draws_the_page(make_run, browse, tmp_path):
     picture = tmp_path / "page.png"
     browse(write_report(make_run()), f"--screenshot={picture}", "--window-size=1200,2600")
@@ -625,7 +606,6 @@ def test_a_browser_draws_the_page(make_run, browse, tmp_path):
     assert len(area) > 100  # and so is text
 
 
-@needs_browser
 def test_a_browser_has_nothing_to_complain_of(make_run, browse):
     folder = make_run()
     log = ("--enable-logging=stderr", "--v=0", "--dump-dom")
@@ -643,7 +623,6 @@ def test_a_browser_has_nothing_to_complain_of(make_run, browse):
     assert browse(bad, *log).stderr.count("Content Security Policy") >= 2
 
 
-@needs_browser
 @pytest.mark.parametrize("width", [360, 1200])
 def test_the_page_is_no_wider_than_its_window_and_fetches_nothing(make_run, browse, width):
     config = RunConfig(data="folder:" + "x" * 200, hold_out_groups=("g" * 150,))

@@ -14,6 +14,8 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.explorer import save_explorer
+from pyro_mlvae.runs.folder import EXPLORER
 from pyro_mlvae.runs.progress import training_progress
 from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.training import History
@@ -32,7 +34,7 @@ def finish(
     trained_groups: Sequence[str],
     history: History | None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Measure a run on its own data, write metrics.json and report.html, and then draw.
+    """Measure a run on its own data, write metrics.json, the explorer and report.html, and then draw.
 
     The run is complete before the first figure is begun, so nothing is lost to a drawing.
 
@@ -65,6 +67,7 @@ def finish(
             seed=config.seed,
         )
         runs.write_json(folder / runs.METRICS, metrics)
+        _explorer(folder, pair, measured)
         write_report(folder)
         print("drawing", file=sys.stderr)
         undrawn = draw_run(
@@ -83,3 +86,14 @@ def finish(
     except KeyboardInterrupt:
         print(f"training is complete; for the rest: pyro-mlvae evaluate {folder}", file=sys.stderr)
         raise
+
+
+def _explorer(folder: Path, pair: Pair, measured: GroupedDataset) -> None:
+    """Write what the explorer needs; where that fails, the run goes without, and nothing else is lost."""
+    try:
+        why = save_explorer(folder, *pair, measured)
+        if why:
+            print(f"the explorer has decoded pictures instead of the decoder: {why}", file=sys.stderr)
+    except Exception as error:
+        (folder / EXPLORER).unlink(missing_ok=True)
+        print(f"there is no explorer ({type(error).__name__}: {error})", file=sys.stderr)

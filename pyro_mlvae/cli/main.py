@@ -24,6 +24,7 @@ from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
 from pyro_mlvae.cli.evaluate import Evaluate
+from pyro_mlvae.cli.explore import Explore
 from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
 from pyro_mlvae.cli.streams import lenient_streams
 from pyro_mlvae.cli.train import Train
@@ -44,6 +45,7 @@ Command = (
     | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
     | Annotated[Traverse, tyro.conf.subcommand("traverse")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
 )

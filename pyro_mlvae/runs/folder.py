@@ -30,6 +30,8 @@ HISTORY, METRICS = "history.csv", "metrics.json"
 # From which an interrupted run goes on.
 CHECKPOINT = "checkpoint.safetensors"
 REPORT = "report.html"
+# What the report's explorer decodes from, and the explorer as a page of its own.
+EXPLORER, EXPLORER_PAGE = "explorer.safetensors", "explorer.html"
 FIGURES = "figures"
 # A run folder inside the run folder: the plain VAE that the run is compared with.
 VAE = "vae"
@@ -82,7 +84,7 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
     """
     # The config last: while it is there, the folder is known for that of a run.
     code = (f"{CODE}/model.py", f"{CODE}/guide.py")
-    own = (REPORT, METRICS, HISTORY, WEIGHTS, CHECKPOINT, SPLIT, *code, CONFIG)
+    own = (REPORT, EXPLORER, EXPLORER_PAGE, METRICS, HISTORY, WEIGHTS, CHECKPOINT, SPLIT, *code, CONFIG)
     others = [file.name for file in find_path(path).glob("metrics-*.json")]
     files = [*(f"{VAE}/{name}" for name in own), *others, *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, PackageLoader
@@ -19,6 +20,11 @@ _ERRORS = 2.0
 def render(template: str, **known: Any) -> Markup:
     """The HTML of a template."""
     return Markup(_environment().get_template(template).render(known))
+
+
+def source(name: str) -> str:
+    """The text of a file among the templates, as it is."""
+    return (resources.files("pyro_mlvae.runs") / "templates" / name).read_text("utf-8")
 
 
 def number(value: Any, form: str) -> Markup:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from pyro_mlvae.runs import folder as runs
 from pyro_mlvae.runs.command import command_line
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.config_file import load_config
+from pyro_mlvae.runs.explorer import explorer_section
 from pyro_mlvae.runs.page import render
 from pyro_mlvae.runs.pairs import AUTO, MODELS
 from pyro_mlvae.runs.split_file import load_split
@@ -31,6 +33,8 @@ from pyro_mlvae.runs.split_file import load_split
 CSS_PIXELS, CHART = 96 / 200, 1.5
 JSON = partial(json.loads, parse_constant=lambda _: None)  # NaN is not known
 PARTS = ("probe", "evidence", "unseen", "swap", "factors", "diagnostics", "active_units")
+# A page that is larger is hardly sent; the explorer is then a page of its own.
+MOST_BYTES = 5_000_000
 TITLES = {
     "mlvae": "ML-VAE",
     "vae": "Plain VAE",
@@ -59,7 +63,7 @@ def write_report(folder: str | Path) -> Path:
     config, event_shape = load_config(folder)
     given = {name: value for name, value in asdict(config).items() if value is not None}
     page: dict[str, Any] = {
-        "title": f"{TITLES.get(config.model) or config.model.rpartition(':')[2]} on {config.data}",
+        "title": _title(config),
         "command": command_line(folder, config),
         "settings": json.dumps({**given, "event_shape": event_shape}, indent=2, ensure_ascii=False),
         "toc": toc,
@@ -72,11 +76,33 @@ def write_report(folder: str | Path) -> Path:
     for file in sorted(folder.glob("metrics-*.json")):
         with _reading(file) as other:
             page["others"].append({"data": other["data"], **_numbers(other, images={}, level=3, toc=[])})
-    html = render("report.html", **page)
-    with write_atomically(folder / runs.REPORT) as temporary:
+    explorer = explorer_section(folder) if (folder / runs.EXPLORER).is_file() else {}
+    html = render("report.html", **page, **explorer)
+    if len(html) > MOST_BYTES and explorer:
+        explorer = {"elsewhere": f"pyro-mlvae explore {shlex.quote(str(folder))}"}
+        html = render("report.html", **page, **explorer)
+    return _write(folder / runs.REPORT, html)
+
+
+def write_explorer(folder: str | Path, out: Path) -> Path:
+    """Write the explorer of a run folder as a page of its own, and return its path.
+
+    Raises:
+        InputError: config.json or explorer.safetensors is missing, or not what this version writes.
+    """
+    config, _ = load_config(folder)
+    return _write(out, render("explore.html", title=_title(config), **explorer_section(Path(folder))))
+
+
+def _write(path: Path, html: str) -> Path:
+    with write_atomically(path) as temporary:
         # Names of files may hold bytes that are no text.
         temporary.write_text(html, "utf-8", "replace")
-    return folder / runs.REPORT
+    return path
+
+
+def _title(config: RunConfig) -> str:
+    return f"{TITLES.get(config.model) or config.model.rpartition(':')[2]} on {config.data}"
 
 
 def _numbers(metrics: dict[str, Any], **options: Any) -> dict[str, str]:
