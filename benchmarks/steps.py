@@ -26,7 +26,7 @@ from cases import (
     paper_pair,
     plain_pair,
 )
-from handwritten import HandWritten, handwritten_step
+from handwritten import handwritten_step
 from pyro.optim import Adam
 from results import Row, row
 from timing import Turn, at_once, interleaved, ratio
@@ -146,7 +146,7 @@ def _asked(name: str, count: int) -> tuple[str, float | None]:
 
 def _by_hand(pair: Pair, batch: GroupedBatch) -> Turn:
     model, guide = pair
-    step = handwritten_step(HandWritten(guide.encoder, model.decoder), LEARNING_RATE)
+    step = handwritten_step(guide.encoder, model.decoder, LEARNING_RATE)
     return at_once(partial(step, batch))
 
 

@@ -17,7 +17,7 @@ release = version = pyro_mlvae.__version__
 html_title = f"pyro-mlvae {version}"
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
@@ -27,18 +27,26 @@ extensions = [
     "mathml",
     "repository_links",
 ]
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 nitpicky = True
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
+# The tutorial is a notebook in text: it is run when the site is built, and an error in it ends the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+nb_ipywidgets_js = {}  # which would be asked of the network
+
 autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 66
 napoleon_numpy_docstring = False
 # Those of dataclasses, which are the arguments too; without this they are headed "Variables".
 napoleon_custom_sections = [("Attributes", "params_style")]

@@ -45,6 +45,7 @@ def mnist(tmp_path_factory):
 
 WRITES = {
     "quickstart.py": ([], ["swap.png"]),
+    "from_scratch.py": ([], ["swap.png"]),
     "omniglot_unseen.py": (["--data", "folder:PICTURES", "--hold-out", "Korean"], ["swap.png"]),
     "faces.py": (["--data", "folder:PICTURES"], ["swap.png"]),
     "mnist.py": (["--data-root", "MNIST"], ["mnist"]),
