@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from inspect import Parameter, Signature
 from numbers import Integral
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state, validation
-from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.observations import as_numpy, unmasked
 from pyro_mlvae.data.ranges import as_in_training, is_uint8, value_range
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.data.splits import Split
@@ -33,8 +33,7 @@ from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
-_NEWER = hasattr(validation, "validate_data")
-_FINITE: Any = {"ensure_all_finite" if _NEWER else "force_all_finite": "allow-nan"}
+_FINITE: Any = {f"{'ensure' if hasattr(validation, 'validate_data') else 'force'}_all_finite": "allow-nan"}
 SCORE_DRAWS = 10
 # Parameters are the options of a run by the same names, less the seed, which is random_state, and the plain
 # VAE beside the model; data is given to fit.
@@ -234,8 +233,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """X in its groups, after the checks that scikit-learn makes, or its rows alone."""
         if not reset:
             validation.check_is_fitted(self, "model_")
-        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-        X = validate_data(self, X, reset=reset, dtype=[np.float32, np.uint8], allow_nd=True, **_FINITE)
+        X = unmasked(as_numpy(X), self.missing)
+        dtypes = [np.float32, np.uint8, *([np.float64] if reset else [])]  # what float32 lacks is refused
+        X = validate_data(self, X, reset=reset, dtype=dtypes, allow_nd=True, **_FINITE)
         if reset:
             self.event_shape_ = X.shape[1:]
         elif X.shape[1:] != self.event_shape_:
@@ -243,6 +243,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if groups is None and not alone and self.model != "vae":
             warnings.warn("without groups every row is a group of its own: pass groups", stacklevel=3)
         groups = np.arange(len(X)) if groups is None else groups
-        X = X[:, None] if X.ndim == 3 else X  # grey images without a channel, which convolutions want
         data = GroupedDataset.from_arrays(X, groups, missing=self.missing)
+        # Grey images without a channel, which convolutions want.
+        x = torch.as_tensor(data.x)[:, None] if X.ndim == 3 else data.x
+        data = replace(data, x=x, feature_names=tuple(getattr(self, "feature_names_in_", ())))
         return data if reset else as_in_training("X", data, *self._trained)

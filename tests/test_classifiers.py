@@ -6,7 +6,14 @@ import torch
 
 from pyro_mlvae import GroupedDataset, InputError, ProductOfNormals
 from pyro_mlvae.evaluation import Probe, evaluate
-from pyro_mlvae.evaluation.classifiers import FOLDS, _folds, choose_classifier
+from pyro_mlvae.evaluation.classifiers import (
+    CLOSED_FORM,
+    FOLDS,
+    MOST_ITERATED,
+    _fitted,
+    _folds,
+    choose_classifier,
+)
 
 
 def lines(count=300):
@@ -77,6 +84,46 @@ def test_a_rare_label_is_no_obstacle():
     kind, classifier = choose_classifier(x, labels, labels)
     assert kind != "gaussian-svm"
     assert set(classifier.classes_) == {0, 1, 7}
+
+
+def many(labels, each, dim=6):
+    """Codes near a place of their label."""
+    rng = np.random.default_rng(0)
+    y = np.arange(labels).repeat(each)
+    codes = rng.normal(size=(labels, dim))[y] + 0.1 * rng.normal(size=(len(y), dim))
+    return codes, y
+
+
+@pytest.mark.parametrize("labels", [MOST_ITERATED, MOST_ITERATED + 1])
+def test_many_labels_are_read_in_closed_form(labels):
+    codes, y = many(labels, 4)
+    kind, classifier = choose_classifier(codes, y, y)
+    assert (kind in CLOSED_FORM) == (labels > MOST_ITERATED)
+    assert classifier.score(codes, y) > 0.9
+    np.testing.assert_allclose(classifier.predict_proba(codes).sum(1), 1.0)
+    assert classifier.classes_.tolist() == [*range(labels)]
+
+
+def test_of_many_labels_what_is_curved_is_read_by_a_kernel():
+    codes, y = many(60, 40, dim=2)
+    turned = codes * np.where(np.arange(len(y)) % 2, 1.0, -1.0)[:, None]
+    kind, classifier = choose_classifier(turned, y, y)
+    assert kind == "gaussian-discriminant"
+    assert classifier.score(turned, y) > 2.0 * _fitted("discriminant", turned, y, 0).score(turned, y)
+
+
+def test_nothing_is_read_of_many_labels_where_there_is_nothing():
+    rng = np.random.default_rng(0)
+    y = np.arange(60).repeat(20)
+    _, classifier = choose_classifier(rng.normal(size=(len(y), 6)), y, y)
+    assert classifier.score(rng.normal(size=(len(y), 6)), y) < 0.04
+
+
+def test_a_single_observation_of_one_of_many_labels_is_no_obstacle():
+    codes, y = many(60, 4)
+    kind, classifier = choose_classifier(codes[:-3], y[:-3], y[:-3])
+    assert kind in CLOSED_FORM
+    assert len(classifier.classes_) == 60
 
 
 def test_evaluation_goes_on_without_a_probe_and_says_why():

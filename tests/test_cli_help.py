@@ -144,6 +144,19 @@ def test_help_lists_every_choice_of_an_option_and_its_default(option, known, mon
     assert [name for name in known if not re.search(rf"(?<![\w-]){name}(?![\w-])", said)] == []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_an_option_takes_is_plain(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        run([command, "--help"])
+    shown = capsys.readouterr().out
+    assert "None}" not in shown
+    assert "{None" not in shown
+    if command == "train":
+        for option in ("--preset {paper}", "--steps INT", "--alpha FLOAT", "--out PATH", "--hidden [INT"):
+            assert option in shown
+
+
 def test_version_is_that_of_the_package(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"pyro-mlvae {pyro_mlvae.__version__}\n"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pyro_mlvae import GroupedDataset, InputError
+from pyro_mlvae import GroupedDataset, InputError, MultiLevelVAE
 
 PEOPLE = ["a", "a", "b", "b"]
 X = torch.rand(4, 2)
@@ -56,25 +56,42 @@ def test_numbers_are_found_in_whatever_holds_them(group):
     assert GroupedDataset.from_arrays(X, group).group_names == (7, 9)
 
 
-@pytest.mark.parametrize(
-    "group",
-    [
-        pd.Series([1, 1, None, 2], dtype="Int64"),
-        pd.Series(["a", "a", None, "b"], dtype="string"),
-        pd.Series(["a", "a", None, "b"], dtype="category"),
-        pd.Categorical(["a", "a", None, "b"]),
-        pd.Series([True, True, None, False], dtype="boolean"),
-        pd.to_datetime(pd.Series(["2020-01-01", "2020-01-01", None, "2020-01-02"])),
-        pl.Series(["a", "a", None, "b"]),
-        pl.Series([1, 1, None, 2]),
-        pa.array(["a", "a", None, "b"]),
-        pa.array([1, 1, None, 2]),
-        np.array(["2020-01-01", "2020-01-01", "NaT", "2020-01-02"], "M8[ns]"),
-    ],
-)
+MISS_ONE = [
+    pd.Series([1, 1, None, 2], dtype="Int64"),
+    pd.Series(["a", "a", None, "b"], dtype="string"),
+    pd.Series(["a", "a", None, "b"], dtype="category"),
+    pd.Categorical(["a", "a", None, "b"]),
+    pd.Series([True, True, None, False], dtype="boolean"),
+    pd.to_datetime(pd.Series(["2020-01-01", "2020-01-01", None, "2020-01-02"])),
+    pl.Series(["a", "a", None, "b"]),
+    pl.Series([1, 1, None, 2]),
+    pa.array(["a", "a", None, "b"]),
+    pa.array([1, 1, None, 2]),
+    np.array(["2020-01-01", "2020-01-01", "NaT", "2020-01-02"], "M8[ns]"),
+    np.ma.array([1, 1, 0, 2], mask=[0, 0, 1, 0]),
+    np.ma.array(["a", "a", "", "b"], mask=[0, 0, 1, 0]),
+    pa.chunked_array([["a"], ["a", None, "b"]]),
+    pa.array(["a", "a", None, "b"]).dictionary_encode(),
+    pa.table({"person": ["a", "a", None, "b"]}),
+    pd.Series(["a", "a", None, "b"], dtype="string[pyarrow]"),
+    pd.Series([1, 1, None, 2], dtype="int64[pyarrow]"),
+    pl.DataFrame({"person": ["a", "a", None, "b"]}),
+]
+
+
+@pytest.mark.parametrize("group", MISS_ONE)
 def test_a_missing_value_of_any_type_is_no_group(group):
     with pytest.raises(InputError, match=r"group must be known for every observation.*for observation 2"):
         GroupedDataset.from_arrays(X, group)
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    model = MultiLevelVAE(2, 1, hidden=(4,), steps=1, validation_fraction=0.0, random_state=0)
+    for call in (
+        lambda: model.fit(x, groups=group),
+        lambda: model.fit(x, groups=PEOPLE).transform_groups(x, group),
+        lambda: model.score(x, groups=group),
+    ):
+        with pytest.raises(InputError, match=r"group must be known .*for observation 2: drop it"):
+            call()
 
 
 def test_days_are_groups_by_their_dates():

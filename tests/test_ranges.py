@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyro_mlvae import GroupedDataset, InputError
-from pyro_mlvae.data.ranges import as_in_training, is_uint8, value_range
+from pyro_mlvae.data.ranges import as_in_training, value_range
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 64), dtype="u1")
 IMAGES = PIXELS.reshape(12, 1, 8, 8)
@@ -97,12 +97,79 @@ def test_missing_values_have_no_range():
     torch.testing.assert_close(got[1], torch.tensor(IMAGES[1] / 255.0).float())
 
 
-def test_what_is_on_disk_stays_there(tmp_path):
-    np.save(tmp_path / "x.npy", IMAGES)
-    mapped = data_of(np.load(tmp_path / "x.npy", mmap_mode="r"))
-    assert is_uint8(mapped)
-    assert as_in_training("new", mapped, UNIT, True) is mapped
-    with pytest.raises(
-        InputError, match="new has values from 0 to 1, but training had values from 0 to 255"
+def on_disk(folder, x):
+    np.save(folder / "x.npy", x)
+    return data_of(np.load(folder / "x.npy", mmap_mode="r"))
+
+
+@pytest.mark.parametrize(
+    ("x", "trained", "uint8"),
+    [
+        (IMAGES, UNIT, True),
+        (IMAGES, UNIT, False),
+        (IMAGES, (0.0, 255.0), False),
+        (IMAGES // 16, (0.0, 16.0), False),
+        (IMAGES.astype("f4"), UNIT, True),
+        (IMAGES.astype("f8"), UNIT, True),
+        (IMAGES.astype("f4"), (0.0, 255.0), False),
+        ((IMAGES / 255.0).astype("f4"), UNIT, True),
+    ],
+)
+def test_what_is_on_disk_stays_there_and_is_read_as_from_memory(tmp_path, x, trained, uint8):
+    got = as_in_training("new", on_disk(tmp_path, x), trained, uint8)
+    assert got.on_disk
+    expected = taken(x, trained, uint8)
+    assert got.observations().dtype == expected.dtype
+    torch.testing.assert_close(got.observations(), expected)
+    index = torch.tensor([6, 2])
+    torch.testing.assert_close(got.subset(torch.arange(5, 12)).observations(index), expected[5:][index])
+    assert got.x.shape == x.shape
+
+
+def test_another_scale_on_disk_is_refused(tmp_path):
+    for x, trained, uint8, found in (
+        (IMAGES.astype("f4"), UNIT, False, "0 to 255"),
+        (IMAGES, (-1.0, 1.0), False, "0 to 1"),
+        (IMAGES.astype("f4") / 255.0, (0.0, 255.0), False, "0 to 1"),
     ):
-        as_in_training("new", mapped, (0.0, 255.0), False)
+        with pytest.raises(InputError, match=f"new has values from {found}, but training had values from"):
+            as_in_training("new", on_disk(tmp_path, x), trained, uint8)
+
+
+# Of photographs, of ink on paper, and of paper with ink on it, in [0, 1].
+INK = (IMAGES > 220).astype("f4")
+SINGLE = {"photograph": IMAGES / 255.0, "ink": INK, "paper": 1.0 - INK}
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+@pytest.mark.parametrize("x", SINGLE.values(), ids=SINGLE)
+@pytest.mark.parametrize("uint8", [False, True])
+@pytest.mark.parametrize(
+    "change", [lambda x: 2.0 * x - 1.0, lambda x: (x - 0.45) / 0.22, lambda x: x - 0.5]
+)
+def test_a_few_images_that_leave_the_bounds_of_training_are_refused(x, count, uint8, change):
+    with pytest.raises(InputError, match="rescale it to that range"):
+        taken(change(x[:count]), UNIT, uint8)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_few_observations_that_a_sample_explains_are_taken(count):
+    rng = np.random.default_rng(0)
+    # Scaled by the least and the largest of training, which new observations may leave in places.
+    x = rng.random((count, 40))
+    x[:, :3] = [-0.8, 1.9, 3.0]
+    taken(x, UNIT, False)
+    # Overshoot of a resized image.
+    image = rng.random((count, 1, 16, 16))
+    image[:, :, ::4] -= 0.08
+    taken(image, UNIT, True)
+    taken(rng.normal(size=(count, 40)) * 3.0, (-4.0, 4.0), False)
+    taken(rng.random((count, 40)), (-1.0, 1.0), False)
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_pixels_of_0_to_1_are_not_those_of_minus_1_to_1(count):
+    x = np.random.default_rng(0).random((count, 1, 40, 40))
+    x[:, :, 0] = 0.0
+    with pytest.raises(InputError, match=r"from 0 to .* training had values from -1 to 1"):
+        taken(x, (-1.0, 1.0), False)

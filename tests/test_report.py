@@ -144,9 +144,9 @@ def bare_metrics():
 def make_run(tmp_path):
     """A run folder of those settings and metrics, with a chart and a grid for figures."""
 
-    def make(metrics=None, config=None, figures=("training", "swap", "swap-vae")):
+    def make(metrics=None, config=None, figures=("training", "swap", "swap-vae"), **data):
         folder = runs.prepare_run_folder(tmp_path / "run", overwrite=True)
-        runs.save_config(folder, config or RunConfig(epochs=2), EVENT_SHAPE)
+        runs.save_config(folder, config or RunConfig(epochs=2), EVENT_SHAPE, **data)
         runs.write_json(folder / runs.METRICS, full_metrics() if metrics is None else metrics)
         (folder / runs.HISTORY).write_text("epoch,steps,seconds\n1,9,20.5\n2,18,21.7\n")
         (folder / runs.FIGURES).mkdir(exist_ok=True)
@@ -295,13 +295,15 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
 
 
 def test_it_says_what_was_trained_on_what_and_how_long(make_run):
-    page = read(make_run(config=RunConfig(epochs=5, likelihood="bernoulli")))
+    config = RunConfig(epochs=5, likelihood="bernoulli", style_given_content=True)
+    page = read(make_run(config=config, scaling="range", uint8=True))
     facts = dict(zip([t for _, t in page.all("dt")], [t for _, t in page.all("dd")], strict=True))
     assert facts["Training"] == "18 steps in 2 epochs, 42 s"
     assert facts["Data"] == "digits, 1 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 values each"
-    assert "bernoulli" in facts["Model"]
+    said = "mlvae, guide product-of-normals, style sees content, likelihood bernoulli"
+    assert facts["Model"] == said
+    assert facts["Networks see"] == "the range of x mapped to [0, 1], uint8 divided by 255"
     assert facts["Held out"] == "20% of every group"
-    assert "guide product-of-normals" in facts["Model"]
     assert page.all("title")[0][1] == page.all("h1")[0][1] == "ML-VAE on digits"
 
 

@@ -146,6 +146,23 @@ def test_the_estimator_takes_missing_values(x):
     assert np.isfinite(model.transform(x)).all()
 
 
+def test_what_a_mask_hides_is_missing_and_never_used():
+    x = np.ma.array(VECTORS.copy(), mask=np.random.default_rng(0).random(VECTORS.shape) < 0.2)
+    x.data[x.mask] = -999.0
+    with pytest.raises(InputError, match=r"x must have a value everywhere, but \d+ are masked"):
+        fitted(x)
+    model = fitted(x, missing="mask")
+    np.testing.assert_array_equal(model.transform(x), model.transform(x.filled(NAN)))
+
+
+def test_the_estimator_takes_tensors_of_any_real_type():
+    model = fitted(IMAGES)
+    expected = model.transform(IMAGES)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.int16):
+        x = torch.tensor(IMAGES).to(dtype).requires_grad_(dtype.is_floating_point)
+        np.testing.assert_array_equal(model.transform(x), expected)
+
+
 def test_the_estimator_refuses_missing_values_and_names_the_option():
     with pytest.raises(ValueError, match="missing='mask'"):
         fitted(holes(VECTORS))
@@ -253,6 +270,10 @@ def test_a_run_on_vectors_with_missing_values_is_whole(tmp_path, capsys):
         "standard",
         "mask",
     )
+    assert (config["guide"], config["network"]) == ("product-of-normals", "mlp")
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "guide product-of-normals, likelihood normal-per-feature" in report
+    assert "every feature of x standardised" in report
     assert (config["uint8"], config["value_range"]) == (False, [0.0, 16.0 * 63])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert math.isfinite(metrics["elbo"]["per_observation"])

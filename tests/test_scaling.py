@@ -1,8 +1,11 @@
 """How x is scaled, and the density of x in its own units; missing values against exact densities."""
 
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
+import pandas
 import pyro
 import pytest
 import torch
@@ -10,8 +13,17 @@ from fitting import make_pair
 from pyro import poutine
 from torch.distributions import MultivariateNormal
 
-from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler, InputError, MLPEncoder, NormalLikelihood
+from pyro_mlvae import (
+    GroupedBatch,
+    GroupedDataset,
+    GroupSampler,
+    InputError,
+    MLPEncoder,
+    MultiLevelVAE,
+    NormalLikelihood,
+)
 from pyro_mlvae import fit as fit_pair
+from pyro_mlvae.cli.main import run
 from pyro_mlvae.data.ranges import value_range
 from pyro_mlvae.data.scaling import Scaling, scaling_of
 from pyro_mlvae.likelihoods import (
@@ -141,6 +153,57 @@ def test_images_with_missing_pixels_have_the_range_and_the_mean_of_the_others():
 def test_a_unit_that_is_not_positive_is_refused(unit):
     with pytest.raises(InputError, match="units of a scaling must be positive and finite"):
         affine(0.0, unit)
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e19, 1e-19, 1e-30])
+@pytest.mark.parametrize("columns", [[0, 1, 2], [1]])
+def test_vectors_that_float32_cannot_square_are_refused_by_their_column(factor, columns):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    x[:, columns] *= factor
+    data = data_of(x)
+    low, high = (re.escape(f"{end:.4g}") for end in (x[:, columns[0]].min(), x[:, columns[0]].max()))
+    for names, where in (((), f"feature {columns[0]}"), (("a", "b", "c"), f"column '{'abc'[columns[0]]}'")):
+        said = f"size is between 1e-18 and 1e.18, .* but {where} has values from {low} to {high}: give it"
+        with pytest.raises(InputError, match=said):
+            scaling_of(replace(data, feature_names=names))
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-30])
+def test_images_and_counts_that_float32_cannot_square_are_refused(factor):
+    x = np.random.default_rng(0).random((4, 1, 8, 8))
+    with pytest.raises(InputError, match=r"but x has values from .* to .*: give it in other units"):
+        scaling_of(data_of(x * factor))
+    with pytest.raises(InputError, match=r"but x has values from 0 to 1e[+]30"):
+        scaling_of(data_of([[0.0, 2.0], [1.0, 1e30]]), rescale=False)
+
+
+@pytest.mark.parametrize("factor", [1e17, 1.0, 1e-17])
+def test_large_and_small_units_have_the_density_of_x_to_the_jacobian(factor):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    scaling = scaling_of(data_of(x * factor))
+    z = torch.zeros(1, 3)
+    density = ScaledLikelihood(NormalLikelihood(1.0), scaling)(z).log_prob(torch.tensor(x * factor).float())
+    expected = -0.5 * (scaling(torch.tensor(x * factor).float()).square() + math.log(2.0 * math.pi))
+    torch.testing.assert_close(density, expected - scaling.unit.log(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e17])
+def test_a_constant_feature_of_any_moderate_size_is_taken(value):
+    x = np.stack([np.full(10, value), np.arange(10.0)], 1)
+    assert scaling_of(data_of(x)).unit[0] == scaling_of(data_of(x)).unit[1]
+
+
+def test_the_command_line_and_the_estimator_refuse_them_too(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    x[:, 2] *= 1e-30
+    np.savez(tmp_path / "x.npz", x=x, group=np.arange(20) % 4)
+    assert run(["train", "--data", f"npz:{tmp_path / 'x.npz'}", "--out", str(tmp_path / "run")]) == 2
+    assert "but feature 2 has values from" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+    for factor in (1.0, 1e-20):  # beyond what float32 has at all
+        frame = pandas.DataFrame(x * [1.0, 1.0, factor], columns=["a", "b", "c"])
+        with pytest.raises(InputError, match="but column 'c' has values from"):
+            MultiLevelVAE().fit(frame, groups=np.arange(20) % 4)
 
 
 # --- x in its own units

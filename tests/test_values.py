@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import sparse
 
-from pyro_mlvae import GroupedDataset, InputError
+from pyro_mlvae import GroupedDataset, InputError, MultiLevelVAE, load_dataset
 from pyro_mlvae.data.folders import load_folder
 from pyro_mlvae.data.torchvision import from_torchvision
 from pyro_mlvae.plotting import latent_map
@@ -96,12 +97,71 @@ def test_x_may_carry_a_graph_and_be_turned_around_on_disk(tmp_path):
         (torch.rand(4, 2).to_sparse(), r"as a dense tensor, got one of layout torch.sparse_coo"),
         (torch.rand(4, 2, device="meta"), r"as a dense tensor, got one on the device meta"),
         (np.ma.array(np.ones((4, 2)), mask=np.eye(4, 2)), r"but 2 are masked"),
-        (np.zeros((4, 32, 32, 3), np.uint8), r"whose last dimension looks like channels: use x.transpose"),
+        (torch.rand(4, 2).to(torch.float8_e4m3fn), r"got one of torch.float8_e4m3fn: use x.float"),
+        (torch.ones(4, 2, dtype=torch.complex64).conj(), r"x must hold real numbers, got torch.complex64"),
     ],
 )
 def test_values_that_cannot_be_taken_as_they_are_get_one_sentence(x, sentence):
-    with pytest.raises(InputError, match=sentence):
-        GroupedDataset.from_arrays(x, PEOPLE)
+    for take in (
+        lambda: GroupedDataset.from_arrays(x, PEOPLE),
+        lambda: MultiLevelVAE().fit(x, groups=PEOPLE),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            take()
+
+
+@pytest.mark.parametrize(
+    "x", [np.eye(4, dtype=np.longdouble), np.eye(4).astype(object), sparse.csr_array(np.eye(4))]
+)
+def test_numbers_are_found_in_whatever_holds_them_or_named(x):
+    if hasattr(x, "toarray"):
+        with pytest.raises(InputError, match=r"got a sparse one: use x.toarray\(\)"):
+            GroupedDataset.from_arrays(x, PEOPLE)
+    else:
+        assert torch.equal(GroupedDataset.from_arrays(x, PEOPLE).x, torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("group", [(i for i in range(4)), None, 3, {0, 1, 2, 3}, "abba", {"a": 1}])
+def test_groups_that_are_in_no_order_or_none_get_one_sentence(group):
+    with pytest.raises(InputError, match=r"group must be a sequence .* got a \w+: give a list or an array"):
+        GroupedDataset.from_arrays(torch.rand(4, 2), group)
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        ((4, 32, 32, 3), "use x.transpose"),
+        ((4, 8, 5, 1), "use x.transpose"),
+        ((4, 64, 2), "use x.reshape"),
+        ((4, 64, 1), "use x.reshape"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_channels_that_come_last_are_named_wherever_x_comes_from(shape, remedy, dtype, tmp_path):
+    x, group = np.zeros(shape, dtype), np.array(PEOPLE)
+    np.savez(tmp_path / "x.npz", x=x, group=group)
+    (tmp_path / "npy").mkdir()
+    for name, array in (("x", x), ("group", group)):
+        np.save(tmp_path / "npy" / f"{name}.npy", array)
+    pairs = list(zip(x, PEOPLE, strict=True))
+    for take in (
+        lambda: GroupedDataset.from_arrays(x, group),
+        lambda: GroupedDataset.from_arrays(torch.from_numpy(x), group),
+        lambda: GroupedDataset.from_arrays(x.tolist(), group),
+        lambda: load_dataset(f"npz:{tmp_path / 'x.npz'}"),
+        lambda: load_dataset(f"npy:{tmp_path / 'npy'}"),
+        lambda: from_torchvision(pairs, lazy=True),
+        lambda: MultiLevelVAE().fit(x, groups=group),
+    ):
+        with pytest.raises(InputError, match=rf"whose last dimension looks like channels: {remedy}"):
+            take()
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3, 32, 4), (4, 3, 5, 3), (4, 2, 3), (4, 3, 64), (4, 16, 4), (4, 8, 3), (4, 1, 8, 3)]
+)
+def test_few_channels_that_come_first_and_small_images_are_taken(shape):
+    assert GroupedDataset.from_arrays(np.ones(shape), PEOPLE).event_shape == shape[1:]
 
 
 def test_images_of_a_folder_and_of_torchvision_have_the_same_pixels(tmp_path):

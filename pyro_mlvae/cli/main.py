@@ -120,7 +120,12 @@ def _read(arguments: Sequence[str], **options: Any) -> Any:
                 prog=PROGRAM,
                 description=DESCRIPTION,
                 args=list(arguments),
-                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+                # What is not given is None; there is no need to say so.
+                config=(
+                    tyro.conf.OmitSubcommandPrefixes,
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.DisallowNone,
+                ),
                 **options,
             )
     except SystemExit as exit_:

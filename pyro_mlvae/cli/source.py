@@ -96,7 +96,7 @@ def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
             f"on {list(run.event_shape)}: name data of that shape"
         )
     source = _source(run, config, loaded)
-    if not source.own and run.value_range is not None:
+    if (source.difference or not source.own) and run.value_range is not None:
         return replace(source, data=as_in_training(source.name, loaded, run.value_range, run.uint8))
     return source
 

@@ -17,12 +17,14 @@ from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import print_results
 from pyro_mlvae.cli.train import Train, TrainingHereOptions
 from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data.count_like import looks_like_counts
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.ranges import is_uint8, value_range
 from pyro_mlvae.data.scaling import Scaling
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.files import find_path, remove_leftovers
 from pyro_mlvae.guides import GroupedGuide
+from pyro_mlvae.likelihoods.names import AUTO
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler, steps_of_an_epoch
@@ -55,6 +57,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
+    automatic = config.likelihood == AUTO
     config, resume = config.resolved(data), command.output.resume
     if resume is None and here.first and config.image_size != command.data.image_size:
         size = config.image_size
@@ -65,6 +68,8 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
     config = found.config
     train, validation, test = found.split.of(data)
+    if here.first and automatic and looks_like_counts(train):
+        print("x looks like counts: try --likelihood counts", file=sys.stderr)
     # Before anything is written, whatever is wrong with the data, the options, or a user's own pair.
     make_sampler(config, train)
     model, guide, scaling = checked_pair(config, data, train)

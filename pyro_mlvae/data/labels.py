@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -74,6 +74,11 @@ def _one_column(name: str, labels: Any) -> Any:
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "mM":
         # Times as Python has them, where a missing one is None and no number is one of nanoseconds.
         labels = labels.astype(f"{labels.dtype.kind}8[us]").astype(object)
+    if isinstance(labels, str | bytes | Mapping | Set) or not hasattr(labels, "__len__"):
+        raise InputError(
+            f"{name} must be a sequence with an entry for each of x, got a {type(labels).__name__}: give a "
+            f"list or an array"
+        )
     shape = np.shape(labels) if isinstance(labels, np.ndarray) else (len(labels),)
     if len(shape) == 2 and shape[1] == 1:
         return labels[:, 0]

@@ -89,3 +89,39 @@ class MappedRows(Rows):
         reads ahead does not stop the one that trains.
         """
         return self.array.index_select(0, self.rows[index])
+
+
+@dataclass(frozen=True, eq=False)
+class DividedRows(Rows):
+    """Rows of a source as floating-point numbers, divided as they are read.
+
+    Attributes:
+        source: the rows as they are kept.
+        divisor: what they are divided by.
+
+    >>> pixels = MappedRows.share(np.array([[0], [51]], "u1"))
+    >>> DividedRows(pixels, 255.0).read(slice(None))
+    tensor([[0.0000],
+            [0.2000]])
+    """
+
+    source: Rows
+    divisor: float
+
+    @property
+    def rows(self) -> Tensor:  # type: ignore[override]
+        return self.source.rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.promote_types(self.source.dtype, torch.float32)
+
+    def subset(self, index: Tensor) -> DividedRows:
+        return DividedRows(self.source.subset(index), self.divisor)
+
+    def read(self, index: Tensor | slice) -> Tensor:
+        return self.source.read(index).to(self.dtype) / self.divisor

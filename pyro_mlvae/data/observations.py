@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,24 +37,20 @@ def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
         and min(x.strides) > 0  # torch takes no array that is turned around, but for its copy
         and (x.dtype == np.uint8 or (x.dtype.kind == "f" and x.dtype.itemsize <= 8))
     ):
+        _require_channels_first(x.shape)
         mapped = MappedRows.share(x)
         if x.dtype != np.uint8:
             for chunk in mapped.chunks():
                 check_observations(chunk, missing=mask)
         return mapped
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        if not mask:
-            raise InputError(
-                f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, "
-                f"leave out their observations, or take them for missing values with missing='mask'"
-            )
-        # What is masked has no number, and uint8 pixels, which hold no NaN, are scaled as they would be.
-        pixels = x.dtype == np.uint8
-        x = np.ma.filled(x.astype(np.float32 if x.dtype.itemsize < 4 else np.float64), np.nan)
-        x = x / np.float32(255.0) if pixels else x
+    x = unmasked(x, missing)
+    if hasattr(x, "toarray"):
+        raise InputError("x must hold its values as a dense array, got a sparse one: use x.toarray()")
     if not isinstance(x, Tensor):
         try:
             array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
+            array = np.array(array.tolist()) if array.dtype.kind == "O" else array
+            array = array.astype(np.float64) if array.dtype == np.longdouble else array
             # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only ones.
             array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "W"))
             x = torch.from_numpy(array)
@@ -61,24 +58,77 @@ def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
             raise InputError(
                 f"x must be an array of numbers, [N, *event_shape], but is none ({error})"
             ) from None
-    if x.layout is not torch.strided or x.device.type == "meta":
-        kind = "on the device meta" if x.device.type == "meta" else f"of layout {x.layout}"
-        raise InputError(f"x must hold its values as a dense tensor, got one {kind}: use x.to_dense()")
+    _require_plain(x)
     x = x.detach()
     if x.ndim < 2 and x.numel():
         raise InputError(
             f"x must have a dimension for observations and at least one for their values, got shape "
             f"{list(x.shape)}: use x[:, None] for scalar observations"
         )
-    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
-        raise InputError(
-            f"images must be [N, channels, height, width], got shape {list(x.shape)}, whose last dimension "
-            f"looks like channels: use x.transpose(0, 3, 1, 2), of a tensor x.permute(0, 3, 1, 2)"
-        )
+    _require_channels_first(x.shape)
     if x.dtype == torch.uint8 and x.numel():
         return x
-    if x.is_complex():
-        raise InputError(f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part")
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
     check_observations(x, missing=mask)
     return x
+
+
+def as_numpy(x: Any) -> Any:
+    """A tensor as an array of NumPy's, which has no bfloat16; all else stays as it is.
+
+    >>> as_numpy(torch.ones(1, 2, dtype=torch.bfloat16))
+    array([[1., 1.]], dtype=float32)
+    """
+    if not isinstance(x, Tensor):
+        return x
+    _require_plain(x)
+    return (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
+
+
+def unmasked(x: Any, missing: str) -> Any:
+    """An array whose masked values are NaN, where they are taken for missing; what has none stays as it is.
+
+    >>> unmasked(np.ma.array([[0.5, 1.0]], mask=[[False, True]]), "mask")
+    array([[0.5, nan]])
+    """
+    if not (isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x)):
+        return x
+    if missing != "mask":
+        raise InputError(
+            f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, "
+            f"leave out their observations, or take them for missing values with missing='mask'"
+        )
+    # What is masked has no number, and uint8 pixels, which hold no NaN, are scaled as they would be.
+    pixels = x.dtype == np.uint8
+    x = np.ma.filled(x.astype(np.float32 if x.dtype.itemsize < 4 else np.float64), np.nan)
+    return x / np.float32(255.0) if pixels else x
+
+
+def _require_plain(x: Tensor) -> None:
+    """Raise :class:`InputError` unless a tensor holds plain real numbers, and here."""
+    if x.is_complex():
+        raise InputError(f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part")
+    for wrong, kind, remedy in (
+        (x.is_nested, "nested", "x.to_padded_tensor(...)"),
+        (x.device.type == "meta", "on the device meta", "a tensor with values"),
+        (x.layout is not torch.strided, f"of layout {x.layout}", "x.to_dense()"),
+        (x.is_quantized, f"of {x.dtype}", "x.dequantize()"),
+        (x.is_floating_point() and x.dtype.itemsize == 1, f"of {x.dtype}", "x.float()"),
+    ):
+        if wrong:
+            raise InputError(f"x must hold its values as a dense tensor, got one {kind}: use {remedy}")
+
+
+def _require_channels_first(shape: Sequence[int]) -> None:
+    """Raise :class:`InputError` where the last dimension is one of few values, and no other is."""
+    if len(shape) == 4 and 0 < shape[3] <= 4 < min(shape[1:3]):
+        raise InputError(
+            f"images must be [N, channels, height, width], got shape {list(shape)}, whose last dimension "
+            f"looks like channels: use x.transpose(0, 3, 1, 2), of a tensor x.permute(0, 3, 1, 2)"
+        )
+    if len(shape) == 3 and 0 < shape[2] <= 3 and shape[1] > 8:
+        raise InputError(
+            f"x must be vectors [N, features] or images [N, height, width], got shape {list(shape)}, whose "
+            f"last dimension looks like channels: use x.reshape(len(x), -1) for vectors, or bring images "
+            f"into [N, channels, height, width]"
+        )

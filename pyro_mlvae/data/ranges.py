@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
+from pyro_mlvae.data.mapped import DividedRows, Rows
 from pyro_mlvae.errors import InputError
 
 # The range of x is that of at most so many observations: the data may be larger than memory.
 MOST_RANGED = 10_000
 # Fewer observations may be alike without being on another scale.
 _TELLING = 10
+# So many values say where a range ends.
+_MANY = 1000
+# Ranges that pixels do not leave.
+_PIXELS = ((0.0, 1.0), (0.0, 255.0))
 # Images in [0, 1] that fill at least this much of it are left as they are.
 FILLED = 0.5
 
@@ -35,7 +41,7 @@ def as_in_training(
     """The data with x on the scale of training.
 
     Whole numbers from 0 to 255 are scaled to [0, 1] where training had uint8. Where training had other
-    numbers, beyond [0, 1], uint8 is taken for numbers too. What is on disk stays as it is.
+    numbers, beyond [0, 1], uint8 is taken for numbers too. What is on disk is scaled as it is read.
 
     Args:
         name: what the data is called, for the error.
@@ -44,10 +50,7 @@ def as_in_training(
         uint8: whether x was uint8 in training.
 
     Raises:
-        InputError: x is on another scale. More than half of the observations have values outside of the
-            range of training by more than half its width, as pixels from 0 to 255 have where training had 0
-            to 1; or all values fill less than a tenth of it. Of fewer than 10 observations, which may be
-            unusual, values must lie outside by more than five times the width.
+        InputError: x is on another scale, see :func:`_is_on_another_scale`.
 
     >>> data = GroupedDataset.from_arrays(torch.tensor([[0.0, 255.0], [51.0, 102.0]]), ["ann", "bob"])
     >>> as_in_training("new", data, trained=(0.0, 1.0), uint8=True).x
@@ -59,24 +62,49 @@ def as_in_training(
     pyro_mlvae.errors.InputError: new has values from 0 to 255, but training had values from 0 to 1: rescale
         it to that range
     """
-    kept = data.x
-    if isinstance(kept, Tensor):
-        if uint8 and kept.dtype != torch.uint8 and _are_pixels(kept):
-            data = replace(data, x=kept.to(torch.promote_types(kept.dtype, torch.float32)) / 255.0)
-        elif kept.dtype == torch.uint8 and not uint8 and trained[1] > 1.0:
-            data = replace(data, x=kept.to(torch.get_default_dtype()))
+    is_numbers = is_uint8(data) and not uint8 and trained[1] > 1.0
+    if is_numbers or (uint8 and not is_uint8(data) and _are_pixels(data)):
+        data = replace(data, x=_divided(data.x, 1.0 if is_numbers else 255.0))
     x = data.sample(MOST_RANGED).observations()
-    low, high = _range(x)
-    width = trained[1] - trained[0]
-    margin = width * (0.5 if len(data) >= _TELLING else 5.0)
-    outside = (x < trained[0] - margin) | (x > trained[1] + margin)
-    is_outside = width > 0.0 and outside.flatten(1).any(1).double().mean() > 0.5
-    if is_outside or (len(data) >= _TELLING and 0.0 < high - low < width / 10.0):
+    if _is_on_another_scale(x, trained, uint8) or (is_uint8(data) and trained[0] < 0.0):
+        low, high = _range(x)
         raise InputError(
             f"{name} has values from {low:.4g} to {high:.4g}, but training had values from "
             f"{trained[0]:.4g} to {trained[1]:.4g}: rescale it to that range"
         )
     return data
+
+
+def _divided(x: Tensor | Rows, divisor: float) -> Tensor | Rows:
+    if isinstance(x, Rows):
+        return DividedRows(x, divisor)
+    return x.to(torch.promote_types(x.dtype, torch.get_default_dtype())) / divisor
+
+
+def _is_on_another_scale(x: Tensor, trained: tuple[float, float], uint8: bool) -> bool:
+    """Whether x differs from training in a way that no sample of it would.
+
+    Any of these: more than half of the observations have values outside of the range of training by more
+    than half its width (of fewer than 10 observations, which may be unusual, by five times the width). More
+    than a tenth of all values leave, by a tenth of the width, bounds that training has: a least of exactly
+    0, and [0, 1] or 0..255 where it fills them. All values of 10 observations or more fill less than a
+    tenth of the range. Or pixels of -1..1 begin at exactly 0, which is none of theirs.
+    """
+    (low, high), (least, largest) = _range(x), trained
+    width, few = largest - least, len(x) < _TELLING
+    if width == 0.0:
+        return False
+    margin = width * (5.0 if few else 0.5)
+    outside = (x < least - margin) | (x > largest + margin)
+    floor = 0.0 if uint8 or least == 0.0 else -math.inf
+    ceiling = 1.0 if uint8 else largest if trained in _PIXELS else math.inf
+    beyond = (x < floor - width / 10.0) | (x > ceiling + width / 10.0)
+    return (
+        bool(outside.flatten(1).any(1).double().mean() > 0.5)
+        or bool(beyond.double().mean() > 0.1)
+        or (not few and 0.0 < high - low < width / 10.0)
+        or (trained == (-1.0, 1.0) and low == 0.0 and high <= 1.0 and x.numel() >= _MANY)
+    )
 
 
 def require_bright(likelihood: str, data: GroupedDataset) -> None:
@@ -99,7 +127,8 @@ def _range(x: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _are_pixels(x: Tensor) -> bool:
+def _are_pixels(data: GroupedDataset) -> bool:
     """Whether x holds whole numbers from 0 to 255, and more of them than 0 and 1."""
+    x = data.sample(MOST_RANGED).observations()
     low, high = _range(x)
     return low >= 0.0 and 1.0 < high <= 255.0 and bool(((x == x.round()) | x.isnan()).all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,8 @@ from pyro_mlvae.errors import InputError
 NONE, STANDARD, RANGE = KINDS = ("none", "standard", "range")
 # A feature that varies by less than this part of its mean is constant, as far as float32 can tell.
 _CONSTANT = 1e-6
+# Squares of these, and the inverses of the squares, are finite in float32.
+_SMALLEST, _LARGEST = 1e-18, 1e18
 _CHUNK = 4096
 
 
@@ -81,6 +85,9 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
         missing: whether NaN in x marks a missing value; those are left out of all moments.
         rescale: False for a likelihood that takes x as it is.
 
+    Raises:
+        InputError: x, or the unit of a feature, is too large or too small to be squared in float32.
+
     >>> data = GroupedDataset.from_arrays([[1.0, 5.0], [3.0, 5.0]], ["ann", "bob"])
     >>> scaling = scaling_of(data)
     >>> scaling.kind, scaling.shift, scaling.unit
@@ -90,19 +97,24 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
     shift, unit, mean = torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype), None
     standard = rescale and len(train.event_shape) == 1
     if standard or missing:
-        own_mean, scale = (moment.to(dtype) for moment in _moments(train))
-        mean = own_mean if missing else None
+        own_mean, scale, low, high = _moments(train)
+        mean = own_mean.to(dtype) if missing else None
         if standard:
             constant = scale <= _CONSTANT * own_mean.abs()
             varying = scale[~constant]
             # Of the scale of the others, so that x in other units, all alike, is the same to the networks.
-            stand_in = varying.median() if len(varying) else unit
-            return Scaling(STANDARD, own_mean, torch.where(constant, stand_in, scale), mean)
-    low, high = value_range(train)
-    filled = low >= 0.0 and high <= 1.0 and high - low >= FILLED
-    if not rescale or filled or low == high:
+            stand_in = varying.median() if len(varying) else unit.double()
+            units = torch.where(constant, stand_in, scale)
+            _require_moderate(low, high, units, train.feature_names)
+            return Scaling(STANDARD, own_mean.to(dtype), units.to(dtype), mean)
+    least, largest = value_range(train)
+    filled = least >= 0.0 and largest <= 1.0 and largest - least >= FILLED
+    as_it_is = not rescale or filled or least == largest
+    width = 1.0 if as_it_is else largest - least
+    _require_moderate(*torch.tensor([[least], [largest], [width]], dtype=torch.float64))
+    if as_it_is:
         return Scaling(NONE, shift, unit, mean)
-    return Scaling(RANGE, shift + low, unit * (high - low), mean)
+    return Scaling(RANGE, shift + least, unit * width, mean)
 
 
 def mean_of_values(data: GroupedDataset) -> Tensor:
@@ -114,9 +126,13 @@ def mean_of_values(data: GroupedDataset) -> Tensor:
     return _moments(data)[0].to(torch.get_default_dtype())
 
 
-def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every value of x, in float64; 0 of what is never observed."""
+def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean, standard deviation, least and largest of every value of x, in float64.
+
+    Of what is never observed the first two are 0.
+    """
     count, mean, squares = torch.zeros(3, *data.event_shape, dtype=torch.float64)
+    low, high = torch.full_like(mean, math.inf), torch.full_like(mean, -math.inf)
     # Chunks are joined as by Chan, Golub, LeVeque (1983): sums of squares would lose what is far from 0.
     for index in torch.arange(len(data)).split(_CHUNK):
         x = data.observations(index).cpu().double()
@@ -127,4 +143,27 @@ def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor]:
         squares += (x - own).square().nansum(0) + change.square() * count * share
         mean += change * share
         count = total
-    return mean, (squares / count.clamp(min=1)).sqrt()
+        low = torch.minimum(low, x.nan_to_num(nan=math.inf).amin(0))
+        high = torch.maximum(high, x.nan_to_num(nan=-math.inf).amax(0))
+    return mean, (squares / count.clamp(min=1)).sqrt(), low, high
+
+
+def _require_moderate(low: Tensor, high: Tensor, unit: Tensor, names: Sequence[str] = ()) -> None:
+    """Raise :class:`InputError` where x cannot be squared in float32: its density would be wrong.
+
+    Args:
+        low: the least value of each feature; infinite where it has none.
+        high: the largest.
+        unit: of each feature.
+        names: what the features are called, if they have names.
+    """
+    size = torch.maximum(low.abs(), high.abs())
+    wrong = size.isfinite() & ((size > _LARGEST) | ~(unit >= _SMALLEST))
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        where = f"column {names[first]!r}" if names else "x" if len(wrong) == 1 else f"feature {first}"
+        raise InputError(
+            f"x must be in units in which its size is between {_SMALLEST:g} and {_LARGEST:g}, as it is "
+            f"squared in float32, but {where} has values from {low[first]:.4g} to {high[first]:.4g}: give "
+            f"it in other units"
+        )

@@ -42,7 +42,7 @@ class Probe:
     """A classifier of codes, of the kind that cross-validation on its training codes chose.
 
     Attributes:
-        kind: ``linear``, ``hidden-layer`` or ``gaussian-svm``.
+        kind: one of :mod:`~pyro_mlvae.evaluation.classifiers`.
         classifier: fitted, with ``predict_proba`` and ``classes_``.
 
     >>> codes = torch.eye(3).repeat_interleave(9, 0)

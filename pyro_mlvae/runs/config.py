@@ -39,7 +39,8 @@ from pyro_mlvae.runs.pairs import (
     AUTO,
     NETWORKS,
     check_names,
-    choose_networks,
+    choose_guide,
+    choose_network,
     guide_class,
     make_guide,
     make_model,
@@ -183,7 +184,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             InputError: they would have more; nothing is allocated before.
         """
         dims = (self.content_dim, self.style_dim)
-        make_encoder, make_decoder, hidden = choose_networks(self.network, event_shape)
+        make_encoder, make_decoder, hidden = NETWORKS[choose_network(self.network, event_shape)]
         hidden = self.hidden or hidden
         if most_parameters is None:
             most_parameters = memory_size() // _BYTES
@@ -202,15 +203,18 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             if scaling is not None:
                 likelihood, encoder = scaled(likelihood, encoder, scaling)
             model = make_model(self.model, decoder, likelihood, *dims)
-            return model, make_guide(
-                self.guide, self.model, encoder, style_given_content, evidence=self.evidence
-            )
+            parts = (encoder, style_given_content)
+            return model, make_guide(self.guide, self.model, *parts, evidence=self.evidence)
 
     def resolved(self, data: GroupedDataset) -> RunConfig:
-        """This config with the likelihood that "auto" stands for, and the columns of x by name."""
-        likelihood = choose_likelihood(self.likelihood, data.event_shape, self.likelihood_scale)
-        features = data.feature_names or self.feature_columns
-        return replace(self, likelihood=likelihood, feature_columns=features)
+        """This config with the names that "auto" stands for, and the columns of x."""
+        return replace(
+            self,
+            guide=choose_guide(self.guide, self.model),
+            likelihood=choose_likelihood(self.likelihood, data.event_shape, self.likelihood_scale),
+            network=choose_network(self.network, data.event_shape),
+            feature_columns=data.feature_names or self.feature_columns,
+        )
 
     def scaling(self, train: GroupedDataset) -> Scaling:
         """How x is scaled for the networks, found in the training part.

@@ -62,16 +62,28 @@ GUIDES: dict[str, Callable[..., GroupedGuide]] = {
 }
 
 
-def choose_networks(
-    name: str, event_shape: Sequence[int]
-) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module], tuple[int, ...]]:
-    """Encoder, decoder and hidden widths of that name; "auto" is conv for images of 16x16 and more.
+def choose_network(name: str, event_shape: Sequence[int]) -> str:
+    """The name itself, or what "auto" stands for: conv for images of 16x16 and more, else mlp.
 
-    >>> choose_networks("auto", (1, 8, 8))[2]
-    (500,)
+    >>> choose_network("auto", (1, 8, 8))
+    'mlp'
     """
+    if name != AUTO:
+        return name
     image = len(event_shape) == 3 and min(event_shape[1:]) >= SMALLEST_CONVOLVED
-    return NETWORKS[("conv" if image else "mlp") if name == AUTO else name]
+    return "conv" if image else "mlp"
+
+
+def choose_guide(name: str, model: str) -> str:
+    """The name itself, or what "auto" stands for: the guide that goes with the model.
+
+    >>> choose_guide("auto", "mlvae")
+    'product-of-normals'
+    """
+    if name != AUTO:
+        return name
+    ancestry = _model_class(model).__mro__
+    return next(guides[0] for base in ancestry for kind, guides in MODELS.values() if kind is base)
 
 
 def check_names(model: str, guide: str) -> None:
@@ -130,9 +142,7 @@ def guide_class(name: str, model: str) -> type[GroupedGuide]:
 
 
 def _maker(name: str, model: str) -> Any:
-    if name == AUTO:
-        ancestry = _model_class(model).__mro__
-        name = next(guides[0] for base in ancestry for kind, guides in MODELS.values() if kind is base)
+    name = choose_guide(name, model)
     return load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
 
 

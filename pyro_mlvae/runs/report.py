@@ -10,7 +10,7 @@ import base64
 import csv
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -23,10 +23,10 @@ from pyro_mlvae.files import write_atomically
 from pyro_mlvae.runs import folder as runs
 from pyro_mlvae.runs.command import command_line
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.config_file import load_config
+from pyro_mlvae.runs.config_file import load_config, read_config
 from pyro_mlvae.runs.explorer import explorer_section
+from pyro_mlvae.runs.in_words import pair_in_words, scaling_in_words
 from pyro_mlvae.runs.page import render
-from pyro_mlvae.runs.pairs import AUTO, MODELS
 from pyro_mlvae.runs.split_file import load_split
 
 # Figures have 200 dots an inch, and CSS 96 pixels; charts are wider than high by this, grids are not.
@@ -60,18 +60,18 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     toc: list[tuple[str, str]] = []
-    config, event_shape = load_config(folder)
+    config, data = read_config(folder)
     given = {name: value for name, value in asdict(config).items() if value is not None}
     page: dict[str, Any] = {
         "title": _title(config),
         "command": command_line(folder, config),
-        "settings": json.dumps({**given, "event_shape": event_shape}, indent=2, ensure_ascii=False),
+        "settings": json.dumps({**given, "event_shape": data["event_shape"]}, indent=2, ensure_ascii=False),
         "toc": toc,
         "others": [],
     }
     images = _images(folder / runs.FIGURES)
     with _reading(folder / runs.METRICS) as metrics:
-        page["facts"] = _facts(folder, config, event_shape, metrics["seconds"])
+        page["facts"] = _facts(folder, config, data, metrics["seconds"])
         page |= _numbers(metrics, images=images, level=2, toc=toc)
     for file in sorted(folder.glob("metrics-*.json")):
         with _reading(file) as other:
@@ -117,17 +117,15 @@ def _numbers(metrics: dict[str, Any], **options: Any) -> dict[str, str]:
 
 
 def _facts(
-    folder: Path, config: RunConfig, event_shape: Sequence[int], seconds: float
+    folder: Path, config: RunConfig, data: Mapping[str, Any], seconds: float
 ) -> list[tuple[str, str]]:
     """What was trained, on what, and how long it took: names and texts."""
-    shape = " \N{MULTIPLICATION SIGN} ".join(map(str, event_shape))
-    guide = config.guide
-    if guide == AUTO:
-        guide = MODELS[config.model][1][0] if config.model in MODELS else "as the model's base class has it"
+    shape = " \N{MULTIPLICATION SIGN} ".join(map(str, data["event_shape"]))
     facts = [
         ("Data", f"{config.data}, {shape} values each"),
         ("Held out", _held_out(folder, config)),
-        ("Model", f"{config.model}, guide {guide}, likelihood {config.likelihood}"),
+        ("Model", pair_in_words(config)),
+        ("Networks see", scaling_in_words(data["scaling"], uint8=data["uint8"])),
         ("Latent space", f"{config.content_dim} dimensions of content, {config.style_dim} of style"),
         ("Training", _training(folder / runs.HISTORY)),
         ("Training of the plain VAE", _training(folder / runs.VAE / runs.HISTORY)),

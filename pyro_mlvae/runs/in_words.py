@@ -1,0 +1,34 @@
+"""What a run was made from, in words: for its report."""
+
+from __future__ import annotations
+
+from pyro_mlvae.data.scaling import KINDS
+from pyro_mlvae.likelihoods import NormalLikelihood
+from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.pairs import AUTO, MODELS
+
+_SCALED = ("x as it is", "every feature of x standardised", "the range of x mapped to [0, 1]")
+
+
+def pair_in_words(config: RunConfig) -> str:
+    """The model, its guide and the likelihood of a config.
+
+    >>> pair_in_words(RunConfig(style_given_content=True, likelihood="normal"))
+    'mlvae, guide product-of-normals, style sees content, likelihood normal of scale 0.2'
+    """
+    guide = config.guide
+    if guide == AUTO:  # of a run of before its name was recorded
+        guide = MODELS[config.model][1][0] if config.model in MODELS else "as the model's base class has it"
+    style = ", style sees content" if config.style_given_content else ""
+    scale = NormalLikelihood().scale if config.likelihood_scale is None else config.likelihood_scale
+    of_scale = f" of scale {scale:g}" if config.likelihood == "normal" else ""
+    return f"{config.model}, guide {guide}{style}, likelihood {config.likelihood}{of_scale}"
+
+
+def scaling_in_words(kind: str, *, uint8: bool = False) -> str:
+    """What the networks see of x, by the kind of :class:`~pyro_mlvae.data.scaling.Scaling`.
+
+    >>> scaling_in_words("none", uint8=True)
+    'x as it is, uint8 divided by 255'
+    """
+    return _SCALED[KINDS.index(kind)] + (", uint8 divided by 255" if uint8 else "")

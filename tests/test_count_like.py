@@ -1,0 +1,71 @@
+"""What is taken for counts, and said to be by ``train``: only what surely is."""
+
+import numpy as np
+import pytest
+from conftest import quickly
+from sklearn.datasets import load_digits
+
+from pyro_mlvae import GroupedDataset
+from pyro_mlvae.cli.main import run
+from pyro_mlvae.data.count_like import looks_like_counts
+
+RNG = np.random.default_rng(0)
+COUNTS = RNG.negative_binomial(0.3, 0.02, (200, 12))
+LINE = "x looks like counts: try --likelihood counts"
+
+
+def data_of(x):
+    return GroupedDataset.from_arrays(x, np.arange(len(x)) % 4, missing="mask")
+
+
+@pytest.mark.parametrize("dtype", ["i8", "f4", "f8", "u2"])
+def test_sparse_overdispersed_whole_numbers_are_counts(dtype):
+    assert looks_like_counts(data_of(COUNTS.astype(dtype)))
+
+
+def test_a_missing_count_and_an_empty_feature_change_nothing():
+    x = COUNTS.astype("f4")
+    x[3, 5] = np.nan
+    x[:, 0] = 0.0
+    assert looks_like_counts(data_of(x))
+
+
+OTHERS = {
+    "pixels": load_digits().data,
+    "uint8": COUNTS.clip(max=255).astype("u1"),
+    "images": COUNTS.reshape(200, 1, 4, 3),
+    "true and false": (COUNTS > 0).astype("f4"),
+    "answers": RNG.integers(0, 5, (200, 12)),
+    "ages": RNG.integers(18, 90, (200, 12)),
+    "ranks": RNG.permuted(np.tile(np.arange(12), (200, 1)), axis=1),
+    "halves": COUNTS / 2,
+    "negative": COUNTS - 1,
+    "large": RNG.poisson(500, (200, 12)),
+    "rare marks": 20.0 * (RNG.random((200, 12)) < 0.1) + (RNG.random((200, 12)) < 0.01),
+    "zero": np.zeros((20, 3)),
+}
+
+
+@pytest.mark.parametrize("x", OTHERS.values(), ids=OTHERS)
+def test_what_may_be_something_else_is_not_called_counts(x):
+    assert not looks_like_counts(data_of(x))
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "said"),
+    [
+        (COUNTS, [], True),
+        (COUNTS, ["--likelihood", "counts"], False),
+        (COUNTS, ["--likelihood", "normal"], False),
+        (RNG.normal(size=(200, 12)), [], False),
+    ],
+)
+def test_train_says_so_once(tmp_path, x, options, said, capsys):
+    np.savez(tmp_path / "x.npz", x=x, group=np.arange(200) % 4)
+    command = ["train", "--data", f"npz:{tmp_path / 'x.npz'}", "--out", str(tmp_path / "run")]
+    with quickly():
+        assert run([*command, "--steps", "1", "--hidden", "4", "--no-vae", *options]) == 0
+        assert capsys.readouterr().err.count(LINE) == said
+        if said:
+            assert run(["train", "--resume", str(tmp_path / "run"), "--steps", "2"]) == 0
+            assert LINE not in capsys.readouterr().err
