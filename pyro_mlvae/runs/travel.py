@@ -19,8 +19,9 @@ from pyro_mlvae.likelihoods import (
     ScaledLikelihood,
 )
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.networks import ConvDecoder, MLPDecoder
+from pyro_mlvae.networks import ConvDecoder, MLPDecoder, PosedDecoder
 from pyro_mlvae.networks.mlp import ACTIVATIONS
+from pyro_mlvae.networks.posed import UNITS
 
 # Parameters that travel at most, 4 MB as trained and 2 MB on the way.
 MOST_PARAMETERS = 1_000_000
@@ -51,27 +52,41 @@ def travelling(model: MLVAE) -> tuple[list[dict[str, Any]], dict[str, Tensor], s
     """
     decoder: Any = model.decoder
     likelihood: Any = model.likelihood
-    weights: dict[str, Tensor] = {}
     shift, unit = torch.zeros(1), torch.ones(1)
-    if type(model).observation is not MLVAE.observation:
-        return [], {}, f"{type(model).__name__} makes x in a way of its own"
-    if type(decoder) not in (MLPDecoder, ConvDecoder):
-        return (
-            [],
-            {},
-            f"the page computes an MLPDecoder or a ConvDecoder, and this is a {type(decoder).__name__}",
-        )
     if isinstance(likelihood, ObservedLikelihood):
         likelihood = likelihood.likelihood
     if isinstance(likelihood, ScaledLikelihood):
         shift, unit, likelihood = likelihood.shift, likelihood.unit, likelihood.likelihood
+    if type(model).observation is not MLVAE.observation:
+        return [], {}, f"{type(model).__name__} makes x in a way of its own"
+    if type(decoder) not in (MLPDecoder, ConvDecoder, PosedDecoder):
+        return [], {}, f"{type(decoder).__name__} is not one of the library's decoders"
     if type(likelihood) not in _LINKS:
         return [], {}, f"{type(likelihood).__name__} is not one of the library's likelihoods"
     link = _LINKS[type(likelihood)]
     if isinstance(likelihood, CountsLikelihood):
         unit, link = likelihood.rate, "softmax" if likelihood.library_size else link
+    if isinstance(decoder, PosedDecoder):
+        layers, weights = _layers(decoder.inner)
+        pose = {"kind": "pose", "from": decoder.dims[0], "units": UNITS, "shape": decoder.event_shape}
+        layers = [*layers, pose]
+    else:
+        layers, weights = _layers(decoder)
+    count = sum(value.numel() for value in weights.values())
+    if count > MOST_PARAMETERS:
+        return [], {}, f"the decoder has {count:,} parameters, and a page takes {MOST_PARAMETERS:,}"
+    halves = {name: value.half() for name, value in weights.items()}
+    if not all(value.isfinite().all() for value in halves.values()):
+        return [], {}, "the decoder has weights that half precision cannot hold"
+    ends = {"unit": unit.float().flatten(), "shift": shift.float().flatten()}
+    return [*layers, {"kind": link}], halves | ends, ""
+
+
+def _layers(decoder: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """What a decoder computes, layer by layer, and its weights; of its outputs the first alone."""
     layers: list[dict[str, Any]] = []
-    shape: tuple[int, ...] = (sum(decoder.dims),)
+    weights: dict[str, Tensor] = {}
+    shape: tuple[int, ...] = ()
     for module in decoder.layers:
         if isinstance(module, nn.Unflatten):
             shape = tuple(module.unflattened_size)
@@ -79,32 +94,18 @@ def travelling(model: MLVAE) -> tuple[list[dict[str, Any]], dict[str, Tensor], s
         layer: dict[str, Any] = {"kind": _NAMES.get(type(module), "dense")}
         if isinstance(module, nn.ConvTranspose2d):
             odd = module.output_padding
-            out = (module.out_channels, 2 * shape[1] + int(odd[0]), 2 * shape[2] + int(odd[1]))
-            layer = {"kind": "deconvolve", "from": shape, "to": out}
-            shape = out
+            made = (module.out_channels, 2 * shape[1] + int(odd[0]), 2 * shape[2] + int(odd[1]))
+            layer = {"kind": "deconvolve", "from": shape, "to": made}
+            shape = made
         layers.append(layer)
         for name, value in module.named_parameters():
             weights[f"layer.{len(layers) - 1}.{name}"] = value
-    # Of the last layer the first output alone: the mean needs no other.
-    last = f"layer.{len(layers) - 1}"
-    if "from" in layers[-1]:
-        channels, *sides = layers[-1]["to"]
-        channels //= decoder.outputs
-        layers[-1]["to"] = (channels, *sides)
-        weights[f"{last}.weight"] = weights[f"{last}.weight"][:, :channels]
+    weight, bias = (f"layer.{len(layers) - 1}.{name}" for name in ("weight", "bias"))
+    first = len(weights[bias]) // decoder.outputs
+    if shape:
+        layers[-1]["to"] = (first, *shape[1:])
+        weights[weight] = weights[weight][:, :first]
     else:
-        channels = decoder.event_shape.numel()
-        weights[f"{last}.weight"] = weights[f"{last}.weight"][:channels]
-    weights[f"{last}.bias"] = weights[f"{last}.bias"][:channels]
-    count = sum(value.numel() for value in weights.values())
-    if count > MOST_PARAMETERS:
-        return (
-            [],
-            {},
-            f"the decoder has {count:,} parameters, more than the {MOST_PARAMETERS:,} that a page takes",
-        )
-    halves = {name: value.half() for name, value in weights.items()}
-    if not all(value.isfinite().all() for value in halves.values()):
-        return [], {}, "the decoder has weights that half precision cannot hold"
-    ends = {"unit": unit.float().flatten(), "shift": shift.float().flatten()}
-    return [*layers, {"kind": link}], halves | ends, ""
+        weights[weight] = weights[weight][:first]
+    weights[bias] = weights[bias][:first]
+    return layers, weights

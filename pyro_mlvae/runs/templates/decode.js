@@ -74,12 +74,35 @@ function readExplorer(text) {
     });
   }
 
-  // The mean of x: a code through all layers, of which the last leads to the mean.
+  // Pictures turned, stretched, sheared and shifted by the pose, as networks/posed.py has it: bilinear, and
+  // continued at their edges.
+  function move(x, pose, { units, shape: [channels, h, w] }) {
+    const [turn, size, aspect, shear, right, down] = units.map((unit, i) => unit * pose[i]);
+    const cos = Math.cos(turn), sin = Math.sin(turn), wide = Math.exp(size + aspect), high = Math.exp(size - aspect);
+    // From where each pixel comes: the inverse of the map.
+    const a = (sin * shear + cos) / wide, b = (sin - cos * shear) / wide, c = -sin / high, d = cos / high;
+    const within = (v, count) => Math.min(Math.max(((v + 1) * count - 1) / 2, 0), count - 1);
+    return x.map((_, k) => {
+      const across = ((k % w) * 2 + 1) / w - 1 - right, along = ((Math.floor(k / w) % h) * 2 + 1) / h - 1 - down;
+      const column = within(a * across + b * along, w), row = within(c * across + d * along, h);
+      const left = Math.floor(column), top = Math.floor(row), image = Math.floor(k / (h * w)) * h * w;
+      const line = y => {
+        const start = image + Math.min(y, h - 1) * w, share = column - left;
+        return (1 - share) * x[start + left] + share * x[start + Math.min(left + 1, w - 1)];
+      };
+      return (1 - row + top) * line(top) + (row - top) * line(top + 1);
+    });
+  }
+
+  // The mean of x: a code through all layers, of which the last leads to the mean. A pose is no part of the
+  // code of the picture that it moves.
   function decode(code) {
-    let x = Float32Array.from(code);
+    const moves = layers.find(layer => layer.kind === "pose"), start = moves?.from, end = start + moves?.units.length;
+    let x = Float32Array.from(moves ? [...code.slice(0, start), ...code.slice(end)] : code);
     for (const layer of layers) {
       if (layer.kind === "dense") x = dense(x, layer);
       else if (layer.kind === "deconvolve") x = deconvolve(x, layer);
+      else if (layer.kind === "pose") x = move(x, code.slice(start, end), layer);
       else if (layer.kind !== "softmax") x = x.map(activations[layer.kind]);
     }
     const unit = tensors.unit.data, shift = tensors.shift.data;
