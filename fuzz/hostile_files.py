@@ -22,6 +22,7 @@ from pyro_mlvae.data import GroupedDataset
 from pyro_mlvae.data.idx import IDX_FILES
 from pyro_mlvae.evaluation import evaluate
 from pyro_mlvae.runs.config import RunConfig
+from pyro_mlvae.runs.explorer import save_explorer
 from pyro_mlvae.runs.folder import CHECKPOINT
 from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.training import Checkpoint
@@ -84,6 +85,7 @@ READERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "image": ("images/a/0.png", "bytes", lambda at: load_dataset(f"folder:{at}/images", image_size=8)),
     "photo": ("images/a/1.jpg", "bytes", lambda at: load_dataset(f"folder:{at}/images", image_size=8)),
     "metrics": ("run/metrics.json", "json", lambda at: write_report(at / "run")),
+    "explorer": ("run/explorer.safetensors", "safetensors", lambda at: write_report(at / "run")),
 }
 # As often as the others together: those of one's own making, that others send.
 OFTEN = ("npz", "npy x", "npy group", "config", "weights", "checkpoint")
@@ -118,6 +120,7 @@ def make_files(folder: Path) -> None:
     fit(*pair, GroupSampler(data, 1), epochs=2, checkpoint=Checkpoint(folder / "run" / CHECKPOINT))
     metrics = evaluate(*pair, pair[1], data, data, data_name="digits", ks=(1,))
     runs.write_json(folder / "run" / runs.METRICS, metrics)
+    save_explorer(folder / "run", *pair, data)
 
 
 class Files:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyro_mlvae.runs.options import ObjectiveOptions
+from pyro_mlvae.runs.page import above
 
-# A gap of fewer standard errors may be chance.
-_ERRORS = 2.0
 # With it style fell to chance where it had told the label: docs/style-leak.md.
 _HSIC = 100
 _EASY = 0.9
@@ -29,7 +27,7 @@ def _of_probe(probe: Mapping[str, Any] | None, hsic: float) -> Iterator[str]:
     if probe is None:
         return
     style, control = (of["style"].get("draws") for of in (probe, probe["untrained"]))
-    if style and control and _above(style, probe["chance"]) and _above(style, control):
+    if style and control and above(style, probe["chance"]) and above(style, control):
         remedy = "a smaller --style-dim" if hsic else f"--hsic {_HSIC}"
         yield (
             f"style still tells the label ({style['accuracy']:.3f}, chance {probe['chance']:.3f}): "
@@ -37,7 +35,7 @@ def _of_probe(probe: Mapping[str, Any] | None, hsic: float) -> Iterator[str]:
         )
     content, control = (of["content"].get("1") for of in (probe, probe["untrained"]))
     # Where even an untrained network's tells it, there is nothing left to be better at.
-    if content and control and control["accuracy"] < _EASY and not _above(content, control):
+    if content and control and control["accuracy"] < _EASY and not above(content, control):
         yield (
             f"content tells the label no better than an untrained network's "
             f"({content['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps"
@@ -48,15 +46,8 @@ def _of_unseen(unseen: Mapping[str, Any] | None) -> Iterator[str]:
     if unseen is None or unseen["ways"] is None:
         return
     ways, shot, control = unseen["ways"], unseen["shots"].get("1"), unseen["untrained"].get("1")
-    if shot and control and not _above(shot, control):
+    if shot and control and not above(shot, control):
         yield (
             f"content tells unseen groups apart no better than an untrained network's ({ways}-way 1-shot, "
             f"{shot['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps, or more groups"
         )
-
-
-def _above(score: Mapping[str, Any], control: Any) -> bool:
-    """Whether an accuracy is above that of a control, or above chance, by more than two standard errors."""
-    other = control if isinstance(control, Mapping) else {"accuracy": control}
-    errors = (of.get("standard_error") or 0.0 for of in (score, other))
-    return score["accuracy"] - other["accuracy"] > _ERRORS * math.hypot(*errors)
