@@ -175,6 +175,8 @@ window.explorer = (() => {
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  // Lines, and pictures that are shown smaller than they are, have no pixels to see.
+  page.classList.toggle("smooth", about.kind === "profile" || width > 48);
   page.querySelector("[data-app]").hidden = false;
   draw();
   return { decode, state };
