@@ -64,6 +64,18 @@ def test_unseen_groups_told_apart_no_better_than_by_an_untrained_network_ask_for
     assert "unseen groups apart no better" in hint
 
 
+def test_convolutions_that_tell_unseen_groups_apart_badly_ask_for_a_pose():
+    metrics = {**full_metrics(), "probe": None}
+    metrics["unseen"]["shots"]["1"]["accuracy"] = 0.7
+    metrics["unseen"]["untrained"]["1"]["accuracy"] = 0.3
+    [hint] = hints(metrics, network="conv")
+    assert "0.700" in hint
+    assert "--preset unseen-images" in hint
+    assert hints(metrics, network="posed") == []
+    metrics["unseen"]["shots"]["1"]["accuracy"] = 0.95
+    assert hints(metrics, network="conv") == []
+
+
 def test_what_was_not_measured_asks_for_nothing():
     assert hints({**full_metrics(), "probe": None, "unseen": None}) == []
     metrics = metrics_of(style=0.4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pyro_mlvae.runs.options import ObjectiveOptions
+from pyro_mlvae.runs.options import ModelOptions, ObjectiveOptions
 from pyro_mlvae.runs.page import above
 
 # With it style fell to chance where it had told the label: docs/style-leak.md.
@@ -13,14 +13,17 @@ _HSIC = 100
 _EASY = 0.9
 
 
-def hints(metrics: Mapping[str, Any], *, hsic: float = ObjectiveOptions.hsic) -> list[str]:
+def hints(
+    metrics: Mapping[str, Any], *, hsic: float = ObjectiveOptions.hsic, network: str = ModelOptions.network
+) -> list[str]:
     """A sentence for each number that asks for something, with the option that may help.
 
     Args:
         metrics: as metrics.json has them.
         hsic: the weight of HSIC in training, which is not advised to who has it.
+        network: of the run; convolutions do without a pose.
     """
-    return [*_of_probe(metrics["probe"], hsic), *_of_unseen(metrics["unseen"])]
+    return [*_of_probe(metrics["probe"], hsic), *_of_unseen(metrics["unseen"], network)]
 
 
 def _of_probe(probe: Mapping[str, Any] | None, hsic: float) -> Iterator[str]:
@@ -42,7 +45,7 @@ def _of_probe(probe: Mapping[str, Any] | None, hsic: float) -> Iterator[str]:
         )
 
 
-def _of_unseen(unseen: Mapping[str, Any] | None) -> Iterator[str]:
+def _of_unseen(unseen: Mapping[str, Any] | None, network: str) -> Iterator[str]:
     if unseen is None or unseen["ways"] is None:
         return
     ways, shot, control = unseen["ways"], unseen["shots"].get("1"), unseen["untrained"].get("1")
@@ -50,4 +53,9 @@ def _of_unseen(unseen: Mapping[str, Any] | None) -> Iterator[str]:
         yield (
             f"content tells unseen groups apart no better than an untrained network's ({ways}-way 1-shot, "
             f"{shot['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps, or more groups"
+        )
+    elif shot and shot["accuracy"] < _EASY and network == "conv":
+        yield (
+            f"content tells unseen groups apart in {shot['accuracy']:.3f} of cases ({ways}-way 1-shot): "
+            f"try --preset unseen-images"
         )

@@ -54,7 +54,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
 def print_results(metrics: Mapping[str, Any], config: RunConfig) -> None:
     """Print what a run found, and what to do next where a number asks for it."""
     print(summary(metrics))
-    for hint in hints(metrics, hsic=config.hsic):
+    for hint in hints(metrics, hsic=config.hsic, network=config.network):
         print(f"next: {hint}")
 
 
