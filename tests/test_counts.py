@@ -4,6 +4,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from matplotlib.figure import Figure
 from scipy.stats import nbinom
 
 from pyro_mlvae import (
@@ -22,6 +23,7 @@ from pyro_mlvae.latents import decode, swap
 from pyro_mlvae.likelihoods import CountsLikelihood, ObservedLikelihood, make_likelihood
 from pyro_mlvae.likelihoods.counts import CountsNegativeBinomial
 from pyro_mlvae.networks import LogCountsEncoder
+from pyro_mlvae.plotting import run_figures
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.training.optimizer import fused_adam
 
@@ -234,6 +236,25 @@ def test_swaps_that_are_measured_have_the_totals_of_their_styles():
     found = swap_metrics(*pair, data, Reader.train(data), ks=(1,), swaps=200)
     assert found["style_donor"]["1"] > 0.95
     assert found["consistency"]["1"] < 0.05
+
+
+def test_drawn_reconstructions_have_their_own_totals_and_swaps_their_styles(monkeypatch):
+    shown = {}
+    for name in ("reconstructions", "swap_grid"):
+        monkeypatch.setattr(
+            run_figures, name, lambda *x, name=name, **_: shown.update({name: x}) or Figure()
+        )
+    x = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0], [5.0, 5.0, 5.0, 5.0]])
+    data = GroupedDataset.from_arrays(x, ["ann", "bob", "cem"])
+    config = RunConfig(likelihood="counts", library_size=True, content_dim=2, style_dim=2, hidden=(8,))
+    pair = config.build((FEATURES,), config.scaling(data))
+    run_figures.reconstruction_figure(*pair, data)
+    run_figures.swap_figure(*pair, data)
+    own, of_single, of_group = shown["reconstructions"]
+    for decoded in (of_single, of_group):
+        torch.testing.assert_close(decoded.sum(-1), own.sum(-1))
+    _, styles, grid = shown["swap_grid"]
+    torch.testing.assert_close(grid.sum(-1), styles.sum(-1).expand(3, 3))
 
 
 def test_a_model_that_is_given_totals_draws_no_data(of_shares):

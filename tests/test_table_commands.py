@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_mlvae import runs
+from pyro_mlvae import plotting, runs
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.networks import LogCountsEncoder
+from pyro_mlvae.plotting.style import new_figure
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
@@ -75,7 +76,7 @@ def test_arrays_are_taken_where_a_table_was_trained_on(trained, table, tmp_path)
     assert run(["embed", str(trained), "--data", f"npz:{tmp_path}/new.npz", "--out", out]) == 0
 
 
-def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys):
+def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys, monkeypatch):
     table.to_csv(tmp_path / "cells.csv", index=False)
     data = ["--data", f"csv:{tmp_path}/cells.csv", "--group-column", "donor", "--likelihood", "counts"]
     data += ["--library-size", "--hidden", "8"]
@@ -85,6 +86,11 @@ def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys
     assert found.model.likelihood.library_size
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["diagnostics"]["simulation_based"] is None
+    drawn = []
+    monkeypatch.setattr(plotting, "swap_grid", lambda *x, **_: drawn.extend(x) or new_figure(1, 1))
+    assert run(["swap", str(tmp_path / "run"), "--out", str(tmp_path / "swap.png")]) == 0
+    _, styles, grid = drawn
+    torch.testing.assert_close(grid.sum(-1), styles.sum(-1).to(grid).expand(grid.shape[:2]))
     few = ["--particles", "1", "--epochs", "1", "--draws", "4", "--reference-draws", "4", "--seconds", "0"]
     few += ["--estimators", "trace", "--no-memory", "--groups", "3"]
     assert run(["compare-elbos", *data, "--out", str(tmp_path / "elbos"), *few]) == 0
