@@ -40,6 +40,7 @@ nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_output_stderr = "remove"  # what libraries say of the kernel, with paths of this machine
 nb_ipywidgets_js = {}  # which would be asked of the network
 
 autosummary_generate = False

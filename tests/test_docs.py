@@ -211,7 +211,9 @@ def test_every_command_and_option_is_on_its_page(built, capsys):
 def test_no_page_tells_where_it_was_built(built):
     folder = built
     for path in folder.rglob("*.html"):
-        assert str(ROOT) not in path.read_text(encoding="utf-8"), path
+        page = path.read_text(encoding="utf-8")
+        assert str(ROOT) not in page, path
+        assert f"{sys.prefix}/lib" not in page, path
 
 
 def test_the_readme_is_short_and_the_paper_cites_what_its_bibliography_has():
