@@ -1,182 +1,172 @@
-"""A step beside its limits: by hand, eager, captured, compiled, in NumPyro, by every estimator.
+"""A step beside its limits and peers: by hand, eager, captured, compiled, in NumPyro, its products alone.
 
 All cases of one size take turns, so that every ratio is of times of the same minutes.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.util import find_spec
 
+import pyro
 import torch
-from cases import (
-    EVENT_SHAPE,
-    LEARNING_RATE,
-    SMALL_SHAPE,
-    Pair,
-    captured,
-    even_sizes,
-    grouped,
-    matrix_products,
-    observations,
-    our_step,
-    paper_pair,
-    plain_pair,
-)
 from handwritten import handwritten_step
-from pyro.optim import Adam
-from results import Row, row
-from timing import Turn, at_once, interleaved, ratio
+from pyro.infer import SVI
+from timing import Turn, interleaved, row
+from torch import Tensor, nn
 
-from pyro_mlvae import MLVAE, ConvDecoder, ConvEncoder, GroupedBatch, ProductOfNormals, make_estimator
-from pyro_mlvae.errors import InputError
-from pyro_mlvae.estimators import ESTIMATORS
-from pyro_mlvae.likelihoods import BernoulliLikelihood
-from pyro_mlvae.training import Captured, Objective
-from pyro_mlvae.training.acceleration import in_precision, require_possible
+from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals
+from pyro_mlvae.likelihoods import LearnedNormalLikelihood
+from pyro_mlvae.training import Captured, Objective, fused_adam
+from pyro_mlvae.training.gradients import Checked
 
+MNIST, DIGITS = (1, 28, 28), (1, 8, 8)
 GROUPS = 10
 # Observations, and the shape of one: the demo, and MNIST twice.
-Size = tuple[int, Sequence[int]]
-SIZES: tuple[Size, ...] = ((160, SMALL_SHAPE), (256, EVENT_SHAPE), (1024, EVENT_SHAPE))
-# The headline is made from so many fresh instances, as layout of memory moves each by a few percent.
+SIZES: tuple[tuple[int, Sequence[int]], ...] = ((160, DIGITS), (256, MNIST), (1024, MNIST))
 INSTANCES = 3
-# Ratios that are asked for, to the hand-written step.
+# Ratios to the hand-written step that are asked for.
 ASKED = {
     160: {"captured": 1.25, "compiled": 0.72},
     256: {"eager": 1.30, "captured": 1.0, "compiled": 0.90},
     1024: {"captured": 0.95, "compiled": 0.87},
 }
-# To "trace".
-ASKED_OF_ESTIMATORS = {"stl": 1.25, "dreg": 1.25, "group-iwae": 1.25, "local": 1.4}
-# Of captured steps to the same: how much slower they are without a layer of the library's own.
-WITHOUT = ("without LogVarianceNormal", "without JointOptim")
-# In bfloat16 and compiled, 1.4 times as fast as eager steps at 1,024 observations.
-ASKED_OF_BFLOAT16 = {1024: 1 / 1.4}
+Pair = tuple[MLVAE, ProductOfNormals]
 
 
 def step_rows(
     rounds: int,
     *,
-    device: torch.device | str = "cpu",
-    sizes: Sequence[Size] = SIZES,
+    device: str = "cpu",
+    sizes: Sequence[tuple[int, Sequence[int]]] = SIZES,
     compiled: bool = True,
     instances: int = INSTANCES,
-) -> list[Row]:
-    """Whole steps at each size, in 10 groups.
+) -> list[list[str]]:
+    """Whole steps at each size, in 10 groups, as rows of a table.
 
     Args:
         rounds: how often each case is timed.
         device: where.
         sizes: the numbers of observations, and their shapes.
-        compiled: whether the compiled cases, NumPyro among them, take part; each takes a while to begin.
-        instances: of the steps that have limits.
+        compiled: whether compiled steps and NumPyro's take part; each takes a while to begin.
+        instances: of each case.
     """
-    return [
-        each
-        for size in sizes
-        for each in _steps_at(size, rounds, torch.device(device), compiled, instances)
-    ]
-
-
-def _steps_at(size: Size, rounds: int, device: torch.device, compiled: bool, instances: int) -> list[Row]:
-    count, event_shape = size
-    x = observations(count, device, event_shape)
-    batch = grouped(x, even_sizes(count, GROUPS))
-    pair = partial(paper_pair, event_shape=event_shape, device=device)
-    part = f"step, {count:,} x {x[0].numel()}"
-    objectives: dict[str, Captured] = {}
-
-    def recorded(name: str, own: Pair, estimator: str = "trace", *, compile: bool = False) -> Turn:
-        objectives[name] = captured(make_estimator(estimator), compile=compile)
-        return our_step(own, objectives[name])(batch)
-
-    with ExitStack() as stack:
-        cases: dict[str, list[Turn]] = {
-            "hand-written": [_by_hand(pair(), batch) for _ in range(instances)],
-            "eager": [our_step(pair(), Objective())(batch) for _ in range(instances)],
-            "captured": [recorded("captured", pair()) for _ in range(instances)],
-        }
-        if compiled and _possible("compiled", device, "float32", compile=True):
-            cases["compiled"] = [recorded("compiled", pair(), compile=True) for _ in range(instances)]
-        if compiled and device.type == "cpu" and find_spec("numpyro") is not None:
-            cases["NumPyro"] = [_in_numpyro(pair(), batch) for _ in range(instances)]
-        cases["matrix products"] = [at_once(matrix_products(pair(), batch.x))]
-        # The rest is of images alone.
-        if tuple(event_shape) == EVENT_SHAPE:
-            for name, compile in (("captured, bf16", False), ("compiled, bf16", True)):
-                if (compiled or not compile) and _possible(name, device, "bf16", compile=compile):
-                    own = pair()
-                    stack.enter_context(in_precision(*own, device=device, precision="bf16"))
-                    cases[name] = [recorded(name, own, compile=compile)]
-            plain, separate = WITHOUT
-            cases[plain] = [recorded(plain, plain_pair(device=device)) for _ in range(instances)]
-            adam = {"lr": LEARNING_RATE, "fused": True}
-            cases[separate] = [our_step(pair(), captured(), Adam(adam))(batch) for _ in range(instances)]
-            for name in ESTIMATORS:
-                cases[name] = [recorded(name, pair(), name)]
-        times = interleaved(cases, rounds, device=device, label=part)
-    for name, objective in objectives.items():
-        if objective.note is not None:
-            print(f"{part}, {name!r}: {objective.note}", file=sys.stderr)
     rows = []
-    for name in cases:
-        base, at_most = _asked(name, count)
-        more = {}
-        if base != "hand-written":
-            more["÷ hand-written"] = ratio(times[name], times["hand-written"])
-        at = {"observations": count}
-        rows.append(row(part, name, times, base, at_most=at_most, at=at, more=more))
+    for count, event_shape in sizes:
+        x = observations(count, event_shape).to(device)
+        batch = grouped(x, even_sizes(count, GROUPS))
+        pair = partial(paper_pair, event_shape, device)
+        makers: dict[str, Callable[[], Turn]] = {
+            "hand-written": lambda pair=pair, batch=batch: by_hand(pair(), batch),
+            "eager": lambda pair=pair, batch=batch: our_step(pair(), Objective())(batch),
+            "captured": lambda pair=pair, batch=batch: our_step(pair())(batch),
+        }
+        if compiled:
+            makers["compiled"] = lambda pair=pair, batch=batch: our_step(pair(), captured(compile=True))(
+                batch
+            )
+            if device == "cpu" and find_spec("numpyro") is not None:
+                makers["NumPyro"] = lambda pair=pair, batch=batch: in_numpyro(pair(), batch)
+        makers["matrix products"] = lambda pair=pair, x=x: partial(nullcontext, matrix_products(pair(), x))
+        part = f"a step, {count:,} x {x[0].numel()}"
+        times = interleaved(
+            {n: [make() for _ in range(instances)] for n, make in makers.items()}, rounds, label=part
+        )
+        rows += [row(part, name, times, "hand-written", ASKED.get(count, {}).get(name)) for name in times]
     return rows
 
 
-def _asked(name: str, count: int) -> tuple[str, float | None]:
-    """What a case is compared with, and the ratio that is asked for."""
-    if name in ESTIMATORS:
-        return "trace", ASKED_OF_ESTIMATORS.get(name)
-    if name in WITHOUT:
-        return "captured", None
-    if name.endswith("bf16"):
-        return "eager", ASKED_OF_BFLOAT16.get(count) if name.startswith("compiled") else None
-    return "hand-written", ASKED.get(count, {}).get(name)
+def paper_pair(event_shape: Sequence[int] = MNIST, device: str = "cpu") -> Pair:
+    """The paper's networks and likelihood; always the same weights, each time in fresh memory."""
+    torch.manual_seed(0)
+    model = MLVAE(MLPDecoder(event_shape, 10, 10, outputs=2), LearnedNormalLikelihood(), 10, 10)
+    return model.to(device), ProductOfNormals(MLPEncoder(event_shape, 10, 10)).to(device)
 
 
-def _by_hand(pair: Pair, batch: GroupedBatch) -> Turn:
+def observations(count: int, event_shape: Sequence[int] = MNIST) -> Tensor:
+    """Noise in [0, 1]: what the values are changes no time."""
+    return torch.rand(count, *event_shape, generator=torch.Generator().manual_seed(1))
+
+
+def even_sizes(count: int, groups: int) -> list[int]:
+    """The sizes of ``groups`` groups that share ``count`` observations, equal but for one.
+
+    >>> even_sizes(11, 3)
+    [4, 4, 3]
+    """
+    return [count // groups + (i < count % groups) for i in range(groups)]
+
+
+def grouped(x: Tensor, sizes: Sequence[int]) -> GroupedBatch:
+    """``x`` in groups of those sizes; the same memory every time."""
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return GroupedBatch(x, group.to(x.device), len(sizes))
+
+
+def captured(*, compile: bool = False) -> Captured:
+    """An objective that is recorded at its first step, and replayed from then on."""
+    return Captured(Objective(), compile=compile, after=0)
+
+
+def our_step(
+    pair: tuple[nn.Module, nn.Module], objective: Objective | Captured | None = None
+) -> Callable[[GroupedBatch], Turn]:
+    """Steps of SVI as ``fit`` makes them once it has looked at the first.
+
+    The scope of the parameter store is entered before the steps of a turn, and takes no time of theirs.
+    """
+    store = pyro.get_param_store()
+    with store.scope() as state:
+        pass
+    svi = SVI(*pair, fused_adam(1e-3), loss=Checked(objective or captured()))
+
+    @contextmanager
+    def turn(batch: GroupedBatch) -> Iterator[Callable[[], object]]:
+        with store.scope(state), pyro.validation_enabled(False):
+            yield partial(svi.step, batch)
+
+    return lambda batch: partial(turn, batch)
+
+
+def by_hand(pair: Pair, batch: GroupedBatch) -> Turn:
+    """The same step in plain PyTorch."""
     model, guide = pair
-    step = handwritten_step(guide.encoder, model.decoder, LEARNING_RATE)
-    return at_once(partial(step, batch))
+    return partial(nullcontext, partial(handwritten_step(guide.encoder, model.decoder), batch))
 
 
-def _in_numpyro(pair: Pair, batch: GroupedBatch) -> Turn:
+def in_numpyro(pair: Pair, batch: GroupedBatch) -> Turn:
+    """The same step in NumPyro, jitted."""
     from in_numpyro import numpyro_step
 
     model, guide = pair
-    step: Callable[[], float] = numpyro_step(guide.encoder, model.decoder, batch, LEARNING_RATE)
-    return at_once(step)
+    return partial(nullcontext, numpyro_step(guide.encoder, model.decoder, batch))
 
 
-def _possible(name: str, device: torch.device, precision: str, *, compile: bool) -> bool:
-    try:
-        require_possible(device, precision, compile=compile)
-    except InputError as error:
-        print(f"{name!r} is left out: {error}", file=sys.stderr)
-        return False
-    return True
+def matrix_products(pair: Pair, x: Tensor) -> Callable[[], None]:
+    """Every matrix product of a step on ``x``, forward and backward, and nothing else: no step is faster.
 
+    Of each layer: its outputs, the gradient of its weights, and that of its inputs, which nobody asks
+    for where these are ``x``. Results go to memory that is there already.
+    """
+    model, guide = pair
+    products: list[tuple[Tensor, Tensor, Tensor]] = []
+    for network, is_first in ((guide.encoder, True), (model.decoder, False)):
+        for layer in network.modules():
+            if not isinstance(layer, nn.Linear):
+                continue
+            weight = layer.weight.detach()
+            inputs = x.flatten(1) if is_first else x.new_ones(len(x), layer.in_features)
+            outputs = x.new_ones(len(x), layer.out_features)
+            products.append((inputs, weight.t(), torch.empty_like(outputs)))
+            products.append((outputs.t(), inputs, torch.empty_like(weight)))
+            if not is_first:
+                products.append((outputs, weight, torch.empty_like(inputs)))
+            is_first = False
 
-def convolution_rows(rounds: int, *, count: int = 256, groups: int = 16) -> list[Row]:
-    """Every estimator with networks of convolutions, against "trace"."""
-    batch = grouped(observations(count), even_sizes(count, groups))
-    part, at = f"convolutions, {count:,} observations", {"observations": count}
-    cases = {n: [our_step(_convolutions(), captured(make_estimator(n)))(batch)] for n in ESTIMATORS}
-    times = interleaved(cases, rounds, label=part)
-    return [row(part, name, times, "trace", at_most=ASKED_OF_ESTIMATORS.get(name), at=at) for name in cases]
+    def multiply() -> None:
+        for left, right, product in products:
+            torch.mm(left, right, out=product)
 
-
-def _convolutions() -> Pair:
-    torch.manual_seed(0)
-    model = MLVAE(ConvDecoder(EVENT_SHAPE, 10, 10), BernoulliLikelihood(), 10, 10)
-    return model, ProductOfNormals(ConvEncoder(EVENT_SHAPE, 10, 10))
+    return multiply
