@@ -1,16 +1,18 @@
 """Every test is hermetic: seeded, with an empty parameter store and Pyro's validation on."""
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+import sys
+from types import SimpleNamespace
 
 import jaxtyping
-import numpy as np
 import pyro
 import pytest
 import torch
-from PIL import Image
+from quick import SMALL, quickly
 
 # Small tests gain nothing from threads, and lose much where other processes want the cores too.
 torch.set_num_threads(1)
@@ -25,28 +27,6 @@ def _hermetic():
         torch.manual_seed(0)
         yield
     pyro.clear_param_store()
-
-
-@contextmanager
-def quickly():
-    """One kind of probe, few draws, figures made but not rendered: for tests of what stands around them."""
-    from matplotlib.figure import Figure
-
-    from pyro_mlvae.evaluation import classifiers, diagnostics, unseen
-    from pyro_mlvae.plotting import maps
-
-    def savefig(figure, path, **_):
-        noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
-        Image.fromarray(noise).save(path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifiers, "KINDS", (classifiers.LINEAR,))
-        patch.setattr(diagnostics, "WEIGHTS", 50)
-        patch.setattr(diagnostics, "RANKS", 60)
-        patch.setattr(unseen, "WAYS", (5,))
-        patch.setattr(maps, "_two_dimensions", lambda codes: codes[:, :2].cpu().numpy())
-        patch.setattr(Figure, "savefig", savefig)
-        yield
 
 
 @pytest.fixture
@@ -79,3 +59,36 @@ def browse(tmp_path):
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """``once(name, make)``: the folder that ``make`` fills, and what it gives; once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name, make):
+        folder, gave = base / name, base / f"{name}.json"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not gave.exists():
+                gave.write_text(json.dumps(make(folder)))
+        return folder, json.loads(gave.read_text())
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def digits_run(once):
+    """A small run on the digits, made through the installed program as a user would: only to be read.
+
+    Its ``folder``, and the ``returncode``, ``stdout`` and ``stderr`` of the program.
+    """
+
+    def train(folder):
+        command = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(folder), *SMALL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+    folder, said = once("digits-run", train)
+    return SimpleNamespace(folder=folder, **said)

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -89,30 +90,20 @@ def test_the_figures_are_pictures_with_something_on_them(compared):
 
 
 def test_on_digits_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced_only_if_told(
-    tmp_path, capsys
+    compared, tmp_path, capsys
 ):
     folder = tmp_path / "out"
-    command = [
-        "compare-elbos",
-        "--out",
-        str(folder),
-        *SMALL,
-        "--hidden",
-        "10",
-        "--no-memory",
-        "--seconds",
-        "0",
-    ]
-    assert run(command) == 0
-    captured = capsys.readouterr()
-    assert "nested-50x20, itself a bound" in captured.out
+    shutil.copytree(compared[0], folder)
+    options = ["--hidden", "10", "--no-memory", "--seconds", "0"]
+    command = ["compare-elbos", "--out", str(folder), *SMALL, *options]
+    assert run(command) == 2
+    assert "already holds a comparison" in capsys.readouterr().err.splitlines()[-1]
+    assert run([*command, "--overwrite"]) == 0
+    assert "nested-50x20, itself a bound" in capsys.readouterr().out
     comparison = json.loads((folder / "elbos.json").read_text())
     assert comparison["reference"] == "nested-50x20"
     assert comparison["rows"][0]["peak_mb"] is None
     assert not (folder / "figures" / "equal-time.png").exists()
-    assert run(command) == 2
-    assert "already holds a comparison" in capsys.readouterr().err.splitlines()[-1]
-    assert run([*command, "--overwrite"]) == 0
 
 
 def row_of(**changed):

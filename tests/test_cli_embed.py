@@ -6,24 +6,18 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import quickly
+from quick import SMALL
 
 from pyro_mlvae import load_dataset, runs
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.latents import encode
 
-SMALL = ["--epochs", "1", "--hidden", "20", "--device", "cpu"]
-
-
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embed") / "run"
-    with quickly():
-        assert run(["train", "--out", str(folder), *SMALL]) == 0
-    return folder
+@pytest.fixture
+def trained(digits_run):
+    return digits_run.folder
 
 
 def metrics(folder):

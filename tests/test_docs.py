@@ -75,24 +75,27 @@ def asked_by_style(text):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(once):
     """The folder of the site."""
-    folder = tmp_path_factory.mktemp("site")
     # Where nothing answers: a build that asks the network for anything fails.
     proxies = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
     nowhere = dict.fromkeys(proxies, "http://127.0.0.1:9")
-    command = ["-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-d", str(folder / "doctrees")]
-    run = subprocess.run(
-        [sys.executable, *command, str(DOCS), str(folder / "html")],
-        env=os.environ | nowhere,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+
+    def build(folder):
+        command = ["-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-d", str(folder / "doctrees")]
+        run = subprocess.run(
+            [sys.executable, *command, str(DOCS), str(folder / "html")],
+            env=os.environ | nowhere,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [run.returncode, run.stderr]
+
+    folder, (status, errors) = once("site", build)
+    assert status == 0, errors
     # The notebook's kernel says that its sockets, on this machine alone, are not encrypted.
-    said = [line for line in run.stderr.splitlines() if line and "[IPKernelApp]" not in line]
-    assert not said, run.stderr
+    assert not [line for line in errors.splitlines() if line and "[IPKernelApp]" not in line], errors
     return folder / "html"
 
 
@@ -273,7 +276,7 @@ def keys(part, above=()):
             yield from keys(value, above)
 
 
-def test_every_key_of_the_metrics_is_explained():
+def test_every_key_of_the_metrics_is_explained(quick_evaluation):
     data = pyro_mlvae.load_dataset("digits")
     model, guide = RunConfig(hidden=(8,)).build(data.event_shape)
     vae = RunConfig(hidden=(8,), model="vae").build(data.event_shape)

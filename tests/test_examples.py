@@ -1,13 +1,16 @@
 """Every example runs, and every example is listed here."""
 
+import runpy
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from quick import quickly
+
+pytestmark = pytest.mark.filterwarnings("default")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -57,29 +60,38 @@ WRITES = {
 }
 
 
+@pytest.fixture
+def example(tmp_path, monkeypatch, capsys):
+    """Run an example at its smoke size, with the library that is imported; gives what it prints."""
+
+    def run_example(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, "--smoke", *arguments])
+        with quickly():
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_example
+
+
 @pytest.mark.parametrize("name", WRITES)
-def test_the_example_runs_at_its_smoke_size(name, tmp_path, pictures, mnist):
+def test_the_example_runs_at_its_smoke_size(name, tmp_path, pictures, mnist, example):
     arguments, writes = WRITES[name]
     folders = {"PICTURES": str(pictures), "MNIST": str(mnist)}
     for word, folder in folders.items():
         arguments = [argument.replace(word, folder) for argument in arguments]
-    command = [sys.executable, str(EXAMPLES / name), "--smoke", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert example(name, *arguments)
     assert [path.name for path in tmp_path.iterdir()] == writes
-    assert done.stdout
 
 
-def test_the_mnist_example_leaves_a_digit_out_in_its_best_configuration(tmp_path, mnist):
-    options = ["--data-root", str(mnist), "--configuration", "best", "--hold-out", "9", "--smoke"]
-    command = [sys.executable, str(EXAMPLES / "mnist.py"), *options, "--out", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_mnist_example_leaves_a_digit_out_in_its_best_configuration(tmp_path, mnist, example):
+    options = ["--data-root", str(mnist), "--configuration", "best", "--hold-out", "9"]
+    said = example("mnist.py", *options, "--out", "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["unseen.json", "unseen.png"]
-    assert "9, never seen" in done.stdout
+    assert "9, never seen" in said
 
 
-def test_the_omniglot_example_takes_the_official_one_shot_test(tmp_path, pictures):
+def test_the_omniglot_example_takes_the_official_one_shot_test(tmp_path, pictures, example):
     # Grey, as the drawings of the test are.
     for file in pictures.glob("*/*/*.png"):
         grey = tmp_path / "grey" / file.relative_to(pictures)
@@ -96,11 +108,9 @@ def test_the_omniglot_example_takes_the_official_one_shot_test(tmp_path, picture
     lines = [f"run01/test/{i}.png run01/training/{i}.png" for i in range(2)]
     (runs / "run01" / "class_labels.txt").write_text("\n".join(lines))
     options = ["--data", "folder:grey", "--hold-out", "Korean", "--one-shot-runs", "runs"]
-    command = [sys.executable, str(EXAMPLES / "omniglot_unseen.py"), "--smoke", *options]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "error in 2 trials of the one-shot test, chance 0.500" in done.stdout
-    assert "hausdorff: 0.0000" in done.stdout
+    said = example("omniglot_unseen.py", *options)
+    assert "error in 2 trials of the one-shot test, chance 0.500" in said
+    assert "hausdorff: 0.0000" in said
 
 
 def test_every_example_is_listed_here():

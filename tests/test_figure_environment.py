@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from fitting import make_pair
+from quick import quickly
 
 from pyro_mlvae import GroupedDataset
 from pyro_mlvae.cli.main import run
@@ -138,16 +139,15 @@ def test_a_comparison_loses_one_figure_at_most(tmp_path, monkeypatch):
     assert draw_comparison(tmp_path, {"curves": []}) == {"tightness": "KeyError: 'rows'"}
 
 
-def test_train_says_which_figure_is_missing_and_is_whole_without_it(
-    tmp_path, monkeypatch, capsys, quick_evaluation
-):
+def test_train_says_which_figure_is_missing_and_is_whole_without_it(tmp_path, monkeypatch, capsys):
     def fail(*_, **__):
         raise ValueError("no room")
 
     monkeypatch.setattr(run_figures, "traversal_figure", fail)
     monkeypatch.setattr(style, "DOTS", 20)
     few = ["--epochs", "1", "--hidden", "8", "--no-vae", "--device", "cpu"]
-    assert run(["train", "--out", str(tmp_path / "run"), *few]) == 0
+    with quickly(draw=True):
+        assert run(["train", "--out", str(tmp_path / "run"), *few]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "could not be drawn" in line]
     sentence = "the figure traversal-{} could not be drawn (ValueError: no room)"
     assert said == [sentence.format(site) for site in ("content", "style")]

@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from quick import quickly
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli import finishing
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.plotting import run_figures
 
-pytestmark = pytest.mark.usefixtures("quick_evaluation")
 SMALL = ["--epochs", "2", "--hidden", "8", "--no-vae", "--device", "cpu"]
 COMPLETE = {
     runs.CONFIG,
@@ -22,6 +22,12 @@ COMPLETE = {
     "explorer.safetensors",
     "split.safetensors",
 }
+
+
+@pytest.fixture
+def quick_figures():
+    with quickly(draw=True):
+        yield
 
 
 @pytest.fixture
@@ -37,6 +43,7 @@ def files(folder):
     return {file.name for file in folder.iterdir() if file.is_file()}
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_a_run_is_complete_before_the_first_figure(arrays, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
     before = []
@@ -66,6 +73,7 @@ def test_a_run_is_complete_before_the_first_figure(arrays, tmp_path, monkeypatch
     assert report.count("data:image/png") == len(drawn)
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_an_interrupted_evaluation_is_finished_by_evaluate(arrays, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
     measure = finishing.evaluate
@@ -83,6 +91,7 @@ def test_an_interrupted_evaluation_is_finished_by_evaluate(arrays, tmp_path, mon
     assert (folder / runs.FIGURES / "training.png").is_file()
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_without_a_checkpoint_all_but_the_curves_of_training_is_drawn(arrays, tmp_path):
     folder = tmp_path / "run"
     assert run(["train", "--data", arrays, *SMALL, "--out", str(folder)]) == 0
@@ -94,6 +103,7 @@ def test_without_a_checkpoint_all_but_the_curves_of_training_is_drawn(arrays, tm
     assert "training" not in drawn
 
 
+@pytest.mark.usefixtures("quick_figures")
 @pytest.mark.parametrize(
     "options", [["--hold-out-groups", "3"], ["--hold-out-groups", "0", "1", "2"]], ids=str
 )

@@ -26,12 +26,12 @@ def close(one, other, tolerance=1e-6):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000, 4096])
-def test_a_group_of_6000_in_chunks_of_any_size_is_the_group_in_one_pass(guide, batch_size):
-    x = torch.randn(6000, 5)
+def test_a_large_group_in_chunks_of_any_size_is_the_group_in_one_pass(guide, batch_size):
+    x = torch.randn(600 if batch_size == 1 else 6000, 5)
     once = guide.content_from(gather_evidence(guide, x, batch_size=6000))
     close(guide.content_from(gather_evidence(guide, x, batch_size=batch_size)), once)
     # And what the guide itself says of the group, in float32, is the same to its own accuracy.
-    index, group = torch.arange(6000), torch.zeros(6000, dtype=torch.int64)
+    index, group = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
     close(group_content(guide, encode(guide, x), index, group), once, 1e-4)
 
 

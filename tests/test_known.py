@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from quick import quickly
 
 from pyro_mlvae import GroupedDataset, InputError, runs
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.evaluation.known import in_known_groups, labelled_like
+
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
 NAMES = ["ann", "bob", "cid", "dan"]
 
@@ -28,9 +31,9 @@ def trained(tmp_path_factory):
     x, group = people(NAMES)
     np.savez(folder / "first.npz", x=x, group=group)
     options = ["--epochs", "2", "--hidden", "8", "--device", "cpu", "--no-vae"]
-    assert (
-        run(["train", "--data", f"npz:{folder / 'first.npz'}", "--out", str(folder / "run"), *options]) == 0
-    )
+    command = ["train", "--data", f"npz:{folder / 'first.npz'}", "--out", str(folder / "run")]
+    with quickly():
+        assert run([*command, *options]) == 0
     return folder
 
 

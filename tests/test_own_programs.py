@@ -50,6 +50,12 @@ def test_every_command_takes_it(files, flag, name, data):
     assert run(["evaluate", str(folder)]) == 0
     assert run(["embed", str(folder), "--data", data, "--out", f"{folder}.npz"]) == 0
     assert np.isfinite(np.load(f"{folder}.npz")["group_content_loc"]).all()
-    for command in ("swap", "generate", "interpolate", "traverse"):
-        assert run([command, str(folder), "--out", f"{folder}-{command}.png"]) == 0
+    few = {
+        "swap": "--content 1 2 --style 3 4",
+        "generate": "--rows 2 --columns 2",
+        "interpolate": "--steps 3",
+        "traverse": "--which style",
+    }
+    for command, options in few.items():
+        assert run([command, str(folder), "--out", f"{folder}-{command}.png", *options.split()]) == 0
         assert Path(f"{folder}-{command}.png").stat().st_size > 1000

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
-from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler
+from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler, runs
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.data.samplers import ReadAhead
-from pyro_mlvae.runs.folder import load_run
 from pyro_mlvae.training.parts import in_parts
 from pyro_mlvae.training.ranks import Ranks
 from pyro_mlvae.training.surroundings import on_place
 
 JOB = Path(__file__).parent / "job_of_two.py"
-COMMAND = Path(__file__).parent / "quick_command.py"
+COMMAND = Path(__file__).parent / "quick.py"
 TRAIN = (COMMAND, "train", "--data", "digits", "--network", "mlp", "--hidden", "16", "--no-vae")
 
 
@@ -114,33 +114,29 @@ def test_more_processes_than_groups_are_refused(found):
     assert found["graph"].startswith("several processes need an estimator with a differentiable_loss")
 
 
-def test_the_command_line_trains_on_two_processes(tmp_path):
-    job = torchrun(*TRAIN, "--epochs", 3, "--out", tmp_path / "run")
-    output, errors = job.communicate(timeout=300)
-    assert job.returncode == 0, errors
-    assert "nats" in output
-    assert output.count("look at") == 1
-    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 4
-    assert load_run(tmp_path / "run").config.epochs == 3
-    resumed = torchrun(COMMAND, "train", "--resume", tmp_path / "run", "--epochs", 4)
-    _, errors = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, errors
-    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 5
-
-
-def test_when_one_process_is_killed_the_other_ends_with_a_message(tmp_path):
-    job = torchrun(*TRAIN, "--epochs", 100_000, "--out", tmp_path / "run")
+def test_when_one_process_is_killed_the_other_ends_with_a_message_and_two_others_go_on(tmp_path):
+    folder = tmp_path / "run"
+    job = torchrun(*TRAIN, "--epochs", 100_000, "--out", folder)
     try:
-        while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+        while not (folder / runs.CHECKPOINT).exists():
             assert job.poll() is None
             time.sleep(0.1)
         os.kill(second_of(job.pid), signal.SIGKILL)
-        _, errors = job.communicate(timeout=30)
+        _, errors = job.communicate(timeout=60)
     finally:
         job.kill()
     assert job.returncode != 0
     assert "pyro-mlvae: another process of the job has ended" in errors
     assert "--resume" in errors
+    with safe_open(folder / runs.CHECKPOINT, framework="pt") as checkpoint:
+        epochs = json.loads(checkpoint.metadata()["progress"])["epoch"] + 2
+    resumed = torchrun(COMMAND, "train", "--resume", folder, "--epochs", epochs)
+    output, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    assert "nats" in output
+    assert output.count("look at") == 1
+    assert len((folder / runs.HISTORY).read_text().splitlines()) == 1 + epochs
+    assert runs.load_run(folder).config.epochs == epochs
 
 
 def second_of(torchrun_pid):

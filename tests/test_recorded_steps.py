@@ -63,7 +63,9 @@ MORE = [
     ("trace", 3), ("dreg", 1), ("local", 2), ("nested-iwae", 1), ("nested-iwae", 2), ("miwae", 4),
     ("piwae", 4), ("ciwae", 2), ("rws", 2),
 ]  # fmt: skip
-CASES = [(pair, estimator) for pair in PAIRS for estimator in ESTIMATORS] + [("mlp", e) for e in MORE]
+CASES = [(pair, estimator, True) for pair in PAIRS for estimator in ESTIMATORS]
+CASES += [("mlp", estimator, True) for estimator in MORE]
+CASES += [("mlp", estimator, False) for estimator in ESTIMATORS]
 
 
 def steps_of(make, estimator, penalties, dtype, recorded):
@@ -87,9 +89,10 @@ def steps_of(make, estimator, penalties, dtype, recorded):
     return found, getattr(loss, "note", None)
 
 
-@pytest.mark.parametrize("penalised", [False, True], ids=["", "HSIC and warm-up"])
 @pytest.mark.parametrize(
-    ("pair", "estimator"), CASES, ids=lambda of: of if isinstance(of, str) else " ".join(map(str, of))
+    ("pair", "estimator", "penalised"),
+    CASES,
+    ids=lambda of: " ".join(map(str, of)) if isinstance(of, tuple) else str(of),
 )
 def test_a_replay_is_the_eager_step(pair, estimator, penalised):
     if estimator[0] == "local" and pair == "mixture prior":

@@ -554,7 +554,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(make_run, monkeypatch)
 
 
 @pytest.mark.parametrize("unseen", [False, True])
-def test_what_evaluate_measures_is_shown(make_run, unseen):
+def test_what_evaluate_measures_is_shown(make_run, unseen, quick_evaluation):
     config = RunConfig(hidden=(8,), content_dim=2, style_dim=2)
     x = torch.randn(120, 5, generator=torch.Generator().manual_seed(0))
     data = GroupedDataset.from_arrays(x, torch.arange(120) % 6)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import quickly
+from quick import quickly
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from quick import quickly
 from torch import nn
 
 from pyro_mlvae import GroupedDataset, ProductOfNormals, runs
@@ -110,10 +111,12 @@ def test_protocols_without_enough_groups_or_super_groups_are_left_out(data):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unseen") / "run"
     options = ["--data", "linear-gaussian", "--hold-out-fraction", "0.1", "--epochs", "2"]
-    assert run(["train", "--out", str(folder), "--device", "cpu", *options]) == 0
+    with quickly():
+        assert run(["train", "--out", str(folder), "--device", "cpu", *options]) == 0
     return folder
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_held_out_groups_are_recorded_by_name_and_found_again(trained):
     before = json.loads((trained / runs.METRICS).read_text())
     config = json.loads((trained / runs.CONFIG).read_text())
