@@ -27,7 +27,7 @@ bench: .venv/installed-test
 	$(BIN)/python benchmarks/benchmark.py
 
 fuzz: .venv/installed-test
-	$(BIN)/python fuzz/fuzz.py --commands 10000 --whole-commands 30 --files 10000
+	FUZZ=10000 $(BIN)/python -m pytest -q -n 0 tests/test_fuzz.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

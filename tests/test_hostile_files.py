@@ -1,4 +1,4 @@
-"""A sample of what ``fuzz/fuzz.py`` tries by the ten thousand, and every defect that it has found."""
+"""Every defect that test_fuzz.py has found in what reads files and command lines."""
 
 import io
 import json
@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,18 +24,9 @@ from pyro_mlvae.runs.minibatches import make_sampler
 from pyro_mlvae.runs.pairs import room_for
 from pyro_mlvae.training import Checkpoint
 
-ROOT = Path(__file__).parents[1]
 LONG = "a" * 5000
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 GROUP = np.array(["ann", "bob", "ann", "cat"])
-
-
-def test_a_sample_of_command_lines_and_files_keeps_every_promise():
-    command = [sys.executable, "fuzz/fuzz.py", "--commands", "200", "--files", "200", "--seed", "7"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "200 commands" in done.stdout
-    assert "200 files" in done.stdout
 
 
 def npy(array):
