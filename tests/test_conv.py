@@ -142,32 +142,6 @@ def test_every_parameter_takes_part(activation):
         assert p.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize(
-    ("content", "style", "batch"),
-    [
-        ((6, 9), (6, 9), (6, 9)),
-        ((9,), (6, 9), (6, 9)),
-        ((6, 9), (9,), (6, 9)),
-        ((6, 1, 9), (4, 9), (6, 4, 9)),
-        ((), (), ()),
-    ],
-    ids=str,
-)
-def test_leading_dimensions_of_content_and_style_broadcast(content, style, batch):
-    net = decoder(outputs=2)
-    content, style = torch.randn(*content, 3), torch.randn(*style, 2)
-    together = net(content, style)
-    assert [p.shape for p in together] == [(*batch, 1, 13, 10)] * 2
-    flat = net(content.expand(*batch, 3).reshape(-1, 3), style.expand(*batch, 2).reshape(-1, 2))
-    for one, other in zip(together, flat, strict=True):
-        torch.testing.assert_close(one.reshape(other.shape), other)
-
-
-def test_a_decoders_outputs_are_parameters_of_their_own():
-    loc, raw = decoder(outputs=2)(torch.randn(9, 3), torch.randn(9, 2))
-    assert not torch.equal(loc, raw)
-
-
 def make_pair(event_shape, likelihood="bernoulli", prior_expert=False):
     likelihood = make_likelihood(likelihood)
     model = MLVAE(decoder(event_shape, outputs=likelihood.outputs), likelihood, 3, 2)

@@ -7,6 +7,7 @@ import torch
 from normals import normals
 
 from pyro_mlvae import InputError, MLPDecoder, MLPEncoder
+from pyro_mlvae.networks.conv import ConvDecoder
 from pyro_mlvae.networks.mlp import ACTIVATIONS
 from pyro_mlvae.ops import normal_from_parameters
 from pyro_mlvae.solved import LinearEncoder
@@ -23,6 +24,10 @@ def encoder(event_shape=(4, 5), **changes):
 
 def decoder(event_shape=(4, 5), **changes):
     return MLPDecoder(event_shape, **DIMS | {"hidden": (7,)} | changes)
+
+
+def conv_decoder(event_shape, **changes):
+    return ConvDecoder(event_shape, **DIMS | {"channels": (4, 6), "hidden": (7,)} | changes)
 
 
 def linear_encoder(**changes):
@@ -75,11 +80,18 @@ def test_a_decoder_gives_each_parameter_in_the_shape_of_x(event_shape, outputs):
     assert [p.shape for p in parameters] == [(9, *event_shape)] * outputs
 
 
-def test_a_decoders_outputs_are_parameters_of_their_own():
-    loc, raw = decoder(outputs=2)(torch.randn(9, 3), torch.randn(9, 2))
+each_decoder = pytest.mark.parametrize(
+    ("make", "event_shape"), [(decoder, (4, 5)), (conv_decoder, (1, 13, 10))], ids=["mlp", "conv"]
+)
+
+
+@each_decoder
+def test_a_decoders_outputs_are_parameters_of_their_own(make, event_shape):
+    loc, raw = make(event_shape, outputs=2)(torch.randn(9, 3), torch.randn(9, 2))
     assert not torch.equal(loc, raw)
 
 
+@each_decoder
 @pytest.mark.parametrize(
     ("content", "style", "batch"),
     [
@@ -87,18 +99,19 @@ def test_a_decoders_outputs_are_parameters_of_their_own():
         ((9,), (6, 9), (6, 9)),
         ((6, 9), (9,), (6, 9)),
         ((6, 1, 9), (4, 9), (6, 4, 9)),
+        ((), (), ()),
     ],
     ids=str,
 )
-def test_leading_dimensions_of_content_and_style_broadcast(content, style, batch):
+def test_leading_dimensions_of_content_and_style_broadcast(make, event_shape, content, style, batch):
     # As when many particles of one latent meet a single draw of the other.
-    net = decoder(outputs=2)
+    net = make(event_shape, outputs=2)
     content, style = torch.randn(*content, 3), torch.randn(*style, 2)
     together = net(content, style)
-    assert [p.shape for p in together] == [(*batch, 4, 5)] * 2
+    assert [p.shape for p in together] == [(*batch, *event_shape)] * 2
     flat = net(content.expand(*batch, 3).reshape(-1, 3), style.expand(*batch, 2).reshape(-1, 2))
     for one, other in zip(together, flat, strict=True):
-        torch.testing.assert_close(one.flatten(0, -3), other)
+        torch.testing.assert_close(one.reshape(other.shape), other)
 
 
 def test_a_decoders_x_depends_on_content_and_on_style():
