@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import quickly
+from quick import quickly
 from sklearn.datasets import load_digits
 
 from pyro_mlvae import GroupedDataset
