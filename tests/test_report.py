@@ -17,7 +17,7 @@ from pyro_mlvae.cli.main import parse
 from pyro_mlvae.cli.training import config_of
 from pyro_mlvae.evaluation import evaluate
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.page import MISSING, render
+from pyro_mlvae.runs.page import render
 from pyro_mlvae.runs.report import write_report
 
 HOSTILE = """<script>alert(1)</script>"' {{ title }} {% raw %} &amp;"""
@@ -345,7 +345,7 @@ def test_what_is_null_is_left_out(make_run, metrics):
         r"\b(None|nan|null)\b|\{|\}", page.text.split("The same run again")[1].split("{")[0]
     )
     assert not re.search(r"\b(None|nan|null)\b", page.text)
-    assert MISSING not in "".join(text for _, text in page.all("p"))
+    assert "\N{EN DASH}" not in "".join(text for _, text in page.all("p"))
     (lead,) = [text for attributes, text in page.all("p") if attributes.get("class") == "lead"]
     assert re.search(r"\d", lead)
     assert all(any(re.search(r"\d", cell) for cell in cells) for cells in page.rows().values())
