@@ -88,6 +88,14 @@ def test_a_single_bright_pixel_is_taken():
     assert taken(x, UNIT, False).max() == 50.0
 
 
+def test_a_single_value_that_float32_cannot_square_is_refused():
+    x = np.random.default_rng(0).random((20, 64))
+    for value in (1e30, -1e300):
+        x[3, 5] = value
+        with pytest.raises(InputError, match=r"1e.\d+.*, but training had values from 0 to 1"):
+            taken(x, UNIT, False)
+
+
 def test_missing_values_have_no_range():
     x = IMAGES.astype("f4")
     x[0, 0, 0, 0] = math.nan

@@ -330,6 +330,14 @@ def test_embed_takes_the_same_pixels_in_another_dtype(tmp_path, capsys):
         codes[name] = np.load(out)["content_loc"]
     np.testing.assert_allclose(codes["f4"], codes["u1"], atol=1e-5)
     np.testing.assert_allclose(codes["unit"], codes["u1"], atol=1e-5)
+    # The run's own data, written again.
+    command = ["embed", str(tmp_path / "run"), "--out", out]
+    np.savez(tmp_path / "train.npz", x=x.astype("f4"), group=TARGET)
+    assert run(command) == 0
+    np.testing.assert_allclose(np.load(out)["content_loc"], codes["u1"], atol=1e-5)
+    np.savez(tmp_path / "train.npz", x=2.0 * x - 255.0, group=TARGET)
+    assert run(command) == 2
+    assert "from -255 to 253, but training had values from 0 to 0.99" in capsys.readouterr().err
     np.savez(tmp_path / "wide.npz", x=x * 257.0, group=TARGET)
     command = ["embed", str(tmp_path / "run"), "--data", f"npz:{tmp_path / 'wide'}.npz", "--out", out]
     assert run(command) == 2

@@ -16,6 +16,8 @@ from pyro_mlvae.errors import InputError
 MOST_RANGED = 10_000
 # Fewer observations may be alike without being on another scale.
 _TELLING = 10
+# The square of what is larger is infinite in float32, or nearly.
+LARGEST = 1e18
 # So many values say where a range ends.
 _MANY = 1000
 # Ranges that pixels do not leave.
@@ -88,7 +90,8 @@ def _is_on_another_scale(x: Tensor, trained: tuple[float, float], uint8: bool) -
     than half its width (of fewer than 10 observations, which may be unusual, by five times the width). More
     than a tenth of all values leave, by a tenth of the width, bounds that training has: a least of exactly
     0, and [0, 1] or 0..255 where it fills them. All values of 10 observations or more fill less than a
-    tenth of the range. Or pixels of -1..1 begin at exactly 0, which is none of theirs.
+    tenth of the range. Pixels of -1..1 begin at exactly 0, which is none of theirs. Or a single value is
+    too large to be squared in float32.
     """
     (low, high), (least, largest) = _range(x), trained
     width, few = largest - least, len(x) < _TELLING
@@ -100,7 +103,8 @@ def _is_on_another_scale(x: Tensor, trained: tuple[float, float], uint8: bool) -
     ceiling = 1.0 if uint8 else largest if trained in _PIXELS else math.inf
     beyond = (x < floor - width / 10.0) | (x > ceiling + width / 10.0)
     return (
-        bool(outside.flatten(1).any(1).double().mean() > 0.5)
+        max(-low, high) > LARGEST
+        or bool(outside.flatten(1).any(1).double().mean() > 0.5)
         or bool(beyond.double().mean() > 0.1)
         or (not few and 0.0 < high - low < width / 10.0)
         or (trained == (-1.0, 1.0) and low == 0.0 and high <= 1.0 and x.numel() >= _MANY)

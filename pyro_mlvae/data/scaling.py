@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pyro_mlvae.data.dataset import GroupedDataset
-from pyro_mlvae.data.ranges import FILLED, value_range
+from pyro_mlvae.data.ranges import FILLED, LARGEST, value_range
 from pyro_mlvae.errors import InputError
 
 NONE, STANDARD, RANGE = KINDS = ("none", "standard", "range")
 # A feature that varies by less than this part of its mean is constant, as far as float32 can tell.
 _CONSTANT = 1e-6
-# Squares of these, and the inverses of the squares, are finite in float32.
-_SMALLEST, _LARGEST = 1e-18, 1e18
+# The inverse of the square of what is smaller is infinite in float32, or nearly.
+_SMALLEST = 1.0 / LARGEST
 _CHUNK = 4096
 
 
@@ -158,12 +158,12 @@ def _require_moderate(low: Tensor, high: Tensor, unit: Tensor, names: Sequence[s
         names: what the features are called, if they have names.
     """
     size = torch.maximum(low.abs(), high.abs())
-    wrong = size.isfinite() & ((size > _LARGEST) | ~(unit >= _SMALLEST))
+    wrong = size.isfinite() & ((size > LARGEST) | ~(unit >= _SMALLEST))
     if wrong.any():
         first = int(wrong.nonzero()[0])
         where = f"column {names[first]!r}" if names else "x" if len(wrong) == 1 else f"feature {first}"
         raise InputError(
-            f"x must be in units in which its size is between {_SMALLEST:g} and {_LARGEST:g}, as it is "
+            f"x must be in units in which its size is between {_SMALLEST:g} and {LARGEST:g}, as it is "
             f"squared in float32, but {where} has values from {low[first]:.4g} to {high[first]:.4g}: give "
             f"it in other units"
         )
