@@ -7,8 +7,8 @@
 
 Of more than 50 labels these take minutes, and there are two kinds in closed form instead:
 
-- ``discriminant``: linear discriminant analysis, with the shrinkage of Ledoit and Wolf;
-- ``gaussian-discriminant``: the same of 256 features of a Gaussian kernel (Nystroem's method).
+- ``discriminant``: linear discriminant analysis;
+- ``gaussian-discriminant``: the same of up to 256 features of a Gaussian kernel (Nystroem's method).
 
 The accuracy of any one kind is a lower bound on what can be read off a code, and which kind reads
 best differs from code to code. A control is only fair where it gets its best reader too: so every
@@ -139,9 +139,11 @@ def _fitted(
     steps: list[Any] = [StandardScaler()]
     classifier: Any
     if kind in CLOSED_FORM:
-        classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        classifier = LinearDiscriminantAnalysis()
         if kind == GAUSSIAN_DISCRIMINANT:
-            steps += [Nystroem(n_components=min(_KERNEL_FEATURES, len(codes)), random_state=seed)]
+            # Fewer of few codes, of which a covariance is estimated.
+            features = min(_KERNEL_FEATURES, -(-len(codes) // 10))
+            steps += [Nystroem(n_components=features, random_state=seed)]
     elif kind == LINEAR:
         classifier = LogisticRegression(max_iter=1000)
     elif kind == HIDDEN_LAYER:
@@ -166,6 +168,5 @@ def _quietly() -> Iterator[None]:
     with threadpool_limits(1), warnings.catch_warnings():
         # Stopping after a fixed number of epochs is the definition here, not a failure.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for rare in ("The least populated class", "Only one sample available"):
-            warnings.filterwarnings("ignore", rare, UserWarning)
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         yield
