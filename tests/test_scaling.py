@@ -187,6 +187,13 @@ def test_large_and_small_units_have_the_density_of_x_to_the_jacobian(factor):
     torch.testing.assert_close(density, expected - scaling.unit.log(), rtol=1e-4, atol=1e-4)
 
 
+def test_half_precision_is_scaled_in_single():
+    x = np.array([[-6e4, 1.0], [6e4, 2.0], [6e4, 3.0]], "f2")
+    z = scaling_of(data_of(x))(torch.tensor(x))
+    expected = (x.astype("f8") - x.astype("f8").mean(0)) / x.astype("f8").std(0)
+    torch.testing.assert_close(z, torch.tensor(expected).float())
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e17])
 def test_a_constant_feature_of_any_moderate_size_is_taken(value):
     x = np.stack([np.full(10, value), np.arange(10.0)], 1)

@@ -132,6 +132,11 @@ def test_missing_numbers_stay_missing_where_they_are_asked_for(frame):
         read(infinite, "donor", missing="mask")
 
 
+def test_a_missing_number_of_a_nullable_column_stays_missing():
+    table = pd.DataFrame({"donor": ["a", "b"], "size": pd.array([None, 2], "Int64"), "depth": [1.0, 2.0]})
+    assert read(table, "donor", missing="mask").x.isnan().tolist() == [[True, False], [False, False]]
+
+
 @pytest.mark.parametrize("name", [["donor", "site"], 0, None])
 def test_a_column_is_asked_for_by_one_name(name):
     with pytest.raises(InputError, match="group must be the name of one column, as text, got"):

@@ -52,6 +52,8 @@ class Scaling:
 
     def __call__(self, x: Tensor) -> Tensor:
         """z, on the device of x; a missing value is the mean of its feature."""
+        # float16 has no room for differences of its own numbers.
+        x = x.to(torch.promote_types(x.dtype, self.unit.dtype))
         mean = None if self.mean is None else self.mean.to(x)
         return scaled(x, self.shift.to(x), self.unit.to(x), mean)
 
