@@ -145,13 +145,13 @@ class Box:
     @contextlib.contextmanager
     def watch(self, may_write, *, may_start=False):
         self.may_write, self.may_start, self.broken, self.wrote = may_write, may_start, [], False
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             yield
         except Hang:
-            raise AssertionError(f"it takes more than {SECONDS} s") from None
+            raise AssertionError(f"it takes more than {SECONDS} s of processor time") from None
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             self.may_write = None
         assert not self.broken
 
@@ -210,13 +210,13 @@ def box(one_box, monkeypatch):
     monkeypatch.chdir(Path.cwd())  # where the test is left again
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("HOME", str(one_box.work))
-    before, most = signal.signal(signal.SIGALRM, hang), resource.getrlimit(resource.RLIMIT_AS)
+    before, most = signal.signal(signal.SIGPROF, hang), resource.getrlimit(resource.RLIMIT_AS)
     virtual = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (virtual + MEMORY, most[1]))
     one_box.restore()
     yield one_box
     resource.setrlimit(resource.RLIMIT_AS, most)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGPROF, before)
 
 
 # Command lines.
