@@ -34,16 +34,16 @@ class CompareElbos:
     epochs: int = 100
     """How many epochs to train, with trace, before all is measured a second time."""
     thorough: bool = False
-    """Take minutes instead of seconds: four times the draws, twelve times the training, a tighter
+    """Take minutes instead of seconds: five times the draws, twenty times the training, a tighter
     reference."""
     seconds: float | None = None
     """How long each estimator trains for its curve, with each of three seeds; 0 for no curves; by
-    default 0.6, and 10 with --thorough."""
+    default 0.45, and 10 with --thorough."""
     draws: int | None = None
-    """Draws of each estimator and its gradient; by default 100, and 400 with --thorough."""
+    """Draws of each estimator and its gradient; by default 80, and 400 with --thorough."""
     reference_draws: int | None = None
     """Draws of another estimator of the same objective, against which the gradient's bias is measured;
-    by default 200, and 800 with --thorough."""
+    by default 160, and 800 with --thorough."""
     learning_rate: float | None = None
     """Adam's; by default 0.001, 0.01 for linear-gaussian and 0.003 for mixture. For its curve every
     estimator takes the best of 0.3, 1, 3 and 10 times this."""

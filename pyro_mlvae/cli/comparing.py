@@ -37,7 +37,7 @@ ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
 # What brings a model of its own, whose evidence is known.
 SOLVED = {"linear-gaussian": solved_problem, "mixture": mixture_problem}
 # What is measured by default, and what with --thorough.
-USUAL: dict[str, Any] = {"draws": 100, "reference_draws": 200, "seconds": 0.6, "nested_draws": (50, 20)}
+USUAL: dict[str, Any] = {"draws": 80, "reference_draws": 160, "seconds": 0.45, "nested_draws": (50, 20)}
 THOROUGH: dict[str, Any] = {
     "draws": 400,
     "reference_draws": 800,
