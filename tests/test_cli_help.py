@@ -153,7 +153,13 @@ def test_what_an_option_takes_is_plain(command, monkeypatch, capsys):
     assert "None}" not in shown
     assert "{None" not in shown
     if command == "train":
-        for option in ("--preset {paper}", "--steps INT", "--alpha FLOAT", "--out PATH", "--hidden [INT"):
+        for option in (
+            "--preset {paper,unseen-images}",
+            "--steps INT",
+            "--alpha FLOAT",
+            "--out PATH",
+            "--hidden [INT",
+        ):
             assert option in shown
 
 

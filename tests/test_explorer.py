@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html import escape, unescape
 
+import markupsafe
 import numpy as np
 import pytest
 import torch
@@ -226,7 +227,7 @@ def test_a_decoder_of_ones_own_has_pictures_decoded_in_advance_and_the_page_says
     about, tensors = tensors_of(folder)
     assert about["layers"] == []
     page = page_of(folder)
-    assert f"no sliders and no path: {escape(why)}." in page
+    assert f"no sliders and no path: {markupsafe.escape(why)}." in page
     [found] = in_browser([page], CLICK)
     wanted = painted(decode(model, tensors["content.loc"][3, 2], tensors["style.style"][2])[0])
     assert (torch.tensor(found["three"]) - wanted).abs().max() < 2.0

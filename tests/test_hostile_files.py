@@ -96,12 +96,11 @@ def test_the_member_that_is_checked_is_the_one_that_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("x", "group"),
     [
-        (X.astype(np.longdouble), GROUP),
         (X * 1j, GROUP),
         (np.zeros((4, 0), np.uint8), GROUP),
         (X, np.frombuffer(struct.pack("<4I", 65, 2**31, 66, 67), "<U1")),  # no such letter
     ],
-    ids=["long double", "complex", "of no values", "no text"],
+    ids=["complex", "of no values", "no text"],
 )
 def test_arrays_of_what_is_no_observation_or_no_name_are_refused(x, group, tmp_path):
     np.save(tmp_path / "x.npy", x)

@@ -171,7 +171,7 @@ def test_cells_are_as_large_and_as_wide_as_their_pictures_ask():
 
 def test_names_stay_on_the_figures_of_large_and_of_wide_pictures():
     for shape in ((3, 64, 64), (1, 16, 160), (300,), (900,)):
-        x = torch.rand(6, *shape)
+        x = torch.rand(10, *shape)
         for figure in (grid(x), reconstructions(x, x, x, vae=x)):
             figure.draw_without_rendering()
             for text in figure.axes[0].texts:
