@@ -389,11 +389,34 @@ def test_the_headline_without_a_probe_is_of_unseen_groups():
 
 def test_the_headline_of_data_without_labels_is_the_fit():
     metrics = full_metrics() | {"probe": None, "unseen": None, "swap": None}
+    elbo = metrics["elbo"]
+    elbo |= {"per_observation": 19.0, "standard_error": 0.6}
+    elbo["vae"] |= {"per_observation": 18.9, "standard_error": 0.4}
+    assert headline(metrics)[0].startswith(
+        "The ELBO per held-out observation is 19.00 nats (plain VAE 18.90)"
+    )
+    elbo["vae"]["per_observation"] = 17.0
     assert "fits held-out data better than a plain VAE" in headline(metrics)[0]
-    metrics["elbo"]["vae"]["per_observation"] = -3.0
+    elbo |= {"per_observation": -9.0}
+    elbo["vae"] |= {"per_observation": -3.0}
     good, bad = headline(metrics)
     assert good.startswith("The ELBO per held-out observation is")
     assert "plain VAE fits held-out data better. Its ELBO per observation is \N{MINUS SIGN}3.00" in bad
+
+
+def test_the_headline_of_a_probe_that_an_untrained_encoder_equals_is_what_swaps_show():
+    metrics = full_metrics() | {"unseen": None}
+    metrics["probe"]["content"]["1"] = metrics["probe"]["untrained"]["content"]["1"]
+    swap = metrics["swap"] = json.loads(json.dumps(metrics["swap"]))  # no part is another
+    swap["consistency"]["1"], swap["vae"]["consistency"]["1"] = 0.86, 0.76
+    for part in (swap, swap["vae"]):
+        part["standard_error"]["consistency"]["1"] = 0.015
+    assert (
+        "reads the content donor's label in 86.0% of swaps (standard error 1.5%; plain VAE 76.0%)"
+        in headline(metrics)[0]
+    )
+    swap["vae"]["consistency"]["1"] = 0.84
+    assert "swap" not in headline(metrics)[0]
 
 
 def test_numbers_on_other_data_have_a_section(make_run):
