@@ -11,6 +11,7 @@ from pyro_mlvae.data.count_like import looks_like_counts
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.negative_binomial(0.3, 0.02, (200, 12))
+FEW = np.random.default_rng(1).negative_binomial(0.3, 0.3, (200, 12))
 LINE = "x looks like counts: try --likelihood counts"
 
 
@@ -43,6 +44,8 @@ OTHERS = {
     "large": RNG.poisson(500, (200, 12)),
     "rare marks": 20.0 * (RNG.random((200, 12)) < 0.1) + (RNG.random((200, 12)) < 0.01),
     "zero": np.zeros((20, 3)),
+    # Spread as counts are, but no more than marks on a short scale may be.
+    "at most 9": np.where(FEW < 10, FEW, 0),
 }
 
 
