@@ -1,12 +1,15 @@
 """Data on the command line: folders, arrays, held-out groups, and sentences where they are not right."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pyro_mlvae.cli.checked import sized
 from pyro_mlvae.cli.main import run
+from pyro_mlvae.runs.config import RunConfig
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 
@@ -56,6 +59,17 @@ def test_without_a_size_pictures_that_differ_are_read_small_and_other_data_as_it
         run(["embed", str(out), "--data", f"npz:{tmp_path / 'new.npz'}", "--out", str(tmp_path / "a.npz")])
         == 0
     )
+
+
+def test_every_command_says_a_size_that_nobody_gave(pictures, capsys):
+    config = RunConfig(data=f"folder:{pictures}")
+    assert sized(config).image_size == 32
+    assert "images are read at 32x32" in capsys.readouterr().err
+    sized(config, say=False)
+    sized(replace(config, image_size=16))
+    # No folder is named, so none is looked through.
+    assert sized(RunConfig(data="folder:")).image_size is None
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from torch import Tensor
 
 from pyro_mlvae.checking import check
@@ -31,6 +33,18 @@ def checked_pair(
     check_values(model, data)
     check(model, guide, next(GroupSampler(train, 3, 3, seed=config.seed).epoch(0)))
     return model, guide, scaling
+
+
+def sized(config: RunConfig, *, say: bool = True) -> RunConfig:
+    """A config with the size at which images are read; one that nobody gave is said on stderr."""
+    found = config.sized()
+    if say and found.image_size != config.image_size:
+        print(
+            f"images are read at {found.image_size}x{found.image_size}, for a first run of minutes: "
+            f"--image-size says otherwise",
+            file=sys.stderr,
+        )
+    return found
 
 
 def check_values(model: MLVAE, data: GroupedDataset) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from pyro_mlvae import runs
-from pyro_mlvae.cli.checked import checked_pair
+from pyro_mlvae.cli.checked import checked_pair, sized
 from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.comparison_advice import advice
 from pyro_mlvae.cli.comparison_table import comparison_table, flat_rows
 from pyro_mlvae.comparison import (
     DEFAULT_ESTIMATORS,
+    USUAL,
     Problem,
     check_cases,
     check_settings,
@@ -36,8 +37,7 @@ from pyro_mlvae.runs.options import ModelOptions, TrainingOptions
 ELBOS_JSON, ELBOS_CSV = "elbos.json", "elbos.csv"
 # What brings a model of its own, whose evidence is known.
 SOLVED = {"linear-gaussian": solved_problem, "mixture": mixture_problem}
-# What is measured by default, and what with --thorough.
-USUAL: dict[str, Any] = {"draws": 80, "reference_draws": 160, "seconds": 0.45, "nested_draws": (50, 20)}
+# What is measured with --thorough.
 THOROUGH: dict[str, Any] = {
     "draws": 400,
     "reference_draws": 800,
@@ -119,7 +119,8 @@ def _problem(options: CompareElbos) -> Problem:
         validation_fraction=0.0,
         learning_rate=rate,
         seed=options.seed,
-    ).sized()
+    )
+    config = sized(config)
     data = config.load(download=options.data.download)
     config, split = config.split(data)
     train, _, held_out = split.of(data)

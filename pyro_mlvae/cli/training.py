@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pyro_mlvae import runs
-from pyro_mlvae.cli.checked import checked_pair
+from pyro_mlvae.cli.checked import checked_pair, sized
 from pyro_mlvae.cli.finishing import finish
 from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import print_results
@@ -54,17 +54,13 @@ def train(command: Train) -> int:
 def _run(command: Train, config: RunConfig, here: Job) -> int:
     started = time.perf_counter()
     require_possible(here.device, config.precision, compile=command.training.compile)
+    if command.output.resume is None:
+        config = sized(config, say=here.first)
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
     automatic = config.likelihood == AUTO
     config, resume = config.resolved(data), command.output.resume
-    if resume is None and here.first and config.image_size != command.data.image_size:
-        size = config.image_size
-        print(
-            f"images are read at {size}x{size}, for a first run of minutes: --image-size says otherwise",
-            file=sys.stderr,
-        )
     found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
     config = found.config
     train, validation, test = found.split.of(data)
@@ -118,7 +114,7 @@ def _config(command: Train) -> RunConfig:
     if (output.out is None) == (output.resume is None):
         raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
     if output.resume is None:
-        return at_absolute_place(config).sized()
+        return at_absolute_place(config)
     resumed, _ = runs.load_config(output.resume)
     given = [
         field.name

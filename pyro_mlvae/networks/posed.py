@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 from pyro_mlvae.errors import InputError
-from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder, default_channels
+from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_mlvae.networks.shapes import require_event_shape
 
 # What one unit of style moves, which is one standard deviation of its prior: turn in radians, log of the
@@ -40,9 +40,9 @@ class PosedEncoder(nn.Module):
         event_shape: ``(channels, height, width)`` of one image.
         content_dim: size of content.
         style_dim: size of style, of which the first six numbers are the pose: at least 7.
-        channels, hidden, activation: as for :class:`ConvEncoder`; the network that finds the pose has half
-            the channels and a hidden layer of 64.
         width: how many features, which must be loc and log scale of content, then of style.
+        options: ``channels``, ``hidden`` and ``activation``, as for :class:`ConvEncoder`; the network that
+            finds the pose has half the channels and a hidden layer of 64.
 
     Raises:
         InputError: style has no room beside the pose, or a guide asks for other features.
@@ -56,10 +56,8 @@ class PosedEncoder(nn.Module):
         event_shape: Sequence[int],
         content_dim: int,
         style_dim: int,
-        channels: Sequence[int] | None = None,
-        hidden: Sequence[int] = (256,),
-        activation: str = "relu",
         width: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         pose = _pose_dim(style_dim)
@@ -68,12 +66,12 @@ class PosedEncoder(nn.Module):
                 f"a posed encoder gives loc and log scale of content and style, "
                 f"{2 * (content_dim + style_dim)} features, but the guide asks for {width}: take conv"
             )
-        self.inner = ConvEncoder(event_shape, content_dim, style_dim, channels, hidden, activation)
+        self.inner = ConvEncoder(event_shape, content_dim, style_dim, **options)
         self.event_shape, self.width = self.inner.event_shape, self.inner.width
         self.content_dim, self.style_dim = content_dim, style_dim
-        channels = default_channels(event_shape) if channels is None else channels
-        few = [max(4, number // 2) for number in channels]
-        self.pose = ConvEncoder(event_shape, pose, pose, few, (64,), activation, width=2 * pose)
+        stages = [layer for layer in self.inner.layers if isinstance(layer, nn.Conv2d)]
+        options |= {"channels": [max(4, layer.out_channels // 2) for layer in stages], "hidden": (64,)}
+        self.pose = ConvEncoder(event_shape, pose, pose, width=2 * pose, **options)
         last: Any = self.pose.layers[-1]
         nn.init.zeros_(last.weight)
         last.bias.data[pose:] = _LOG_SCALE_AT_START
@@ -97,7 +95,8 @@ class PosedDecoder(nn.Module):
         event_shape: ``(channels, height, width)`` of one image.
         content_dim: size of content.
         style_dim: size of style, of which the first six numbers are the pose: at least 7.
-        outputs, channels, hidden, activation: as for :class:`ConvDecoder`.
+        outputs: parameters per value of x, as the likelihood asks for.
+        options: ``channels``, ``hidden`` and ``activation``, as for :class:`ConvDecoder`.
 
     Raises:
         InputError: style has no room beside the pose.
@@ -113,13 +112,11 @@ class PosedDecoder(nn.Module):
         content_dim: int,
         style_dim: int,
         outputs: int = 1,
-        channels: Sequence[int] | None = None,
-        hidden: Sequence[int] = (256,),
-        activation: str = "relu",
+        **options: Any,
     ) -> None:
         super().__init__()
         rest = style_dim - _pose_dim(style_dim)
-        self.inner = ConvDecoder(event_shape, content_dim, rest, outputs, channels, hidden, activation)
+        self.inner = ConvDecoder(event_shape, content_dim, rest, outputs, **options)
         self.event_shape, self.outputs = self.inner.event_shape, outputs
         self.dims = (content_dim, style_dim)
 

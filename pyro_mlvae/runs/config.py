@@ -130,7 +130,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
     def sized(self) -> RunConfig:
         """This config with a size for the images of a folder, if none is given and theirs will not do."""
         kind, _, place = self.data.partition(":")
-        if kind != "folder" or self.image_size is not None:
+        if kind != "folder" or not place or self.image_size is not None:
             return self
         return replace(self, image_size=size_for_first_run(place))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyro_mlvae.data.scaling import KINDS
 from pyro_mlvae.likelihoods import NormalLikelihood
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.pairs import AUTO, MODELS
+from pyro_mlvae.runs.pairs import AUTO, MODELS, choose_guide
 
 _SCALED = ("x as it is", "every feature of x standardised", "the range of x mapped to [0, 1]")
 
@@ -16,9 +16,10 @@ def pair_in_words(config: RunConfig) -> str:
     >>> pair_in_words(RunConfig(style_given_content=True, likelihood="normal"))
     'mlvae, guide product-of-normals, style sees content, likelihood normal of scale 0.2'
     """
-    guide = config.guide
-    if guide == AUTO:  # of a run of before its name was recorded
-        guide = MODELS[config.model][1][0] if config.model in MODELS else "as the model's base class has it"
+    guide = "as the model's base class has it"
+    # "auto" is of a run of before its name was recorded; to know it of an own model would run its code.
+    if config.guide != AUTO or config.model in MODELS:
+        guide = choose_guide(config.guide, config.model)
     style = ", style sees content" if config.style_given_content else ""
     scale = NormalLikelihood().scale if config.likelihood_scale is None else config.likelihood_scale
     of_scale = f" of scale {scale:g}" if config.likelihood == "normal" else ""

@@ -91,7 +91,7 @@ def write_explorer(folder: str | Path, out: Path) -> Path:
         InputError: config.json or explorer.safetensors is missing, or not what this version writes.
     """
     config, _ = load_config(folder)
-    return _write(out, render("explore.html", title=_title(config), **explorer_section(Path(folder))))
+    return _write(out, render("page.html", title=_title(config), **explorer_section(Path(folder))))
 
 
 def _write(path: Path, html: str) -> Path:
