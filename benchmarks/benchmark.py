@@ -1,6 +1,7 @@
 """Two tables about speed and memory: a step beside its limits and peers, and how cost grows.
 
-Run: python benchmarks/benchmark.py [--only steps|scaling] [--rounds N] [--device cuda] [--no-compile]
+Run: python benchmarks/benchmark.py [--only steps|scaling] [--rounds N] [--device cuda]
+[--no-compile]
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=("steps", "scaling"))
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each case is timed")
     parser.add_argument("--device", default="cpu", help="of the steps: cpu or cuda")
-    parser.add_argument("--no-compile", action="store_true", help="leave out what takes a while to begin")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out what takes a while to begin"
+    )
     options = parser.parse_args(arguments)
     if options.device != "cpu" and not torch.cuda.is_available():
         print("PyTorch finds no GPU here: run this where it does.", file=sys.stderr)

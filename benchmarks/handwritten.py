@@ -1,7 +1,7 @@
 """A step of examples/from_scratch.py: what training would cost in plain PyTorch, without the library.
 
-A test shows that it computes what ``Objective`` computes, to rounding; so the ratio of their times is the
-price of Pyro and of everything that the library checks.
+A test shows that it computes what ``Objective`` computes, to rounding; so the ratio of their times
+is the price of Pyro and of everything that the library checks.
 """
 
 from __future__ import annotations

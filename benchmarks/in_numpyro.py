@@ -36,7 +36,9 @@ def programs(encoder: nn.Module, decoder: nn.Module, num_groups: int) -> tuple[P
 
     def model(x: jax.Array, group: jax.Array) -> None:
         with numpyro.plate("groups", num_groups):
-            content = numpyro.sample("content", dist.Normal(jnp.zeros(content_dim), 1.0).to_event(1))
+            content = numpyro.sample(
+                "content", dist.Normal(jnp.zeros(content_dim), 1.0).to_event(1)
+            )
         with numpyro.plate("observations", len(x)):
             style = numpyro.sample("style", dist.Normal(jnp.zeros(style_dim), 1.0).to_event(1))
             latents = jnp.concatenate([content[group], style], -1)
@@ -75,7 +77,9 @@ def network(name: str, layers: list[tuple[jax.Array, jax.Array]], x: jax.Array) 
     """Linear layers with tanh between them; their weights are trained."""
     for i, (weight, bias) in enumerate(layers):
         x = jnp.tanh(x) if i else x
-        x = x @ numpyro.param(f"{name}.{i}.weight", weight) + numpyro.param(f"{name}.{i}.bias", bias)
+        x = x @ numpyro.param(f"{name}.{i}.weight", weight) + numpyro.param(
+            f"{name}.{i}.bias", bias
+        )
     return x
 
 

@@ -1,8 +1,8 @@
 """How cost grows: a step with its groups, evidence with its observations, in time and in memory.
 
-Observations of the evidence are in memory, or streamed from a memory-mapped file. Both should be constant:
-the time of an observation, for the cost is linear, and the growth of memory, from the size of one piece
-(4,096) on.
+Observations of the evidence are in memory, or streamed from a memory-mapped file. Both should be
+constant: the time of an observation, for the cost is linear, and the growth of memory, from the
+size of one piece (4,096) on.
 """
 
 from __future__ import annotations
@@ -46,11 +46,15 @@ def group_rows(rounds: int, count: int, groups: Sequence[int]) -> list[list[str]
     The same three instances step on all of these, and on the same ``x``: only ``group`` differs.
     """
     x, skewed = observations(count), f"one of {count - SINGLETONS:,} and {SINGLETONS} of 1"
-    sizes = {f"{number:,} even": even_sizes(count, number) for number in {*groups, 10, SINGLETONS + 1}}
+    sizes = {
+        f"{number:,} even": even_sizes(count, number) for number in {*groups, 10, SINGLETONS + 1}
+    }
     sizes[skewed] = [count - SINGLETONS, *[1] * SINGLETONS]
     steps, part = [our_step(paper_pair()) for _ in range(3)], f"groups, {count:,} observations"
     batches = {name: grouped(x, each) for name, each in sizes.items()}
-    times = interleaved({n: [step(b) for step in steps] for n, b in batches.items()}, rounds, label=part)
+    times = interleaved(
+        {n: [step(b) for step in steps] for n, b in batches.items()}, rounds, label=part
+    )
     asked = {max(groups): ASKED_OF_GROUPS}
     rows = [row(part, f"{number:,} even", times, "10 even", asked.get(number)) for number in groups]
     return [*rows, row(part, skewed, times, f"{SINGLETONS + 1} even", ASKED_OF_GROUPS)]
@@ -61,7 +65,9 @@ def evidence_rows(rounds: int, sizes: Sequence[int]) -> list[list[str]]:
     cases = [(way, count) for way in (IN_MEMORY, STREAMED) for count in sizes]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npy"
-        pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(max(sizes), *DIGITS))
+        pixels = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.uint8, shape=(max(sizes), *DIGITS)
+        )
         for start in range(0, max(sizes), 100_000):
             part = pixels[start : start + 100_000]
             part[:] = np.random.default_rng(start).integers(0, 256, part.shape, dtype=np.uint8)
@@ -102,8 +108,8 @@ def memory(path: Path, cases: Sequence[tuple[str, int]]) -> list[str]:
 def growth(path: Path, count: int, way: str) -> str:
     """Anonymous memory in use at its peak, less that before, in megabytes.
 
-    The mapped file is left out, whose pages the system keeps or drops as it likes; and so is what the
-    allocator keeps of what was freed, for it is told to give large pieces back.
+    The mapped file is left out, whose pages the system keeps or drops as it likes; and so is what
+    the allocator keeps of what was freed, for it is told to give large pieces back.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

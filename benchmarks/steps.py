@@ -64,17 +64,23 @@ def step_rows(
             "captured": lambda pair=pair, batch=batch: our_step(pair())(batch),
         }
         if compiled:
-            makers["compiled"] = lambda pair=pair, batch=batch: our_step(pair(), captured(compile=True))(
-                batch
-            )
+            makers["compiled"] = lambda pair=pair, batch=batch: our_step(
+                pair(), captured(compile=True)
+            )(batch)
             if device == "cpu" and find_spec("numpyro") is not None:
                 makers["NumPyro"] = lambda pair=pair, batch=batch: in_numpyro(pair(), batch)
-        makers["matrix products"] = lambda pair=pair, x=x: partial(nullcontext, matrix_products(pair(), x))
+        makers["matrix products"] = lambda pair=pair, x=x: partial(
+            nullcontext, matrix_products(pair(), x)
+        )
         part = f"a step, {count:,} x {x[0].numel()}"
         times = interleaved(
-            {n: [make() for _ in range(instances)] for n, make in makers.items()}, rounds, label=part
+            {n: [make() for _ in range(instances)] for n, make in makers.items()},
+            rounds,
+            label=part,
         )
-        rows += [row(part, name, times, "hand-written", ASKED.get(count, {}).get(name)) for name in times]
+        rows += [
+            row(part, name, times, "hand-written", ASKED.get(count, {}).get(name)) for name in times
+        ]
     return rows
 
 
@@ -115,7 +121,8 @@ def our_step(
 ) -> Callable[[GroupedBatch], Turn]:
     """Steps of SVI as ``fit`` makes them once it has looked at the first.
 
-    The scope of the parameter store is entered before the steps of a turn, and takes no time of theirs.
+    The scope of the parameter store is entered before the steps of a turn, and takes no time of
+    theirs.
     """
     store = pyro.get_param_store()
     with store.scope() as state:
@@ -147,8 +154,8 @@ def in_numpyro(pair: Pair, batch: GroupedBatch) -> Turn:
 def matrix_products(pair: Pair, x: Tensor) -> Callable[[], None]:
     """Every matrix product of a step on ``x``, forward and backward, and nothing else: no step is faster.
 
-    Of each layer: its outputs, the gradient of its weights, and that of its inputs, which nobody asks
-    for where these are ``x``. Results go to memory that is there already.
+    Of each layer: its outputs, the gradient of its weights, and that of its inputs, which nobody
+    asks for where these are ``x``. Results go to memory that is there already.
     """
     model, guide = pair
     products: list[tuple[Tensor, Tensor, Tensor]] = []

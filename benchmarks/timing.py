@@ -1,9 +1,9 @@
 """Times of cases side by side, on a machine whose speed drifts.
 
-Every round has a turn of every case, in an order of its own: it runs twice, and the second run is timed.
-Ratios are formed within a round: what slows the machine down for a while slows both. Where its memory
-happens to lie makes a case faster or slower by a few percent for its whole life, so that a case may have
-several instances, made apart.
+Every round has a turn of every case, in an order of its own: it runs twice, and the second run is
+timed. Ratios are formed within a round: what slows the machine down for a while slows both. Where
+its memory happens to lie makes a case faster or slower by a few percent for its whole life, so that
+a case may have several instances, made apart.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ Times = np.ndarray
 WARM_UP = 2
 
 
-def interleaved(cases: Mapping[str, Sequence[Turn]], rounds: int, *, label: str = "") -> dict[str, Times]:
+def interleaved(
+    cases: Mapping[str, Sequence[Turn]], rounds: int, *, label: str = ""
+) -> dict[str, Times]:
     """The times of every instance of every case, after rounds that pay for what is only done once."""
     times = {name: np.empty((rounds, len(instances))) for name, instances in cases.items()}
     turns = [(name, i) for name, instances in cases.items() for i in range(len(instances))]
     order = random.Random(0)
-    for number in tqdm(range(-WARM_UP, rounds), desc=label, unit="round", leave=False, disable=None):
+    for number in tqdm(
+        range(-WARM_UP, rounds), desc=label, unit="round", leave=False, disable=None
+    ):
         for name, i in order.sample(turns, len(turns)):
             with cases[name][i]() as action:
-                # As in training, where a step follows another of its kind, whose code and data are at hand.
+                # As in training, where a step follows another of its kind, whose code and data are
+                # at hand.
                 action()
                 synchronise()
                 started = time.perf_counter()
@@ -55,7 +60,12 @@ def ratio(own: Times, base: Times) -> float:
 
 
 def row(
-    part: str, case: str, times: Mapping[str, Times], base: str, at_most: float | None = None, mb: str = ""
+    part: str,
+    case: str,
+    times: Mapping[str, Times],
+    base: str,
+    at_most: float | None = None,
+    mb: str = "",
 ) -> list[str]:
     """The cells of a case: its median, its ratio to ``base``, and whether that is as asked."""
     found = ratio(times[case], times[base])

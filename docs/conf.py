@@ -34,7 +34,8 @@ nitpicky = True
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
-# The tutorial is a notebook in text: it is run when the site is built, and an error in it ends the build.
+# The tutorial is a notebook in text: it is run when the site is built, and an error in it ends the
+# build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
@@ -57,7 +58,10 @@ napoleon_preprocess_types = False
 # What annotations name and other projects document; names of this library are all to be resolved.
 # Shapes, such as 'groups content', are strings inside jaxtyping's annotations.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|pyro|numpy|np|dist|jaxtyping|collections|abc|pathlib|matplotlib|sklearn)\..*"),
+    (
+        "py:.*",
+        r"(torch|pyro|numpy|np|dist|jaxtyping|collections|abc|pathlib|matplotlib|sklearn)\..*",
+    ),
     ("py:exc", "NotFittedError"),
     ("py:class", r"dict\[str"),
     ("py:class", r"'.*'"),

@@ -2,9 +2,9 @@
 
 Run: python examples/cells.py
 
-The table is generated, so the truth is known. The genes of a cell follow its donor's effect (content) and
-its own state (style), which does not depend on the donor; how many counts it has is chance. All numbers
-are of donors that training never saw. Writes cells.png.
+The table is generated, so the truth is known. The genes of a cell follow its donor's effect
+(content) and its own state (style), which does not depend on the donor; how many counts it has is
+chance. All numbers are of donors that training never saw. Writes cells.png.
 """
 
 import argparse
@@ -29,24 +29,34 @@ from pyro_mlvae.training import fused_adam
 
 GENES, EFFECTS, STATES = 40, 3, 2
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
 options = parser.parse_args()
 donors, steps = (12, 5) if options.smoke else (60, options.steps)
 
-# The truth: each donor's effect, each cell's state and number of counts, and what they do to the genes.
+# The truth: each donor's effect, each cell's state and number of counts, and what they do to the
+# genes.
 generator = np.random.default_rng(options.seed)
 donor = np.repeat(np.arange(donors), generator.integers(40, 121, donors))
-effect, state = generator.normal(size=(donors, EFFECTS)), generator.normal(size=(len(donor), STATES))
-log_share = generator.normal(size=GENES) + 0.5 * effect[donor] @ generator.normal(size=(EFFECTS, GENES))
+effect, state = (
+    generator.normal(size=(donors, EFFECTS)),
+    generator.normal(size=(len(donor), STATES)),
+)
+log_share = generator.normal(size=GENES) + 0.5 * effect[donor] @ generator.normal(
+    size=(EFFECTS, GENES)
+)
 log_share += 0.5 * state @ generator.normal(size=(STATES, GENES))
 share = np.exp(log_share) / np.exp(log_share).sum(1, keepdims=True)
 total = generator.lognormal(np.log(500.0), 0.5, (len(donor), 1))
 dispersion = generator.lognormal(1.5, 0.5, GENES)
 # A negative binomial is a Poisson whose rate is a Gamma's.
-counts = generator.poisson(total * share * generator.gamma(dispersion, 1.0 / dispersion, share.shape))
+counts = generator.poisson(
+    total * share * generator.gamma(dispersion, 1.0 / dispersion, share.shape)
+)
 table = pd.DataFrame(counts, columns=[f"gene{i}" for i in range(GENES)])
 table["donor"] = [f"donor{i:02}" for i in donor]
 

@@ -2,9 +2,9 @@
 
 Run: python examples/custom_guide.py
 
-On the embedded digits; takes about a minute. Writes guides.png: how sure each guide is of the content of
-more and more observations. The guide below is also one for the command line:
-pyro-mlvae train --guide examples/custom_guide.py:OpinionPool --out runs/pool
+On the embedded digits; takes about a minute. Writes guides.png: how sure each guide is of the
+content of more and more observations. The guide below is also one for the command line: pyro-mlvae
+train --guide examples/custom_guide.py:OpinionPool --out runs/pool
 """
 
 import argparse
@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("guides.png"))
-    parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="so small that it only shows that it runs"
+    )
     options = parser.parse_args()
     train, test = load_dataset("digits").split(0.2, seed=options.seed)
     small = next(GroupSampler(train, groups_per_batch=3, observations_per_group=3).epoch(0))
@@ -91,14 +93,19 @@ def main() -> None:
         evidence = evidence_metrics(guide, test, ks=(1, 2, 5, 10, 20), seed=options.seed)
         axes.plot(evidence["k"], evidence["content_scale"], "o-", color=colour, label=name)
     axes.set(
-        xscale="log", yscale="log", xlabel="observations of a group", ylabel="mean scale of its content"
+        xscale="log",
+        yscale="log",
+        xlabel="observations of a group",
+        ylabel="mean scale of its content",
     )
     axes.set_xticks(evidence["k"], [str(k) for k in evidence["k"]])
     axes.set_yticks([0.1, 0.2, 0.4, 0.8], ["0.1", "0.2", "0.4", "0.8"])
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8)
     save_figure(figure, options.out)
-    print("with five observations of a digit, the label that is read has grouped them: compare, no more")
+    print(
+        "with five observations of a digit, the label that is read has grouped them: compare, no more"
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ Run: python examples/faces.py --data folder:PATH   pictures, in one folder a per
      python examples/faces.py --data celeba --data-root data [--download]
      python examples/faces.py --data lfw --data-root data
 
-A fifth of the people are held out whole: what is drawn and measured are faces of people whom training
-never saw. Writes swap.png.
+A fifth of the people are held out whole: what is drawn and measured are faces of people whom
+training never saw. Writes swap.png.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from pyro_mlvae.plotting import save_figure, swap_figure
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--data", default="celeba")
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")
@@ -29,9 +31,12 @@ options = parser.parse_args()
 size = 64 if options.data.startswith("folder:") else None
 data = load_dataset(options.data, options.data_root, download=options.download, image_size=size)
 train, test = data.split_groups(0.2, seed=0)
-print(f"{len(train):,} pictures to train on, {len(test):,} of {(test.sizes > 0).sum():,} unseen people")
+print(
+    f"{len(train):,} pictures to train on, {len(test):,} of {(test.sizes > 0).sum():,} unseen people"
+)
 
-# Convolutional networks, chosen by the shape of the data; a person takes part with up to 8 pictures.
+# Convolutional networks, chosen by the shape of the data; a person takes part with up to 8
+# pictures.
 config = RunConfig(
     content_dim=64,
     style_dim=32,

@@ -1,11 +1,12 @@
 """The paper's experiment on MNIST: is the digit in the content, and not in the style?
 
-Run: python examples/mnist.py --data-root data [--download] [--configuration best] [--seed 0] [--hold-out 9]
+Run: python examples/mnist.py --data-root data [--download] [--configuration best] [--seed 0]
+[--hold-out 9]
 
-Trains the paper's network on the paper's objective, or the best configuration we found, and a plain VAE
-of the same networks; prints what a probe reads off the codes of the 10,000 test digits, beside the VAE
-and networks that were never trained, and writes it to OUT with the pictures. With --hold-out, a digit is
-left out of training altogether, and its drawings are told from the others'.
+Trains the paper's network on the paper's objective, or the best configuration we found, and a plain
+VAE of the same networks; prints what a probe reads off the codes of the 10,000 test digits, beside
+the VAE and networks that were never trained, and writes it to OUT with the pictures. With
+--hold-out, a digit is left out of training altogether, and its drawings are told from the others'.
 """
 
 import argparse
@@ -65,7 +66,9 @@ CONFIGURATIONS = {
     "best": Configuration(NormalLikelihood(0.5), 16, 4, 200, 15, 2e-3, best=True),
 }
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")
 parser.add_argument("--configuration", default="paper", choices=CONFIGURATIONS)
@@ -88,7 +91,9 @@ shape, dims = train.event_shape, (config.content_dim, config.style_dim)
 def build(vae: bool = False) -> tuple[MLVAE, ProductOfNormals]:
     """The pair with its initial weights, the same for every seed of one number."""
     torch.manual_seed(options.seed)
-    make_encoder, make_decoder = (ConvEncoder, ConvDecoder) if config.best else (MLPEncoder, MLPDecoder)
+    make_encoder, make_decoder = (
+        (ConvEncoder, ConvDecoder) if config.best else (MLPEncoder, MLPDecoder)
+    )
     decoder = make_decoder(shape, *dims, config.likelihood.outputs)
     encoder = make_encoder(shape, *dims)
     if vae:
@@ -146,4 +151,6 @@ else:
     grid = swap(model, encode(guide, contents).content.mean, encode(guide, styles).style.mean)
     title = f"{options.hold_out}, a digit never seen in training"
     save_figure(swap_grid(contents, styles, grid, title=title), options.out / "unseen.png")
-print(f"{seconds:.0f} s of training, {time.perf_counter() - started:.0f} s in all; see {options.out}")
+print(
+    f"{seconds:.0f} s of training, {time.perf_counter() - started:.0f} s in all; see {options.out}"
+)

@@ -1,12 +1,13 @@
 """Train on some alphabets; then tell the characters of one that was never seen apart, from one drawing.
 
-Run: python examples/omniglot_unseen.py --data omniglot --data-root data [--download] --hold-out Korean
-     python examples/omniglot_unseen.py --data folder:PATH --hold-out ALPHABET
+Run: python examples/omniglot_unseen.py --data omniglot --data-root data [--download] --hold-out
+     Korean python examples/omniglot_unseen.py --data folder:PATH --hold-out ALPHABET
 
-PATH holds a folder an alphabet, which holds a folder a character. --hold-out takes several alphabets, or
-none. Writes swap.png: characters of the held-out alphabets, each in the style of other drawings. With
---one-shot-runs FOLDER, which holds run01 to run20 of Omniglot's official one-shot test, prints the error on
-that test beside its controls.
+PATH holds a folder an alphabet, which holds a folder a character. --hold-out takes several
+alphabets, or none. Writes swap.png: characters of the held-out alphabets, each in the style of
+other drawings. With
+--one-shot-runs FOLDER, which holds run01 to run20 of Omniglot's official one-shot test, prints the
+error on that test beside its controls.
 """
 
 import argparse
@@ -32,18 +33,23 @@ from pyro_mlvae.evaluation import one_shot_metrics, unseen_metrics
 from pyro_mlvae.networks import PosedDecoder, PosedEncoder
 from pyro_mlvae.plotting import save_figure, swap_figure
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--data", default="omniglot")
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")
 parser.add_argument("--hold-out", nargs="*", default=["Korean"], metavar="ALPHABET")
-parser.add_argument("--one-shot-runs", metavar="FOLDER", help="the official one-shot test, unpacked")
+parser.add_argument(
+    "--one-shot-runs", metavar="FOLDER", help="the official one-shot test, unpacked"
+)
 parser.add_argument("--steps", type=int, default=4000)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
 options = parser.parse_args()
 
-# Before training, so that a wrong folder is refused at once; ink is as bright as in training, below.
+# Before training, so that a wrong folder is refused at once; ink is as bright as in training,
+# below.
 trials = options.one_shot_runs and load_one_shot(options.one_shot_runs, 28, invert=True)
 size = 28 if options.data.startswith("folder:") else None
 data = load_dataset(options.data, options.data_root, download=options.download, image_size=size)
@@ -89,7 +95,9 @@ fit(
     epochs=epochs,
     optimizer=ClippedAdam({"lr": 2e-3, "lrd": decay}),
     seed=options.seed,
-    callback=lambda record: print(f"\repoch {record.epoch}/{epochs}: {record.objective:.0f}", end=" "),
+    callback=lambda record: print(
+        f"\repoch {record.epoch}/{epochs}: {record.objective:.0f}", end=" "
+    ),
 )
 
 metrics = unseen_metrics(guide, build()[1], test, episodes=2000) if test is not None else None

@@ -40,13 +40,17 @@ fit(
     guide,
     ObservationSampler(train, observations_per_batch=160),
     epochs=epochs,
-    callback=lambda record: print(f"\repoch {record.epoch}: {record.objective:.1f} nats/group", end=""),
+    callback=lambda record: print(
+        f"\repoch {record.epoch}: {record.objective:.1f} nats/group", end=""
+    ),
 )
 
 elbo = elbo_metrics(model, guide, test)
 print("\nheld-out ELBO, nats per observation:", round(elbo["per_observation"], 2))
 probe = probe_metrics(guide, train, test, ks=(1, 5))
-print("accuracy of a probe on content, from 1 drawing:", round(probe["content"]["1"]["accuracy"], 3))
+print(
+    "accuracy of a probe on content, from 1 drawing:", round(probe["content"]["1"]["accuracy"], 3)
+)
 print("accuracy of a probe on a draw of style:", round(probe["style"]["draws"]["accuracy"], 3))
 
 save_figure(swap_figure(model, guide, test), Path("swap.png"))

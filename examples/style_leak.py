@@ -2,10 +2,10 @@
 
 Run: python examples/style_leak.py [--data mnist --data-root data [--download]] [--remedies NAME...]
 
-Trains one model for each remedy, from the same initial networks, and reads the label off the codes of
-held-out observations, beside networks that were never trained. The ELBO is the true one, whatever was added
-to the objective. Results go to OUT, a file for each remedy; what is there is not trained again. Writes a
-table and style-leak.png.
+Trains one model for each remedy, from the same initial networks, and reads the label off the codes
+of held-out observations, beside networks that were never trained. The ELBO is the true one,
+whatever was added to the objective. Results go to OUT, a file for each remedy; what is there is not
+trained again. Writes a table and style-leak.png.
 """
 
 import argparse
@@ -65,12 +65,18 @@ REMEDIES = {
 }
 UNPENALISED = "q(S|x,C)"
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--data", default="digits", choices=["digits", "mnist", "fashion-mnist"])
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")
-parser.add_argument("--remedies", nargs="+", default=list(REMEDIES), choices=REMEDIES, metavar="NAME")
-parser.add_argument("--epochs", type=int, help="other than the data's: 150 for digits, 15 for the others")
+parser.add_argument(
+    "--remedies", nargs="+", default=list(REMEDIES), choices=REMEDIES, metavar="NAME"
+)
+parser.add_argument(
+    "--epochs", type=int, help="other than the data's: 150 for digits, 15 for the others"
+)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--out", type=Path, default=Path("style-leak"))
 parser.add_argument("--smoke", action="store_true", help="so small that it only shows that it runs")
@@ -150,7 +156,9 @@ for name in remedies:
     results.append(kept(name, measured) | {"untrained": kept(alike, untrained)})
 
 elbos = {result["remedy"]: result["elbo"]["per_observation"] for result in results}
-print(f"{'remedy':24}{'style':>8}{'untrained':>11}{'content':>9}{'untrained':>11}{'ELBO':>10}{'gain':>8}")
+print(
+    f"{'remedy':24}{'style':>8}{'untrained':>11}{'content':>9}{'untrained':>11}{'ELBO':>10}{'gain':>8}"
+)
 for result in results:
     probes = (result["probe"], result["untrained"])
     style, content = ([accuracy(probe, code) for probe in probes] for code in ("style", "content"))
@@ -169,17 +177,31 @@ for code, colour in (("style", STYLE), ("content", CONTENT)):
     never = [accuracy(result["untrained"], code) for result in results]
     left.plot(known, rows, "o", color=colour, label=code)
     left.plot(
-        never, rows, "|", color=colour, label=f"{code}, untrained", markersize=11, markeredgewidth=1.5
+        never,
+        rows,
+        "|",
+        color=colour,
+        label=f"{code}, untrained",
+        markersize=11,
+        markeredgewidth=1.5,
     )
-left.axvline(float(test.label.bincount().max()) / len(test), color=CONTROL, linewidth=1.0, label="chance")
-right.barh(rows, [elbos[result["remedy"]] - max(elbos.values()) for result in results], color=COLOURS[2])
+left.axvline(
+    float(test.label.bincount().max()) / len(test), color=CONTROL, linewidth=1.0, label="chance"
+)
+right.barh(
+    rows, [elbos[result["remedy"]] - max(elbos.values()) for result in results], color=COLOURS[2]
+)
 tidy(left).set(xlabel="labels that a probe reads off one observation", xlim=(0.0, 1.02))
 tidy(right).set(xlabel="ELBO below the best, nats per observation")
 left.set_yticks(rows, [result["remedy"] for result in results])
 left.invert_yaxis()
 figure.suptitle("How much style knows of the group, and what it costs to know less", fontsize=11)
 figure.legend(
-    *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8
+    *left.get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=5,
+    frameon=False,
+    fontsize=8,
 )
 save_figure(figure, options.out / "style-leak.png")
 print(f"see {options.out}")

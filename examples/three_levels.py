@@ -3,9 +3,9 @@
 Run: python examples/three_levels.py --data omniglot --data-root data [--download]
      python examples/three_levels.py --data folder:PATH
 
-PATH holds a folder an alphabet, which holds a folder a character. Both models see the same minibatches; a
-fifth of the drawings of every character is held out, and the bound on their evidence is what is compared.
-Writes characters.png: characters that the model makes up for each alphabet.
+PATH holds a folder an alphabet, which holds a folder a character. Both models see the same
+minibatches; a fifth of the drawings of every character is held out, and the bound on their evidence
+is what is compared. Writes characters.png: characters that the model makes up for each alphabet.
 """
 
 import argparse
@@ -38,7 +38,9 @@ from pyro_mlvae.plotting import look_of, save_figure
 from pyro_mlvae.plotting.cells import cells, name_row, place
 from pyro_mlvae.plotting.style import CONTENT as CONTENT_COLOUR
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--data", default="omniglot")
 parser.add_argument("--data-root", default="data")
 parser.add_argument("--download", action="store_true")

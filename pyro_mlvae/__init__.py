@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from pyro_mlvae.guides import GroupedGuide, ProductOfNormals, VAEGuide
     from pyro_mlvae.likelihoods import NormalLikelihood, make_likelihood
     from pyro_mlvae.models import MLVAE, VAE
-    from pyro_mlvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, StyleGivenContent
+    from pyro_mlvae.networks import (
+        ConvDecoder,
+        ConvEncoder,
+        MLPDecoder,
+        MLPEncoder,
+        StyleGivenContent,
+    )
     from pyro_mlvae.sklearn import MultiLevelVAE as MultiLevelVAE
     from pyro_mlvae.training import Objective, fit
 
@@ -53,11 +59,18 @@ __all__ = [
 ]
 
 
-# Public names by the module that has them, which is imported when it or one of its names is first used: the
-# command line shows its help before PyTorch is imported, and scikit-learn is for the estimator's users.
+# Public names by the module that has them, which is imported when it or one of its names is first
+# used: the command line shows its help before PyTorch is imported, and scikit-learn is for the
+# estimator's users.
 _NAMES: dict[str, tuple[str, ...]] = {
     "checking": ("check",),
-    "data": ("GroupedBatch", "GroupedDataset", "GroupSampler", "ObservationSampler", "load_dataset"),
+    "data": (
+        "GroupedBatch",
+        "GroupedDataset",
+        "GroupSampler",
+        "ObservationSampler",
+        "load_dataset",
+    ),
     "errors": ("InputError",),
     "estimators": ("make_estimator",),
     "guides": ("GroupedGuide", "ProductOfNormals", "VAEGuide"),

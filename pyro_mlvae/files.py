@@ -17,9 +17,9 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; on success it takes ``path``'s place.
 
-    Whoever reads ``path`` finds the old file or the new one, whole, whatever happens to the writer: the
-    new one is flushed to the disk before it is renamed, and removed where writing it failed. The folder
-    is made where there is none.
+    Whoever reads ``path`` finds the old file or the new one, whole, whatever happens to the writer:
+    the new one is flushed to the disk before it is renamed, and removed where writing it failed.
+    The folder is made where there is none.
 
     Raises:
         InputError: it cannot be written there, or no longer, for want of space, say.
@@ -39,7 +39,9 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}): choose another") from None
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}): choose another"
+        ) from None
     try:
         yield temporary
         with temporary.open("rb+") as file:

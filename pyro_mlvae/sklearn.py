@@ -33,10 +33,12 @@ from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
-_FINITE: Any = {f"{'ensure' if hasattr(validation, 'validate_data') else 'force'}_all_finite": "allow-nan"}
+_FINITE: Any = {
+    f"{'ensure' if hasattr(validation, 'validate_data') else 'force'}_all_finite": "allow-nan"
+}
 SCORE_DRAWS = 10
-# Parameters are the options of a run by the same names, less the seed, which is random_state, and the plain
-# VAE beside the model; data is given to fit.
+# Parameters are the options of a run by the same names, less the seed, which is random_state, and
+# the plain VAE beside the model; data is given to fit.
 _GROUPS = (ModelOptions, ObjectiveOptions, TrainingOptions)
 _DEFAULTS = {option.name: option.default for group in _GROUPS for option in fields(group)}
 del _DEFAULTS["seed"], _DEFAULTS["vae"]
@@ -63,64 +65,89 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         C_G ~ N(0, I)                        one per group
         S_i ~ N(0, I)                        one per row
         x_i ~ p(x | C_G, S_i; theta)         decoder network
-        q(C_G | X_G) ∝ prod_i N(C_G; loc_c(x_i), scale_c(x_i)),   q(S_i | x_i) = N(loc_s(x_i), scale_s(x_i))
+        q(C_G | X_G) ∝ prod_i N(C_G; loc_c(x_i), scale_c(x_i)),   q(S_i | x_i) = N(loc_s(x_i),
+        scale_s(x_i))
 
     ``fit`` maximises the mean over the groups of a minibatch of the group's ELBO: the expected
-    :math:`\sum_i \log p(x_i \mid C_G, S_i)`, less the divergences of content and styles from their priors.
+    :math:`\sum_i \log p(x_i \mid C_G, S_i)`, less the divergences of content and styles from their
+    priors.
 
-    X is ``[n, features]`` or images, ``[n, channels, height, width]`` or ``[n, height, width]``. It is
-    computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. Networks see
-    standardised features, and images in [0, 1]; the ELBO is of X itself. ``groups`` names the group of each
-    row by any hashable value; without it every row is a group of its own, with a warning.
+    X is ``[n, features]`` or images, ``[n, channels, height, width]`` or ``[n, height, width]``. It
+    is computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. Networks
+    see standardised features, and images in [0, 1]; the ELBO is of X itself. ``groups`` names the
+    group of each row by any hashable value; without it every row is a group of its own, with a
+    warning.
 
     Args:
         content_dim: numbers that describe what a group shares.
-        style_dim: numbers that describe what a row adds; with more of them more of the content leaks in.
-        model: "mlvae", "mixture-prior", "vae" (which knows nothing of groups) or "path/to/file.py:Class".
-        guide: "auto": the one that goes with the model; or another, as :class:`RunConfig` names them.
+        style_dim: numbers that describe what a row adds; with more of them more of the content
+            leaks in.
+        model: "mlvae", "mixture-prior", "vae" (which knows nothing of groups) or
+            "path/to/file.py:Class".
+        guide: "auto": the one that goes with the model; or another, as :class:`RunConfig` names
+            them.
         style_given_content: let the style of a row depend on its group's content, q(S | x, C).
-        likelihood, likelihood_scale, library_size, missing: see :class:`RunConfig`; "mask" leaves out NaN.
-        network, hidden: "mlp", "conv", "posed" or "auto" (conv for images of 16x16 and more), and widths.
+        likelihood, likelihood_scale, library_size, missing: see :class:`RunConfig`; "mask" leaves
+            out NaN.
+        network, hidden: "mlp", "conv", "posed" or "auto" (conv for images of 16x16 and more), and
+            widths.
         sampler: of minibatches, "groups", "observations" or "auto", as :class:`RunConfig` says.
-        groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many rows at
-            most stand for each: biased for the ELBO of a larger group, the less so the more rows.
-        steps, epochs, learning_rate: at most so many steps (2,000), or passes over the groups; Adam's.
-        validation_fraction, patience: how much of X is held out to judge training by (of 100 rows or more),
-            and after how many measurements (of about 50) that were no better it ends; the best are kept.
+        groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many
+            rows at most stand for each: biased for the ELBO of a larger group, the less so the more
+            rows.
+        steps, epochs, learning_rate: at most so many steps (2,000), or passes over the groups;
+            Adam's.
+        validation_fraction, patience: how much of X is held out to judge training by (of 100 rows
+            or more), and after how many measurements (of about 50) that were no better it ends; the
+            best are kept.
         elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
-        evidence: in training content comes from the "whole" of a group's rows or a "random-part" of them.
-        beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps they rise.
-        free_bits_content, free_bits_style: nats per dimension below which a divergence is left alone.
-        target_content, target_style, target_weight: nats at which divergences are held, and how firmly.
-        aggregate_style: weight of a penalty on a group's aggregate style that differs from the prior.
+        evidence: in training content comes from the "whole" of a group's rows or a "random-part" of
+            them.
+        beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps
+            they rise.
+        free_bits_content, free_bits_style: nats per dimension below which a divergence is left
+            alone.
+        target_content, target_style, target_weight: nats at which divergences are held, and how
+            firmly.
+        aggregate_style: weight of a penalty on a group's aggregate style that differs from the
+            prior.
         hsic: weight of a penalty on the dependence of style on the group, in nats per row.
         style_cycle, pair_switching: weights of penalties on style, see :mod:`pyro_mlvae.penalties`.
-        augment, precision: "affine", "flip" change images every time; "float32", or "bf16" for networks.
-        device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
-        random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global state.
+        augment, precision: "affine", "flip" change images every time; "float32", or "bf16" for
+            networks.
+        device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is
+            one.
+        random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global
+            state.
         verbose: 1 writes the ELBO of every epoch to stderr.
 
     Attributes:
         model_, guide_: the trained pair, Pyro modules.
-        history_, groups_: the :class:`History` of training; the names of its groups, sorted if possible.
-        config_, event_shape_: the :class:`RunConfig` of the pair, seed included, and the shape of a row.
-        n_features_in_, feature_names_in_: the size of X's second dimension, and its names if all are text.
+        history_, groups_: the :class:`History` of training; the names of its groups, sorted if
+            possible.
+        config_, event_shape_: the :class:`RunConfig` of the pair, seed included, and the shape of a
+            row.
+        n_features_in_, feature_names_in_: the size of X's second dimension, and its names if all
+            are text.
 
     Raises:
-        ValueError: X is not finite numbers of the shape of ``fit``; as :class:`InputError`, ``groups`` or a
-            parameter is wrong, which ``fit`` finds; as :class:`DivergedError`, training met a NaN.
+        ValueError: X is not finite numbers of the shape of ``fit``; as :class:`InputError`,
+            ``groups`` or a parameter is wrong, which ``fit`` finds; as :class:`DivergedError`,
+            training met a NaN.
         NotFittedError: ``fit`` has not been called.
 
-    The ELBO depends on the grouping, so a search must tell it to every step. Under metadata routing ``fit``
-    and ``score`` ask for ``groups``, as GroupKFold does, unless other requests than these are set::
+    The ELBO depends on the grouping, so a search must tell it to every step. Under metadata routing
+    ``fit`` and ``score`` ask for ``groups``, as GroupKFold does, unless other requests than these
+    are set::
 
         with sklearn.config_context(enable_metadata_routing=True):
             model = MultiLevelVAE().set_fit_request(groups=True).set_score_request(groups=True)
             GridSearchCV(model, {"style_dim": [2, 4]}, cv=GroupKFold()).fit(X, groups=groups)
 
-    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. A pickle holds
-    weights on their device: call ``model_.cpu()`` and ``guide_.cpu()`` before, for a machine without that.
-    With a class of "path/to/file.py:Class" it opens only in the process that wrote it.
+    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. A
+    pickle holds weights on their device: call ``model_.cpu()`` and ``guide_.cpu()`` before, for a
+    machine without that. With a class of "path/to/file.py:Class" it opens only in the process that
+    wrote it.
 
     >>> from sklearn.datasets import load_digits
     >>> from pyro_mlvae import MultiLevelVAE
@@ -132,7 +159,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ((1797, 10), (10, 8), (1797, 64))
     """
 
-    # What is requested under metadata routing. Pipeline.score names sample_weight to every last step.
+    # What is requested under metadata routing. Pipeline.score names sample_weight to every last
+    # step.
     __metadata_request__fit = {"groups": True}  # noqa: RUF012
     __metadata_request__score = {"groups": True, "sample_weight": None}  # noqa: RUF012
 
@@ -150,7 +178,10 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         def show(record: EpochRecord) -> None:
             elbo = record.terms.per_observation()["elbo"]
-            print(f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row", file=sys.stderr)
+            print(
+                f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row",
+                file=sys.stderr,
+            )
 
         history = fit(
             model,
@@ -189,7 +220,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         validation.check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, input_name="Z")
         if Z.shape[1] != self._n_features_out:
-            raise InputError(f"Z must have {self._n_features_out} columns, as codes have, got {Z.shape[1]}")
+            raise InputError(
+                f"Z must have {self._n_features_out} columns, as codes have, got {Z.shape[1]}"
+            )
         codes = torch.from_numpy(np.require(Z, requirements="W")).to(next(self.model_.parameters()))
         dims = [self.config_.content_dim, self.config_.style_dim]
         parts = [decode(self.model_, *part.split(dims, -1)) for part in codes.split(BATCH_SIZE)]
@@ -200,7 +233,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         data = self._data(X, groups)
         together = max(1, BATCH_SIZE * data.num_groups // len(data))
         like, terms = next(self.guide_.parameters()), ElboTerms()
-        for number, batch in enumerate(GroupSampler(data, together, seed=self.config_.seed).epoch(0)):
+        for number, batch in enumerate(
+            GroupSampler(data, together, seed=self.config_.seed).epoch(0)
+        ):
             pair, seed = (self.model_, self.guide_), mixed_seed(self.config_.seed, number)
             batch = batch.to(like.device, like.dtype)
             terms += elbo_terms(*pair, batch, num_particles=SCORE_DRAWS, seed=seed)
@@ -222,26 +257,38 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _config(self) -> RunConfig:
         """The parameters as the library has them, checked."""
         state = self.random_state
-        seed = state if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
+        seed = (
+            state if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
+        )
         lists = {"hidden": tuple(self.hidden), "augment": tuple(self.augment)}
         given = {**self.get_params(deep=False), **lists, "seed": int(seed)}
         # A search over np.arange or a distribution of SciPy's gives NumPy's numbers.
         plain = {key: v.item() if isinstance(v, np.generic) else v for key, v in given.items()}
         return RunConfig(**{f.name: plain[f.name] for f in fields(RunConfig) if f.name in plain})
 
-    def _data(self, X: Any, groups: Any, reset: bool = False, alone: bool = False) -> GroupedDataset:
+    def _data(
+        self, X: Any, groups: Any, reset: bool = False, alone: bool = False
+    ) -> GroupedDataset:
         """X in its groups, after the checks that scikit-learn makes, or its rows alone."""
         if not reset:
             validation.check_is_fitted(self, "model_")
         X = unmasked(as_numpy(X), self.missing)
-        dtypes = [np.float32, np.uint8, *([np.float64] if reset else [])]  # what float32 lacks is refused
+        dtypes = [
+            np.float32,
+            np.uint8,
+            *([np.float64] if reset else []),
+        ]  # what float32 lacks is refused
         X = validate_data(self, X, reset=reset, dtype=dtypes, allow_nd=True, **_FINITE)
         if reset:
             self.event_shape_ = X.shape[1:]
         elif X.shape[1:] != self.event_shape_:
-            raise InputError(f"X must hold rows of shape {self.event_shape_}, as in fit, got {X.shape[1:]}")
+            raise InputError(
+                f"X must hold rows of shape {self.event_shape_}, as in fit, got {X.shape[1:]}"
+            )
         if groups is None and not alone and self.model != "vae":
-            warnings.warn("without groups every row is a group of its own: pass groups", stacklevel=3)
+            warnings.warn(
+                "without groups every row is a group of its own: pass groups", stacklevel=3
+            )
         groups = np.arange(len(X)) if groups is None else groups
         data = GroupedDataset.from_arrays(X, groups, missing=self.missing)
         # Grey images without a channel, which convolutions want.

@@ -54,8 +54,18 @@ def browse(tmp_path):
     def open_page(path, *flags):
         quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
         quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        quiet += ["--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-dev-shm-usage"]
-        command = [chromium, *quiet, f"--user-data-dir={tmp_path / 'profile'}", *flags, path.as_uri()]
+        quiet += [
+            "--hide-scrollbars",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--disable-dev-shm-usage",
+        ]
+        command = [
+            chromium,
+            *quiet,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            *flags,
+            path.as_uri(),
+        ]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
 
     return open_page

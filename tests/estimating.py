@@ -47,11 +47,14 @@ def exact_elbo(model, guide, batch):
     style_variance = style.scale.square() + variance @ guide.shift.square().mT
     total_loading = decoder.content_loading - decoder.style_loading @ guide.shift
     x_variance = (
-        variance @ total_loading.square().mT + style.scale.square() @ decoder.style_loading.square().mT
+        variance @ total_loading.square().mT
+        + style.scale.square() @ decoder.style_loading.square().mT
     )
     zero = batch.x.new_zeros(())
     residual = batch.x - decoder(loc, style_loc)[0]
-    reconstruction = Normal(zero, noise).log_prob(residual).sum() - x_variance.sum() / (2 * noise**2)
+    reconstruction = Normal(zero, noise).log_prob(residual).sum() - x_variance.sum() / (
+        2 * noise**2
+    )
     kl_style = 0.5 * (style_loc.square() + style_variance - 1).sum() - style.scale.log().sum()
     return reconstruction - kl_style - kl_divergence(posterior, Normal(zero, zero + 1.0)).sum()
 

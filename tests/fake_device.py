@@ -1,7 +1,8 @@
 """Steps on a device that exists in name only, with their backward pass; a program that prints JSON.
 
-Fake tensors carry a device and no values. PyTorch refuses a backward pass on "cuda" where there is no
-GPU, but takes one on a device that was registered. That holds for a whole process, hence a program.
+Fake tensors carry a device and no values. PyTorch refuses a backward pass on "cuda" where there is
+no GPU, but takes one on a device that was registered. That holds for a whole process, hence a
+program.
 """
 
 import json
@@ -30,7 +31,17 @@ from pyro_mlvae.training.capture import _recordable
 from pyro_mlvae.training.graph import Graph
 
 DEVICE = "notthere:0"
-ESTIMATORS = ["trace", "mean-field", "group-iwae", "nested-iwae", "dreg", "piwae", "rws", "stl", "local"]
+ESTIMATORS = [
+    "trace",
+    "mean-field",
+    "group-iwae",
+    "nested-iwae",
+    "dreg",
+    "piwae",
+    "rws",
+    "stl",
+    "local",
+]
 LEFT = ["prior", "group", "x", "decoder", "encoder"]
 
 
@@ -85,13 +96,21 @@ make = torch.tensor
 
 def tensor(value, *, device=None, **options):
     """As ``torch.tensor``, which has no kernel for a device that is not there."""
-    return make(value, **options) if device is None else torch.full((), value, device=device, **options)
+    return (
+        make(value, **options)
+        if device is None
+        else torch.full((), value, device=device, **options)
+    )
 
 
 def attempt(*args):
     """The devices, or the first line of the error."""
     try:
-        with FakeTensorMode(), pyro.validation_enabled(False), mock.patch.object(torch, "tensor", tensor):
+        with (
+            FakeTensorMode(),
+            pyro.validation_enabled(False),
+            mock.patch.object(torch, "tensor", tensor),
+        ):
             return step(*args)
     except (RuntimeError, TypeError) as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"

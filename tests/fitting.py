@@ -23,7 +23,9 @@ def small_data(low=0.0):
 def make_pair(event_shape=(5,), likelihood=None, hidden=(8,), dim=2):
     torch.manual_seed(1)
     likelihood = likelihood or NormalLikelihood()
-    model = MLVAE(MLPDecoder(event_shape, dim, dim, likelihood.outputs, hidden), likelihood, dim, dim)
+    model = MLVAE(
+        MLPDecoder(event_shape, dim, dim, likelihood.outputs, hidden), likelihood, dim, dim
+    )
     return model, ProductOfNormals(MLPEncoder(event_shape, dim, dim, hidden))
 
 

@@ -44,8 +44,8 @@ PARENT = {0: "p", 1: "p", 2: "q", 3: "q", 4: "q", 5: "r", 6: "r"}
 class NoiseOfX(Messenger):
     """Draws ``loc + scale * noise`` with noise that belongs to the group, or the observation.
 
-    It is read off x, whose first value numbers the observation, and whose second numbers the group, so that
-    the same noise is found however observations are dealt out.
+    It is read off x, whose first value numbers the observation, and whose second numbers the group,
+    so that the same noise is found however observations are dealt out.
     """
 
     def __init__(self, batch):
@@ -67,7 +67,9 @@ class NoiseOfX(Messenger):
                     self.batch.parent,
                     x.new_tensor([ord(PARENT[round(n * 10)]) for n in number.tolist()]),
                 )
-        noise = torch.sin(37.0 * number[:, None] + torch.arange(base.loc.shape[-1]) + len(msg["name"]))
+        noise = torch.sin(
+            37.0 * number[:, None] + torch.arange(base.loc.shape[-1]) + len(msg["name"])
+        )
         msg["value"] = base.loc + base.scale * noise
 
 
@@ -128,7 +130,10 @@ def gradient_differences(two):
         "stl": ("stl", {}),
         "dreg": ("dreg", {}),
         "group-iwae": ("group-iwae", {}),
-        "penalised": ("trace", {"penalties": [WeightedKL("content", 3.0), WeightedKL("style", 0.5)]}),
+        "penalised": (
+            "trace",
+            {"penalties": [WeightedKL("content", 3.0), WeightedKL("style", 0.5)]},
+        ),
         "in parts": ("trace", {"at_once": 1}),  # more of them on one process than on the other
     }
     found = {}
@@ -136,7 +141,9 @@ def gradient_differences(two):
         for dtype in (torch.float64, torch.float32):
             for name, (estimator, options) in cases.items():
                 together = gradients(two, three_levels, dtype, estimator, **options)
-                alone = gradients(Ranks(), three_levels, dtype, estimator, **{**options, "at_once": None})
+                alone = gradients(
+                    Ranks(), three_levels, dtype, estimator, **{**options, "at_once": None}
+                )
                 key = f"{name}, {'three' if three_levels else 'two'} levels, {dtype}"
                 found[key] = float((together - alone).abs().max() / alone.abs().max())
     return found
@@ -152,7 +159,9 @@ def train(folder, group, *, checkpoint=None, groups_per_batch=4, **options):
         checkpoint=checkpoint and Checkpoint(folder / checkpoint, every=0.0),
         **options,
     )
-    return history, torch.cat([p.detach().flatten() for m in (model, guide) for p in m.parameters()])
+    return history, torch.cat(
+        [p.detach().flatten() for m in (model, guide) for p in m.parameters()]
+    )
 
 
 def stop_after(epoch):
@@ -214,7 +223,8 @@ def main():
     records = [None, None]
     dist.all_gather_object(records, [record.row() | {"seconds": 0} for record in history.epochs])
     found["histories are the same"] = records[0] == records[1]
-    # A checkpoint is written after 50 steps, in the middle of epoch 17; the run is stopped after epoch 19.
+    # A checkpoint is written after 50 steps, in the middle of epoch 17; the run is stopped after
+    # epoch 19.
     long = {"epochs": 25, "groups_per_batch": 3}
     train(folder, world, **long, checkpoint="checkpoint.safetensors", callback=stop_after(19))
     resumed, ours = train(folder, world, **long, checkpoint="checkpoint.safetensors")
@@ -248,7 +258,9 @@ def main():
     _, guide = pair(False, torch.float64)
     whole = data(torch.float64)
     own = torch.arange(len(whole)) % 2 == two.rank
-    evidence = gather_evidence(guide, whole.observations()[own], whole.group[own], len(SIZES)).all_reduce()
+    evidence = gather_evidence(
+        guide, whole.observations()[own], whole.group[own], len(SIZES)
+    ).all_reduce()
     alone: Evidence = gather_evidence(guide, whole)
     found["evidence"] = max(
         float((evidence.precision - alone.precision).abs().max()),

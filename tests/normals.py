@@ -19,7 +19,9 @@ def normals(encoder, x):
     """``(content, style)``: what an encoder of ours says of each observation, as Normals."""
     features = encoder(x)
     style = features.shape[-1] - 2 * encoder.style_dim
-    return tuple(normal_from_parameters(part) for part in (features[:, :style], features[:, style:]))
+    return tuple(
+        normal_from_parameters(part) for part in (features[:, :style], features[:, style:])
+    )
 
 
 def posterior_of(guide, batch):

@@ -79,7 +79,9 @@ def test_training_in_bfloat16_ends_where_float32_does():
         model, guide = make_pair(likelihood=LearnedNormalLikelihood())
         history = fit_small(model, guide, epochs=30, precision=precision)
         assert {p.dtype for p in guide.parameters()} == {torch.float32}
-        ends[precision] = elbo_terms(model, guide, batch, num_particles=50).per_observation()["elbo"]
+        ends[precision] = elbo_terms(model, guide, batch, num_particles=50).per_observation()[
+            "elbo"
+        ]
         assert len(history.epochs) == 30
     assert ends["bf16"] == pytest.approx(ends["float32"], abs=0.02)
     assert ends["bf16"] != ends["float32"]
@@ -103,7 +105,9 @@ for ours, theirs in zip(compiled, plain):
 
 @has_compiler
 def test_compiled_steps_train_to_the_same_weights_under_the_same_names():
-    subprocess.run([sys.executable, "-c", COMPILED], cwd=Path(__file__).parent, check=True, timeout=300)
+    subprocess.run(
+        [sys.executable, "-c", COMPILED], cwd=Path(__file__).parent, check=True, timeout=300
+    )
 
 
 def test_networks_are_as_they_were_even_after_an_error():
@@ -126,7 +130,9 @@ def test_a_network_that_model_and_guide_share_is_changed_once_and_keeps_a_forwar
 
 def test_bfloat16_is_refused_where_the_device_has_none(capsys, tmp_path):
     with mock.patch.object(acceleration, "_has_bfloat16", return_value=False):
-        with pytest.raises(InputError, match="needs bfloat16, which cpu does not have: use float32"):
+        with pytest.raises(
+            InputError, match="needs bfloat16, which cpu does not have: use float32"
+        ):
             fit_small(precision="bf16")
         assert run(["train", "--out", str(tmp_path / "run"), "--precision", "bf16"]) == 2
     assert "needs bfloat16, which cpu does not have" in capsys.readouterr().err.splitlines()[-1]

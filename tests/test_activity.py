@@ -21,9 +21,13 @@ def test_units_are_active_where_loc_varies_and_scale_does_not_count():
     assert (activity["content"], activity["content_dim"]) == (1, 3)
     assert (activity["style"], activity["style_dim"]) == (0, 2)
     assert activity["threshold"] == 0.01
-    assert activity["variance_content"] == pytest.approx([0.0225 * 100 / 99, 0.0064 * 100 / 99, 0.0])
+    assert activity["variance_content"] == pytest.approx(
+        [0.0225 * 100 / 99, 0.0064 * 100 / 99, 0.0]
+    )
     assert (
-        activity["scale_content"] == activity["scale_content_of_groups"] == pytest.approx([1.0, 1.0, 1.0])
+        activity["scale_content"]
+        == activity["scale_content_of_groups"]
+        == pytest.approx([1.0, 1.0, 1.0])
     )
     assert activity["scale_style"] == pytest.approx([1.0, 1.0])
     lower = activity_metrics(normal, normal, normal, threshold=0.005)
@@ -85,7 +89,9 @@ def test_a_healthy_guide_is_not_warned_of():
     assert collapse_warnings(activity) == []
 
 
-@pytest.mark.parametrize(("constant", "site", "other"), [(0, "content", "style"), (1, "style", "content")])
+@pytest.mark.parametrize(
+    ("constant", "site", "other"), [(0, "content", "style"), (1, "style", "content")]
+)
 def test_a_head_that_says_nothing_is_warned_of_in_one_sentence(constant, site, other):
     activity = activity_of(Heads(constant))
     assert activity[site] == 0
@@ -102,7 +108,9 @@ def test_constant_codes_far_from_the_prior_do_not_vary_and_have_not_collapsed_on
     """As a product of many experts without the prior is: narrow, whatever the observations."""
     loc = torch.randn(50, 2)
     constant = Normal(torch.ones(50, 2), torch.full((50, 2), 0.1))
-    (sentence,) = collapse_warnings(activity_metrics(constant, Normal(loc, 0.1 + 0 * loc), constant))
+    (sentence,) = collapse_warnings(
+        activity_metrics(constant, Normal(loc, 0.1 + 0 * loc), constant)
+    )
     assert sentence.startswith("content does not vary: the loc of none of its 2 dimensions varies")
     assert "though its divergence from the prior is 4.6 nats per group" in sentence
     assert "collapsed" not in sentence
@@ -115,7 +123,9 @@ def test_a_unit_that_is_barely_active_tells_next_to_nothing_and_has_not_collapse
     activity = activity_metrics(faint, healthy, faint)
     assert activity["content"] == 2
     (sentence,) = collapse_warnings(activity)
-    assert sentence.startswith("content tells next to nothing: its divergence from the prior is 0.0")
+    assert sentence.startswith(
+        "content tells next to nothing: its divergence from the prior is 0.0"
+    )
     assert "though 2 of its 2 dimensions vary between observations" in sentence
     assert "collapsed" not in sentence
 

@@ -31,13 +31,17 @@ def make_guide(kind):
 
 
 def make_batch():
-    return GroupedBatch(torch.rand(10, 5, generator=torch.Generator().manual_seed(1)).double(), GROUP, 4)
+    return GroupedBatch(
+        torch.rand(10, 5, generator=torch.Generator().manual_seed(1)).double(), GROUP, 4
+    )
 
 
 def by_hand(guide, kind, x):
     """One pair and one dimension after the other, as in the paper."""
     parts = said_of(guide, x)
-    loc, scale = (torch.cat([getattr(part, name) for part in parts], -1) for name in ("loc", "scale"))
+    loc, scale = (
+        torch.cat([getattr(part, name) for part in parts], -1) for name in ("loc", "scale")
+    )
     new_loc, new_scale = loc.clone(), scale.clone()
     shared = {}
     for first, second in PAIRS:
@@ -74,7 +78,9 @@ def test_training_draws_from_what_a_pair_says_of_the_dimensions_that_it_shares(k
 def test_its_divergence_is_that_of_the_pooled_normals_and_has_their_gradient(kind):
     guide, batch = make_guide(kind), make_batch()
     content, style = guide.of_pairs(guide.encode(batch.x), batch.groups)
-    found = sum(kl_divergence(Normal(q.loc, q.scale), Normal(0.0, 1.0)).sum() for q in (content, style))
+    found = sum(
+        kl_divergence(Normal(q.loc, q.scale), Normal(0.0, 1.0)).sum() for q in (content, style)
+    )
     loc, scale, _ = by_hand(guide, kind, batch.x)
     expected = 0.5 * (loc.square() + scale.square() - 1.0 - 2.0 * scale.log()).sum()
     torch.testing.assert_close(found, expected, **exactly)
@@ -134,16 +140,24 @@ def test_a_recorded_step_pairs_anew():
     eager, _ = steps_of(make, ("trace", 1), [], torch.float64, recorded=False)
     replayed, note = steps_of(make, ("trace", 1), [], torch.float64, recorded=True)
     assert note is None
-    assert [loss for loss, _, _ in replayed] == pytest.approx([loss for loss, _, _ in eager], rel=1e-12)
+    assert [loss for loss, _, _ in replayed] == pytest.approx(
+        [loss for loss, _, _ in eager], rel=1e-12
+    )
 
 
-@pytest.mark.parametrize("options", [{"evidence": "random-part"}, {"style_given_content": nn.Identity()}])
+@pytest.mark.parametrize(
+    "options", [{"evidence": "random-part"}, {"style_given_content": nn.Identity()}]
+)
 def test_options_that_are_not_for_pairs_are_refused(options):
-    with pytest.raises(InputError, match=r"^style_given_content and evidence are not for guides of pairs"):
+    with pytest.raises(
+        InputError, match=r"^style_given_content and evidence are not for guides of pairs"
+    ):
         AdaMLVAEGuide(MLPEncoder((5,), 2, 2), **options)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("ada-ml-vae", AdaMLVAEGuide), ("ada-gvae", AdaGVAEGuide)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ada-ml-vae", AdaMLVAEGuide), ("ada-gvae", AdaGVAEGuide)]
+)
 def test_they_have_names(name, kind):
     model, guide = RunConfig(model="vae", guide=name, hidden=(8,)).build((5,))
     assert type(guide) is kind

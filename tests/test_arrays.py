@@ -59,7 +59,11 @@ def test_uint8_stays_uint8_until_it_is_asked_for(tmp_path, write, load):
 
 @both
 def test_groups_may_be_bytes_or_numbers(tmp_path, write, load):
-    assert load(write(tmp_path, {"x": X, "group": GROUP.astype("S")})).group_names == ("ann", "bob", "cat")
+    assert load(write(tmp_path, {"x": X, "group": GROUP.astype("S")})).group_names == (
+        "ann",
+        "bob",
+        "cat",
+    )
     assert load(write(tmp_path, {"x": X, "group": np.array([7, 3, 7, 9])})).group_names == (3, 7, 9)
 
 
@@ -85,7 +89,9 @@ def test_x_in_an_npy_file_stays_on_disk(tmp_path):
 def test_x_and_group_must_be_there(tmp_path, write, load, name):
     arrays = {"x": X, "group": GROUP, "extra": LABEL}
     del arrays[name]
-    with pytest.raises(InputError, match=rf"must hold the arrays x and group, but has no {name} \(.*extra"):
+    with pytest.raises(
+        InputError, match=rf"must hold the arrays x and group, but has no {name} \(.*extra"
+    ):
         load(write(tmp_path, arrays))
 
 
@@ -148,7 +154,9 @@ def test_lengths_that_differ_are_refused(tmp_path, write, load, name):
         ({"group": np.array([b"a", b"b", b"\xff", b"c"])}, "utf-8"),
     ],
 )
-def test_what_is_wrong_with_the_arrays_is_said_with_the_file(tmp_path, write, load, change, sentence):
+def test_what_is_wrong_with_the_arrays_is_said_with_the_file(
+    tmp_path, write, load, change, sentence
+):
     path = write(tmp_path, {"x": X, "group": GROUP} | change)
     with pytest.raises(InputError, match=rf"^{path}: .*{sentence}"):
         load(path)
@@ -168,7 +176,9 @@ def test_a_path_that_is_not_there_is_refused_with_the_other_kind_where_it_is_one
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00"])
 def test_what_is_no_zip_is_no_npz(tmp_path, content):
     (tmp_path / "data.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"data\.npz is not an npz file: write it with numpy\.savez"):
+    with pytest.raises(
+        InputError, match=r"data\.npz is not an npz file: write it with numpy\.savez"
+    ):
         load_npz(tmp_path / "data.npz")
 
 
@@ -254,4 +264,7 @@ def test_arrays_larger_than_memory_are_referred_to_npy_files(tmp_path, monkeypat
 def test_an_array_in_fortran_order_is_not_mapped(tmp_path):
     with pytest.raises(InputError, match=r"x\.npy is in Fortran order.*ascontiguousarray"):
         load_npy(as_npy(tmp_path, {"x": np.asfortranarray(X), "group": GROUP}))
-    assert load_npz(as_npz(tmp_path, {"x": np.asfortranarray(X), "group": GROUP})).x.tolist() == X.tolist()
+    assert (
+        load_npz(as_npz(tmp_path, {"x": np.asfortranarray(X), "group": GROUP})).x.tolist()
+        == X.tolist()
+    )

@@ -117,5 +117,7 @@ def test_augmentations_have_names(sampler):
 def test_unknown_augmentations_and_what_is_no_image_are_refused(sampler):
     with pytest.raises(InputError, match="augment"):
         augmented(sampler, ["afine"], (1, 15, 15), seed=0)
-    with pytest.raises(InputError, match=r"augment 'flip' takes images .* got x of shape \[N, 64\]"):
+    with pytest.raises(
+        InputError, match=r"augment 'flip' takes images .* got x of shape \[N, 64\]"
+    ):
         augmented(sampler, ["flip"], (64,), seed=0)

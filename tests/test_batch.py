@@ -36,24 +36,54 @@ def test_a_good_batch_is_taken_as_it_is():
             {"x": torch.ones(4, 2, dtype=torch.int64)},
             "x must be a floating-point tensor .* got torch.int64",
         ),
-        ({"x": torch.ones(4, 2, dtype=torch.bool)}, "x must be a floating-point tensor .* got torch.bool"),
-        ({"x": torch.zeros(0, 2), "group": index()}, r"x must hold at least one .* got shape \[0, 2\]"),
+        (
+            {"x": torch.ones(4, 2, dtype=torch.bool)},
+            "x must be a floating-point tensor .* got torch.bool",
+        ),
+        (
+            {"x": torch.zeros(0, 2), "group": index()},
+            r"x must hold at least one .* got shape \[0, 2\]",
+        ),
         ({"x": torch.zeros(4)}, r"x must hold .* as \[N, \*event_shape\], got shape \[4\]"),
         ({"x": torch.tensor(1.0)}, r"x must hold .* got shape \[\]"),
         ({"x": with_value(torch.nan)}, r"x must be finite, got 1 NaN or infinite .* observation 2"),
-        ({"x": with_value(torch.inf, 3)}, r"x must be finite, got 1 NaN or infinite .* observation 3"),
-        ({"x": with_value(-torch.inf, 0)}, r"x must be finite, got 1 NaN or infinite .* observation 0"),
+        (
+            {"x": with_value(torch.inf, 3)},
+            r"x must be finite, got 1 NaN or infinite .* observation 3",
+        ),
+        (
+            {"x": with_value(-torch.inf, 0)},
+            r"x must be finite, got 1 NaN or infinite .* observation 0",
+        ),
         ({"group": index(0, 1, 2)}, "group must have one entry for each of x, expected 4, got 3"),
-        ({"group": index(0, 1, 1, 2, 2)}, "group must have one entry for each of x, expected 4, got 5"),
+        (
+            {"group": index(0, 1, 1, 2, 2)},
+            "group must have one entry for each of x, expected 4, got 5",
+        ),
         ({"group": torch.zeros(4)}, r"group must be an int64 tensor .* got torch.float32 \[4\]"),
-        ({"group": index(0, 1, 1, 2).int()}, r"group must be an int64 tensor .* got torch.int32 \[4\]"),
+        (
+            {"group": index(0, 1, 1, 2).int()},
+            r"group must be an int64 tensor .* got torch.int32 \[4\]",
+        ),
         ({"group": index(0, 1, 1, 2)[:, None]}, r"group must be .* one dimension, got .* \[4, 1\]"),
         ({"group": index(0, 1, 1, 3)}, r"group must lie in .* = 0\.\.2, got values from 0 to 3"),
         ({"group": index(0, 1, -1, 2)}, r"group must lie in .* = 0\.\.2, got values from -1 to 2"),
-        ({"group": index(0, 0, 2, 2)}, r"every value in 0\.\.num_groups - 1 .* in group, but 1 does not"),
-        ({"num_groups": 4}, r"every value in 0\.\.num_groups - 1 must occur in group, but 3 does not"),
-        ({"parent": index(0, 1), "num_parents": 2}, "parent must have .* of num_groups, expected 3, got 2"),
-        ({"parent": index(0, 1, 2), "num_parents": 2}, r"parent must lie in .* = 0\.\.1, got .* 0 to 2"),
+        (
+            {"group": index(0, 0, 2, 2)},
+            r"every value in 0\.\.num_groups - 1 .* in group, but 1 does not",
+        ),
+        (
+            {"num_groups": 4},
+            r"every value in 0\.\.num_groups - 1 must occur in group, but 3 does not",
+        ),
+        (
+            {"parent": index(0, 1), "num_parents": 2},
+            "parent must have .* of num_groups, expected 3, got 2",
+        ),
+        (
+            {"parent": index(0, 1, 2), "num_parents": 2},
+            r"parent must lie in .* = 0\.\.1, got .* 0 to 2",
+        ),
         ({"parent": index(0, 1, 0)}, r"parent must lie in 0\.\.num_parents - 1"),
         (
             {"parent": index(0, 0, 0), "num_parents": 2},
@@ -71,7 +101,9 @@ def test_what_is_wrong_with_a_batch_is_said(change, sentence):
 def test_every_bad_value_is_counted_and_the_first_observation_named():
     x = torch.zeros(4, 2, 2)
     x[1:3] = torch.nan
-    with pytest.raises(InputError, match=r"got 8 NaN or infinite value.* the first in observation 1"):
+    with pytest.raises(
+        InputError, match=r"got 8 NaN or infinite value.* the first in observation 1"
+    ):
         GroupedBatch(**GOOD | {"x": x})
 
 

@@ -107,7 +107,9 @@ def test_every_round_runs_every_instance_twice_in_a_row(script):
     assert [sorted(calls[i : i + 6 : 2]) for i in range(0, 30, 6)] == [["a0", "a1", "b"]] * 5
 
 
-def test_the_program_prints_both_tables_and_whether_what_is_asked_holds(script, monkeypatch, capsys):
+def test_the_program_prints_both_tables_and_whether_what_is_asked_holds(
+    script, monkeypatch, capsys
+):
     benchmark, steps, scaling = script("benchmark"), script("steps"), script("scaling")
     sizes = ((160, steps.DIGITS), (20, steps.MNIST))
     # What is compiled takes long to begin, and has tests of its own.
@@ -117,7 +119,14 @@ def test_the_program_prints_both_tables_and_whether_what_is_asked_holds(script, 
     monkeypatch.setattr(benchmark, "scaling_rows", tiny)
     assert benchmark.main(["--rounds", "1", "--no-compile"]) == 0
     said = capsys.readouterr().out
-    for case in ("hand-written", "eager", "captured", "matrix products", "30 even", "one of 6 and 24 of 1"):
+    for case in (
+        "hand-written",
+        "eager",
+        "captured",
+        "matrix products",
+        "30 even",
+        "one of 6 and 24 of 1",
+    ):
         assert case in said
     # Of the captured step, of the most groups and of the skewed ones.
     assert said.count("≤") == said.count("met") + said.count("MISSED") == 3

@@ -33,7 +33,12 @@ from pyro_mlvae.checking import PairError, check
 from pyro_mlvae.guides import ThreeLevelGuide
 from pyro_mlvae.likelihoods import LIKELIHOODS
 from pyro_mlvae.models import MixturePriorMLVAE, ThreeLevelMLVAE
-from pyro_mlvae.solved import LinearEncoder, LinearGaussian, LinearGaussianGuide, LinearGaussianModel
+from pyro_mlvae.solved import (
+    LinearEncoder,
+    LinearGaussian,
+    LinearGaussianGuide,
+    LinearGaussianModel,
+)
 
 BATCH = GroupedBatch(small_data().batch().x[:8], torch.tensor([0, 1, 2, 3, 0, 0, 2, 0]), 4)
 GROUPS, N, DIM = BATCH.num_groups, len(BATCH), 2
@@ -168,7 +173,9 @@ class Nameless(PyroModule):
 def colliding(make_net):
     model, guide = make_pair()
     return (
-        Nameless(lambda batch, net: tell(model, batch, own_style=lambda style: style + net), make_net()),
+        Nameless(
+            lambda batch, net: tell(model, batch, own_style=lambda style: style + net), make_net()
+        ),
         Nameless(lambda batch, net: infer(guide, batch, style=shifted(lambda x: net)), make_net()),
     )
 
@@ -222,7 +229,9 @@ BROKEN = {
     ),
     "plate that subsamples": (
         lambda: told(num_observations=1000, subsample_size=N),
-        [f"the model's plate 'observations' must be of all its members, got a subsample of {N} of 1000"],
+        [
+            f"the model's plate 'observations' must be of all its members, got a subsample of {N} of 1000"
+        ],
     ),
     "other content_dim": (
         lambda: (make_pair()[0], ProductOfNormals(MLPEncoder((5,), 3, DIM, (8,)))),
@@ -238,7 +247,9 @@ BROKEN = {
     ),
     "no to_event": (
         lambda: inferred(event=0),
-        ["the guide raises ValueError: Shape mismatch inside plate('groups') at site content .*: declare"],
+        [
+            "the guide raises ValueError: Shape mismatch inside plate('groups') at site content .*: declare"
+        ],
     ),
     "content of the whole batch": (
         lambda: inferred(content=shifted(lambda x: x.sum())),
@@ -253,12 +264,21 @@ BROKEN = {
         [f"the guide's site 'style' of one observation {OTHERS} x of other members"],
     ),
     "batch norm in the encoder": (
-        lambda: changed(lambda model, guide: guide.encoder.layers.insert(1, nn.BatchNorm1d(8)) and None),
-        [f"the guide's site 'content' of one group {OTHERS}", f"the guide's site 'style' .* {OTHERS}"],
+        lambda: changed(
+            lambda model, guide: guide.encoder.layers.insert(1, nn.BatchNorm1d(8)) and None
+        ),
+        [
+            f"the guide's site 'content' of one group {OTHERS}",
+            f"the guide's site 'style' .* {OTHERS}",
+        ],
     ),
     "batch norm in the decoder": (
-        lambda: changed(lambda model, guide: model.decoder.layers.insert(1, nn.BatchNorm1d(8)) and None),
-        [f"the model's site 'x' of one observation {OTHERS} 'content' and 'style' of other members"],
+        lambda: changed(
+            lambda model, guide: model.decoder.layers.insert(1, nn.BatchNorm1d(8)) and None
+        ),
+        [
+            f"the model's site 'x' of one observation {OTHERS} 'content' and 'style' of other members"
+        ],
     ),
     "content of another group": (
         lambda: told(own_content=lambda content, batch: content[(batch.group + 1) % GROUPS]),
@@ -270,7 +290,9 @@ BROKEN = {
     ),
     "detached loc": (
         detached,
-        ["the guide's parameter 'encoder.content.weight' and 'encoder.content.bias' .* no gradient"],
+        [
+            "the guide's parameter 'encoder.content.weight' and 'encoder.content.bias' .* no gradient"
+        ],
     ),
     "unused layer": (
         lambda: changed(lambda model, guide: setattr(model, "spare", nn.Linear(2, 2, bias=False))),
@@ -282,7 +304,9 @@ BROKEN = {
     ),
     "colliding layers": (
         lambda: colliding(lambda: nn.Linear(DIM, DIM)),
-        ["the model's parameter 'net.weight' and 'net.bias' would never be trained, as .* of one name"],
+        [
+            "the model's parameter 'net.weight' and 'net.bias' would never be trained, as .* of one name"
+        ],
     ),
     "colliding PyroParams": (
         lambda: colliding(lambda: PyroParam(torch.ones(DIM), dist.constraints.positive)),
@@ -301,7 +325,9 @@ BROKEN = {
     ),
     "scale on one site": (
         lambda: inferred(scale=torch.tensor(2.0)),
-        ["all sites must have one scale, got 1 at the guide's 'content', .*; 2 at the guide's 'style'"],
+        [
+            "all sites must have one scale, got 1 at the guide's 'content', .*; 2 at the guide's 'style'"
+        ],
     ),
     "scale from member to member": (
         lambda: inferred(scale=torch.arange(1.0, N + 1)),
@@ -328,7 +354,9 @@ BROKEN = {
     ),
     "nothing observed": (
         lambda: told(obs=lambda x: None),
-        ["the model must observe batch.x, got no observed site: pass obs=batch.x where 'x' is sampled"],
+        [
+            "the model must observe batch.x, got no observed site: pass obs=batch.x where 'x' is sampled"
+        ],
     ),
     "something else observed": (
         lambda: told(obs=lambda x: x * 2),
@@ -372,7 +400,10 @@ def test_several_faults_are_found_in_one_go():
 def test_both_programs_are_told_why_they_raise():
     model, guide = make_pair()
     model.forward = guide.forward = fail
-    assert [fault[:16] for fault in faults(model, guide)] == ["the guide raises", "the model raises"]
+    assert [fault[:16] for fault in faults(model, guide)] == [
+        "the guide raises",
+        "the model raises",
+    ]
 
 
 def test_no_two_groups_are_so_placed_that_a_leak_between_them_is_missed():
@@ -394,7 +425,9 @@ def test_no_to_event_is_found_where_the_sizes_agree_by_chance():
     batch = GroupedBatch(torch.rand(N, 5), torch.arange(N) % DIM, DIM)
     pair = inferred(event=0, num_groups=DIM)
     (fault,) = [fault for fault in faults(*pair, batch) if "event shape" not in fault]
-    assert "the guide's site 'content' must have one batch dimension for each of its plates" in fault
+    assert (
+        "the guide's site 'content' must have one batch dimension for each of its plates" in fault
+    )
     assert ".to_event" in fault
 
 
@@ -435,13 +468,17 @@ def test_sound_pairs_of_three_levels_pass():
     check(*three_levels(), DEEP)
     model, guide = make_pair()
     check(
-        ThreeLevelMLVAE(model.decoder, NormalLikelihood(), DIM, DIM), ThreeLevelGuide(guide.encoder), DEEP
+        ThreeLevelMLVAE(model.decoder, NormalLikelihood(), DIM, DIM),
+        ThreeLevelGuide(guide.encoder),
+        DEEP,
     )
 
 
 def test_a_leak_between_super_groups_is_found():
     (fault,) = faults(*three_levels(lambda own, above: own + above.mean(0)), DEEP)
-    assert matches(f"the model's site 'content' of one group {OTHERS} 'super_content' of other", fault)
+    assert matches(
+        f"the model's site 'content' of one group {OTHERS} 'super_content' of other", fault
+    )
 
 
 def mlp_pair(likelihood=None, **options):
@@ -453,7 +490,9 @@ SOUND = {
     "product": lambda: mlp_pair(),
     "prior expert": lambda: mlp_pair(prior_expert=True),
     "style given content": lambda: mlp_pair(style_given_content=StyleGivenContent(DIM, DIM, (8,))),
-    "both": lambda: mlp_pair(prior_expert=True, style_given_content=StyleGivenContent(DIM, DIM, (8,))),
+    "both": lambda: mlp_pair(
+        prior_expert=True, style_given_content=StyleGivenContent(DIM, DIM, (8,))
+    ),
     "vae": lambda: (
         VAE(MLPDecoder((5,), DIM, DIM, hidden=(8,)), NormalLikelihood(), DIM, DIM),
         VAEGuide(MLPEncoder((5,), DIM, DIM, (8,))),
@@ -500,7 +539,9 @@ def test_the_solved_model_passes(solved):
 
 def test_convolutions_pass():
     shape = (1, 8, 8)
-    model = MLVAE(ConvDecoder(shape, DIM, DIM, channels=(4,), hidden=(8,)), NormalLikelihood(), DIM, DIM)
+    model = MLVAE(
+        ConvDecoder(shape, DIM, DIM, channels=(4,), hidden=(8,)), NormalLikelihood(), DIM, DIM
+    )
     guide = ProductOfNormals(ConvEncoder(shape, DIM, DIM, channels=(4,), hidden=(8,)))
     check(model, guide, GroupedBatch(torch.rand(5, *shape), torch.tensor([0, 2, 1, 0, 2]), 3))
 
@@ -514,7 +555,9 @@ def test_groups_of_one_and_a_single_group_pass(group):
 
 def everything(*modules):
     """What ``check`` must leave as it was, in the modules and around them."""
-    tensors = [t for module in modules for part in (module.parameters(), module.buffers()) for t in part]
+    tensors = [
+        t for module in modules for part in (module.parameters(), module.buffers()) for t in part
+    ]
     return {
         "randomness": torch.get_rng_state().tolist(),
         "store": {name: id(p) for name, p in pyro.get_param_store().named_parameters()},

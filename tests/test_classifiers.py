@@ -109,7 +109,9 @@ def test_of_many_labels_what_is_curved_is_read_by_a_kernel():
     turned = codes * np.where(np.arange(len(y)) % 2, 1.0, -1.0)[:, None]
     kind, classifier = choose_classifier(turned, y, y)
     assert kind == "gaussian-discriminant"
-    assert classifier.score(turned, y) > 2.0 * _fitted("discriminant", turned, y, 0).score(turned, y)
+    assert classifier.score(turned, y) > 2.0 * _fitted("discriminant", turned, y, 0).score(
+        turned, y
+    )
 
 
 def test_nothing_is_read_of_many_labels_where_there_is_nothing():

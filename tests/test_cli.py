@@ -115,12 +115,21 @@ def test_a_run_is_measured_again_refused_replaced_and_decided_by_its_seed(tmp_pa
         (["train"], "name one folder: --out RUN for a new run, or --resume RUN"),
         (["train", "--out", "OUT", "--epoch", "3"], "Unrecognized options: --epoch"),
         (["train", "--out", "OUT", "--epochs", "many"], "--epochs"),
-        (["train", "--out", "OUT", "--epochs", "0"], "epochs must be a positive whole number, got 0"),
+        (
+            ["train", "--out", "OUT", "--epochs", "0"],
+            "epochs must be a positive whole number, got 0",
+        ),
         (["train", "--out", "OUT", "--data", "digit"], "did you mean 'digits'"),
         (["train", "--out", "OUT", "--style-dim", "-2"], "style_dim must be"),
-        (["train", "--out", "OUT", "--device", "cuda:77"], "is not here: choose auto or one of cpu"),
+        (
+            ["train", "--out", "OUT", "--device", "cuda:77"],
+            "is not here: choose auto or one of cpu",
+        ),
         (["train", "--out", "OUT", "--test-fraction", "2"], "between 0 and 1"),
-        (["train", "--out", "OUT", "--data", "linear-gaussian", "--likelihood", "bernoulli"], "takes x in"),
+        (
+            ["train", "--out", "OUT", "--data", "linear-gaussian", "--likelihood", "bernoulli"],
+            "takes x in",
+        ),
         (["train", "--out", "/proc/run"], "cannot be written"),
         (["train", "--out", "OUT", "--learning-rate", "1e30"], "try a smaller learning rate"),
         (["evaluate", "OUT"], "config.json is missing"),
@@ -149,7 +158,16 @@ def test_help_goes_to_stdout(arguments, capsys):
 
 def test_ctrl_c_keeps_what_was_trained(tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(folder), "--epochs", "100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "pyro_mlvae",
+        "train",
+        "--out",
+        str(folder),
+        "--epochs",
+        "100000",
+    ]
     errors = tmp_path / "stderr"
 
     def listen() -> None:

@@ -11,7 +11,16 @@ from pyro_mlvae.cli.main import run
 from pyro_mlvae.cli.training import fit
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
-SMALL = ["--hidden", "8", "--device", "cpu", "--groups-per-batch", "2", "--observations-per-group", "4"]
+SMALL = [
+    "--hidden",
+    "8",
+    "--device",
+    "cpu",
+    "--groups-per-batch",
+    "2",
+    "--observations-per-group",
+    "4",
+]
 
 
 def arrays(folder, count):
@@ -56,7 +65,9 @@ def test_a_run_is_judged_by_observations_that_neither_training_nor_the_test_sees
     _, split = loaded.config.split(whole)
     for trained, validation in seen:  # the model and the plain VAE
         for x, places in ((trained, split.train), (validation.x, split.validation)):
-            assert {o.numpy().tobytes() for o in x} == {o.numpy().tobytes() for o in whole.x[places]}
+            assert {o.numpy().tobytes() for o in x} == {
+                o.numpy().tobytes() for o in whole.x[places]
+            }
     assert len(seen) == 2
     assert len(split.validation) == 20
     with (tmp_path / "run" / runs.HISTORY).open(newline="") as file:
@@ -71,7 +82,10 @@ def test_a_run_of_so_many_steps_goes_on_for_more(tmp_path, capsys):
     arguments = ["train", "--data", arrays(tmp_path, 60), *SMALL, "--no-vae", "--out", str(folder)]
     assert run([*arguments, "--steps", "5"]) == 0
     said = capsys.readouterr().err
-    assert "the model was trained to its last step: 48 observations are too few to hold some out" in said
+    assert (
+        "the model was trained to its last step: 48 observations are too few to hold some out"
+        in said
+    )
     assert len((folder / runs.HISTORY).read_text().splitlines()) == 1 + 3  # two steps an epoch
     assert run(["train", "--resume", str(folder), "--steps", "8"]) == 0
     assert len((folder / runs.HISTORY).read_text().splitlines()) == 1 + 4
@@ -83,9 +97,17 @@ def test_a_run_of_so_many_steps_goes_on_for_more(tmp_path, capsys):
 def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path, capsys):
     folder = tmp_path / "run"
     new = ["train", "--out", str(folder)]
-    assert "steps and epochs exclude each other" in refusal([*new, "--steps", "5", "--epochs", "3"], capsys)
-    np.savez(tmp_path / "vectors.npz", x=np.random.default_rng(0).random((40, 5)), group=np.arange(40) % 4)
+    assert "steps and epochs exclude each other" in refusal(
+        [*new, "--steps", "5", "--epochs", "3"], capsys
+    )
+    np.savez(
+        tmp_path / "vectors.npz",
+        x=np.random.default_rng(0).random((40, 5)),
+        group=np.arange(40) % 4,
+    )
     vectors = ["--data", f"npz:{tmp_path / 'vectors.npz'}"]
     said = refusal([*new, *vectors, "--augment", "affine"], capsys)
-    assert "augment 'affine' takes images [N, channels, height, width], got x of shape [N, 5]" in said
+    assert (
+        "augment 'affine' takes images [N, channels, height, width], got x of shape [N, 5]" in said
+    )
     assert not folder.exists()

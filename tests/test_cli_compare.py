@@ -18,7 +18,16 @@ from pyro_mlvae.runs.config import RunConfig
 
 SMALL = [
     *("--estimators", "trace", "dreg", "--particles", "1", "3", "--epochs", "1", "--draws", "5"),
-    *("--reference-draws", "6", "--groups", "3", "--observations-per-group", "4", "--seconds", "0.05"),
+    *(
+        "--reference-draws",
+        "6",
+        "--groups",
+        "3",
+        "--observations-per-group",
+        "4",
+        "--seconds",
+        "0.05",
+    ),
 ]
 
 
@@ -36,7 +45,8 @@ def test_it_writes_what_the_contract_says(compared):
     assert done.returncode == 0, done.stderr
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     figures = [
-        f"figures/{name}.png" for name in ("equal-time", "sandwich", "signal", "tightness", "trade-off")
+        f"figures/{name}.png"
+        for name in ("equal-time", "sandwich", "signal", "tightness", "trade-off")
     ]
     assert written == ["elbos.csv", "elbos.json", *figures]
     comparison = json.loads((folder / "elbos.json").read_text())
@@ -111,7 +121,12 @@ def row_of(**changed):
     return {
         **{"estimator": "stl", "num_particles": 1, "stage": "trained", "value": -1.0, "gap": 1e-16},
         **{"standard_error": -0.0, "gradient_snr": parts, "gradient_variance": parts},
-        **{"gradient_bias_z": parts, "effective_sample_size": None, "k_hat": None, "also": ["dreg"]},
+        **{
+            "gradient_bias_z": parts,
+            "effective_sample_size": None,
+            "k_hat": None,
+            "also": ["dreg"],
+        },
         **{"ms_per_step": 1.0, "peak_mb": None, "passes_per_step": 3.0},
     } | changed
 
@@ -133,7 +148,23 @@ def curve_of(name, elbo, interval):
 def test_undefined_numbers_are_dashes_in_the_table():
     table = comparison_table(comparison_of([row_of(), row_of(stage="initial")]))
     line, shared = (line for line in table.splitlines() if line.startswith("stl"))
-    numbers = ["stl", "1", "-1.000", "0.000", "0.000", "-", "1", "2", "2.0", "-", "-", "3", "1.0", "-", "-"]
+    numbers = [
+        "stl",
+        "1",
+        "-1.000",
+        "0.000",
+        "0.000",
+        "-",
+        "1",
+        "2",
+        "2.0",
+        "-",
+        "-",
+        "3",
+        "1.0",
+        "-",
+        "-",
+    ]
     assert line.split() == numbers
     assert shared == "stl at K = 1 stands for dreg as well"
 
@@ -178,7 +209,9 @@ def test_the_target_without_a_normal_posterior_is_compared_as_well(tmp_path, cap
 def test_a_guide_of_the_users_own_is_not_taken_where_the_data_bring_one(tmp_path, capsys):
     options = ["--data", "mixture", "--guide", "average-of-normals", "--out", str(tmp_path / "m")]
     assert run(["compare-elbos", *options]) == 2
-    assert "--data mixture brings its own model and guide" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "--data mixture brings its own model and guide" in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +270,9 @@ def test_train_takes_the_order_of_its_estimator():
         (["--epochs", "0"], "epochs must be a positive whole number, got 0"),
     ],
 )
-def test_settings_are_refused_before_an_old_comparison_is_replaced(wrong, sentence, tmp_path, capsys):
+def test_settings_are_refused_before_an_old_comparison_is_replaced(
+    wrong, sentence, tmp_path, capsys
+):
     (tmp_path / "elbos.json").write_text("{}")
     options = ["--data", "linear-gaussian", "--out", str(tmp_path), "--overwrite", *wrong]
     assert run(["compare-elbos", *options]) == 2

@@ -54,9 +54,20 @@ def test_without_a_size_pictures_that_differ_are_read_small_and_other_data_as_it
     assert "images are read at 32x32" in capsys.readouterr().err
     config = json.loads((out / "config.json").read_text())
     assert (config["image_size"], config["event_shape"]) == (32, [1, 32, 32])
-    np.savez(tmp_path / "new.npz", x=np.zeros((4, 1, 32, 32), dtype=np.uint8), group=np.arange(4) // 2)
+    np.savez(
+        tmp_path / "new.npz", x=np.zeros((4, 1, 32, 32), dtype=np.uint8), group=np.arange(4) // 2
+    )
     assert (
-        run(["embed", str(out), "--data", f"npz:{tmp_path / 'new.npz'}", "--out", str(tmp_path / "a.npz")])
+        run(
+            [
+                "embed",
+                str(out),
+                "--data",
+                f"npz:{tmp_path / 'new.npz'}",
+                "--out",
+                str(tmp_path / "a.npz"),
+            ]
+        )
         == 0
     )
 
@@ -91,9 +102,20 @@ def test_arrays_in_a_file_or_mapped_from_disk_train(kind, tmp_path):
     ("options", "sentence"),
     [
         (["--data", "folder:PICTURES/none", "--image-size", "16"], "none"),
-        (["--data", "folder:PICTURES", "--image-size", "16", "--hold-out-groups", "Corean"], "Korean"),
         (
-            ["--data", "folder:PICTURES", "--image-size", "16", "--hold-out-groups", "Greek", "Korean"],
+            ["--data", "folder:PICTURES", "--image-size", "16", "--hold-out-groups", "Corean"],
+            "Korean",
+        ),
+        (
+            [
+                "--data",
+                "folder:PICTURES",
+                "--image-size",
+                "16",
+                "--hold-out-groups",
+                "Greek",
+                "Korean",
+            ],
             "not all",
         ),
         (["--data", "digits", "--image-size", "16"], "leave them out"),
@@ -102,7 +124,9 @@ def test_arrays_in_a_file_or_mapped_from_disk_train(kind, tmp_path):
         (["--data", "mnits"], "did you mean 'mnist'"),
     ],
 )
-def test_data_that_is_not_right_ends_with_one_sentence(options, sentence, pictures, tmp_path, capsys):
+def test_data_that_is_not_right_ends_with_one_sentence(
+    options, sentence, pictures, tmp_path, capsys
+):
     options = [option.replace("PICTURES", str(pictures)) for option in options]
     assert run(["train", "--out", str(tmp_path / "run"), *options]) == 2
     captured = capsys.readouterr()

@@ -24,9 +24,13 @@ def metrics(folder):
     return json.loads((folder / runs.METRICS).read_text())
 
 
-def test_embed_writes_the_codes_of_every_observation_in_the_order_of_the_data(trained, tmp_path, capsys):
+def test_embed_writes_the_codes_of_every_observation_in_the_order_of_the_data(
+    trained, tmp_path, capsys
+):
     file = tmp_path / "new" / "codes.npz"
-    assert run(["embed", str(trained), "--data", "digits", "--out", str(file), "--device", "cpu"]) == 0
+    assert (
+        run(["embed", str(trained), "--data", "digits", "--out", str(file), "--device", "cpu"]) == 0
+    )
     assert "1,797 observations of 10 groups encoded" in capsys.readouterr().out
     data = load_dataset("digits")
     codes = encode(runs.load_run(trained).guide, data)
@@ -42,7 +46,10 @@ def test_embed_writes_the_codes_of_every_observation_in_the_order_of_the_data(tr
     [
         (["--out", "codes.csv"], "must end in .npz"),
         (["--out", "/proc/codes.npz"], "cannot be written"),
-        (["--out", "codes.npz", "--data", "linear-gaussian"], r"shape \[16\], but the run was trained on"),
+        (
+            ["--out", "codes.npz", "--data", "linear-gaussian"],
+            r"shape \[16\], but the run was trained on",
+        ),
     ],
 )
 def test_what_embed_cannot_do_ends_with_one_sentence(
@@ -106,9 +113,13 @@ def test_metrics_hold_what_the_contract_names(trained):
     total = sum(found["active_units"]["kl_style"])
     assert total == pytest.approx(found["elbo"]["kl_style"], rel=1e-4)
     by_group = sum(found["active_units"]["kl_content"]) * found["elbo"]["groups"]
-    assert by_group / found["elbo"]["observations"] == pytest.approx(found["elbo"]["kl_content"], rel=1e-4)
+    assert by_group / found["elbo"]["observations"] == pytest.approx(
+        found["elbo"]["kl_content"], rel=1e-4
+    )
     diagnostics = found["diagnostics"]
-    assert len(diagnostics["calibration"]["with_prior"][0]) == len(diagnostics["calibration"]["levels"])
+    assert len(diagnostics["calibration"]["with_prior"][0]) == len(
+        diagnostics["calibration"]["levels"]
+    )
     assert set(diagnostics["simulation_based"]["sites"]) == {"content", "style"}
     assert diagnostics["simulation_based"]["ranks"] >= 60
     assert len(diagnostics["k_hat"]["k"]) == diagnostics["k_hat"]["groups"] == 40

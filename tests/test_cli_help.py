@@ -81,7 +81,9 @@ def test_names_are_imported_when_used_and_type_checkers_see_the_same_ones(packag
     tree = ast.parse(Path(package.__file__).read_text("utf-8"))
     [block] = [n for n in tree.body if isinstance(n, ast.If) and isinstance(n.test, ast.Name)]
     seen = {alias.name: statement.module for statement in block.body for alias in statement.names}
-    assert seen == {name: f"{package.__name__}.{module}" for name, module in package._MODULES.items()}
+    assert seen == {
+        name: f"{package.__name__}.{module}" for name, module in package._MODULES.items()
+    }
     everything: dict = {}
     exec(f"from {package.__name__} import *", everything)
     assert set(package.__all__) <= set(everything) & set(dir(package))
@@ -93,7 +95,9 @@ def test_names_are_imported_when_used_and_type_checkers_see_the_same_ones(packag
 
 def test_the_packages_parts_are_there_without_being_imported_by_name():
     command = "import pyro_mlvae; print(pyro_mlvae.data.GroupedBatch, pyro_mlvae.ops.mean_of)"
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

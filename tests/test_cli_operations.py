@@ -67,12 +67,16 @@ def draw(monkeypatch, tmp_path, capsys):
 
 def pictures(figure):
     """Every picture of a figure, ``[cells, ...]``, in the order of drawing."""
-    return torch.stack([torch.as_tensor(image.get_array().filled()) for image in figure.axes[0].images])
+    return torch.stack(
+        [torch.as_tensor(image.get_array().filled()) for image in figure.axes[0].images]
+    )
 
 
 def positions(said):
     """The positions of observations in a line such as "content of 3 14, ... style of 15 9, of digits"."""
-    return [[int(i) for i in found.split()] for found in re.findall(r"(?:of|between)((?: \d+)+)", said)]
+    return [
+        [int(i) for i in found.split()] for found in re.findall(r"(?:of|between)((?: \d+)+)", said)
+    ]
 
 
 def codes_of(folder, index):
@@ -124,7 +128,9 @@ def test_the_seed_decides_all_that_is_drawn(digits, draw):
 
 
 def test_naming_contents_leaves_the_drawn_styles_as_they_are(digits, draw):
-    few = [positions(draw("swap", digits, "--content", *index)[1])[1] for index in (("3",), ("5", "3"))]
+    few = [
+        positions(draw("swap", digits, "--content", *index)[1])[1] for index in (("3",), ("5", "3"))
+    ]
     assert few[0] == few[1]
 
 
@@ -134,7 +140,9 @@ def test_swap_shows_the_named_with_the_contents_and_styles_of_each_alone(digits,
     opened, data, content = codes_of(digits, [7, 1796])
     _, _, style = codes_of(digits, [0, 5, 7])
     grid = operations.swap(opened.model, content.content.mean, style.style.mean).clamp(0.0, 1.0)
-    expected = torch.cat([data.x[[0, 5, 7]], data.x[7:8], grid[0], data.x[1796:], grid[1]]).squeeze(1)
+    expected = torch.cat([data.x[[0, 5, 7]], data.x[7:8], grid[0], data.x[1796:], grid[1]]).squeeze(
+        1
+    )
     found = pictures(figure)
     assert len(found) == 3 + 2 + 6
     for picture in expected:
@@ -182,7 +190,9 @@ def test_evidence_of_drawn_contents_comes_from_the_groups_that_have_it(digits, o
 
 
 def test_interpolation_is_between_two_observations_unless_styles_are_named(digits, draw):
-    figure, said = draw("interpolate", digits, "--content", "3", "9", "--vary", "both", "--steps", "5")
+    figure, said = draw(
+        "interpolate", digits, "--content", "3", "9", "--vary", "both", "--steps", "5"
+    )
     assert positions(said) == [[3, 9], [3, 9]]
     opened, _, codes = codes_of(digits, [3, 9])
     line = operations.interpolate(
@@ -190,13 +200,17 @@ def test_interpolation_is_between_two_observations_unless_styles_are_named(digit
     ).squeeze(1)
     torch.testing.assert_close(pictures(figure)[-5:], line.clamp(0.0, 1.0))
     assert positions(draw("interpolate", digits, "--style", "3", "9")[1]) == [[3, 9], [3, 9]]
-    _, said = draw("interpolate", digits, "--content", "3", "9", "--style", "5", "6", "--vary", "style")
+    _, said = draw(
+        "interpolate", digits, "--content", "3", "9", "--style", "5", "6", "--vary", "style"
+    )
     assert positions(said) == [[3, 9], [5, 6]]
 
 
 def test_interpolation_of_one_group_draws_two_of_it(digits, draw, tmp_path):
     np.savez(tmp_path / "one.npz", x=np.random.default_rng(0).random((3, 1, 8, 8)), group=[0, 0, 0])
-    contents, styles = positions(draw("interpolate", digits, "--data", f"npz:{tmp_path / 'one.npz'}")[1])
+    contents, styles = positions(
+        draw("interpolate", digits, "--data", f"npz:{tmp_path / 'one.npz'}")[1]
+    )
     assert len(set(contents)) == 2
     assert styles == contents
 
@@ -215,7 +229,9 @@ def test_generate_fixes_what_is_named_and_draws_the_rest(digits, draw):
 
 
 def test_drawing_from_the_prior_needs_no_data(digits, draw):
-    figure, said = draw("generate", digits, "--data", "npz:nowhere.npz", "--rows", "2", "--columns", "3")
+    figure, said = draw(
+        "generate", digits, "--data", "npz:nowhere.npz", "--rows", "2", "--columns", "3"
+    )
     assert len(pictures(figure)) == 6
     assert said == "contents from the prior with styles from the prior"
 
@@ -228,7 +244,9 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
     found = pictures(figure)
     assert torch.equal(found[:2], data.x[[3, 8]].squeeze(1))
     for row in rows.clamp(0.0, 1.0).squeeze(2):
-        assert any(torch.allclose(row, found[i : i + 9], atol=1e-6) for i in range(2, len(found), 9))
+        assert any(
+            torch.allclose(row, found[i : i + 9], atol=1e-6) for i in range(2, len(found), 9)
+        )
     assert positions(draw("traverse", digits, "--content", "3")[1]) == [[3], [3]]
     assert positions(draw("traverse", digits, "--style", "3")[1]) == [[3], [3]]
 
@@ -242,7 +260,10 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
         ("swap RUN --out OUT --content one", "one"),
         (f"swap RUN --out OUT --content {' 1' * 51}", "--content names 51, expected from 0 to 50"),
         ("swap RUN --out OUT --evidence 0", "evidence must be a positive whole number, got 0"),
-        ("swap RUN --out OUT --evidence 99", "--evidence 99: expected at most 37, the number of held-out"),
+        (
+            "swap RUN --out OUT --evidence 99",
+            "--evidence 99: expected at most 37, the number of held-out",
+        ),
         (
             "swap RUN --out OUT --evidence 40 --content 1",
             "expected at most 37 for observation 1, whose group",
@@ -251,8 +272,14 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
             "swap RUN --out OUT --data OTHERS --evidence 4",
             "at most 3, the number of observations of the la",
         ),
-        ("swap RUN --out OUT --data OTHERS --evidence 2 --content 3 0", "'one' has 0 other observations"),
-        ("swap RUN --out OUT --data linear-gaussian", "shape [16], but the run was trained on [1, 8, 8]"),
+        (
+            "swap RUN --out OUT --data OTHERS --evidence 2 --content 3 0",
+            "'one' has 0 other observations",
+        ),
+        (
+            "swap RUN --out OUT --data linear-gaussian",
+            "shape [16], but the run was trained on [1, 8, 8]",
+        ),
         ("swap RUN --out OUT --data digit", "did you mean 'digits'"),
         ("swap RUN --out OUT --seed -1", "seed must be a whole number of at least 0, got -1"),
         ("swap RUN --out OUT --device cuda:77", "is not here"),
@@ -260,8 +287,14 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
         ("swap RUN --out FOLDER/a.gif", "must end in .png, .pdf or .svg, got"),
         ("generate RUN --out TAKEN", "cannot be written"),
         ("generate RUN --out /proc/a.png", "/proc/a.png cannot be written"),
-        ("interpolate RUN --out OUT --content 1", "--content takes 2 positions, the ends of a line, got 1"),
-        ("interpolate RUN --out OUT --style 1 2 3", "--style takes 2 positions, the ends of a line, got 3"),
+        (
+            "interpolate RUN --out OUT --content 1",
+            "--content takes 2 positions, the ends of a line, got 1",
+        ),
+        (
+            "interpolate RUN --out OUT --style 1 2 3",
+            "--style takes 2 positions, the ends of a line, got 3",
+        ),
         ("interpolate RUN --out OUT --steps 1", "--steps 1, expected from 2 to 50"),
         ("interpolate RUN --out OUT --steps 51", "--steps 51, expected from 2 to 50"),
         ("interpolate RUN --out OUT --vary grids", "'grids'"),
@@ -274,11 +307,20 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
             "generate RUN --out OUT --content 1 --rows 2",
             "--rows says how many to draw, but --content names",
         ),
-        ("generate RUN --out OUT --style 1 --columns 2", "--columns says how many to draw, but --style"),
+        (
+            "generate RUN --out OUT --style 1 --columns 2",
+            "--columns says how many to draw, but --style",
+        ),
         ("generate RUN --out OUT --rows 0", "--rows 0, expected from 1 to 50"),
         ("generate RUN --out OUT --columns 51", "--columns 51, expected from 1 to 50"),
-        ("traverse RUN --out OUT --content 1 2", "--content takes 1 position, from which to start, got 2"),
-        ("traverse RUN --out OUT --style 1 2", "--style takes 1 position, from which to start, got 2"),
+        (
+            "traverse RUN --out OUT --content 1 2",
+            "--content takes 1 position, from which to start, got 2",
+        ),
+        (
+            "traverse RUN --out OUT --style 1 2",
+            "--style takes 1 position, from which to start, got 2",
+        ),
         ("traverse RUN --out OUT --which both", "'both'"),
     ],
 )

@@ -85,7 +85,9 @@ def test_what_was_not_measured_asks_for_nothing():
 
 
 @pytest.mark.parametrize("columns", [60, 100, 250])
-def test_tables_are_plain_and_no_wider_than_the_terminal_or_100_columns(columns, monkeypatch, capsys):
+def test_tables_are_plain_and_no_wider_than_the_terminal_or_100_columns(
+    columns, monkeypatch, capsys
+):
     monkeypatch.setenv("COLUMNS", str(columns))
     assert run(["datasets"]) == 0
     out = capsys.readouterr().out
@@ -98,7 +100,11 @@ def test_tables_are_plain_and_no_wider_than_the_terminal_or_100_columns(columns,
 
 def test_a_summary_has_a_line_for_each_row_and_a_cell_for_each_column():
     said = summary(
-        {"factors": None, **full_metrics(), "warnings": ["[bold]style[/bold] :smile: has collapsed"]}
+        {
+            "factors": None,
+            **full_metrics(),
+            "warnings": ["[bold]style[/bold] :smile: has collapsed"],
+        }
     )
     [title] = (line for line in said.splitlines() if line.startswith("How well a probe"))
     assert title.split()[-6:] == ["trained", "VAE", "VAE,", "whole", "untrained", "chance"]
@@ -112,5 +118,6 @@ def test_a_summary_has_a_line_for_each_row_and_a_cell_for_each_column():
 
 def test_names_in_a_table_are_text_and_no_markup():
     assert (
-        table(["name", "n"], [["[red]x[/red] :smile:", "1"]]).splitlines()[1] == "[red]x[/red] :smile:  1"
+        table(["name", "n"], [["[red]x[/red] :smile:", "1"]]).splitlines()[1]
+        == "[red]x[/red] :smile:  1"
     )

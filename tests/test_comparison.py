@@ -71,7 +71,9 @@ def small_problem(**options):
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(60, 6, generator=generator)
     train, held_out = GroupedDataset.from_arrays(x, torch.arange(60) % 4).split(0.3)
-    return make_problem("mine", *mlp_pair(), train, held_out, groups=3, observations_per_group=5, **options)
+    return make_problem(
+        "mine", *mlp_pair(), train, held_out, groups=3, observations_per_group=5, **options
+    )
 
 
 # Whose parameters.
@@ -84,7 +86,10 @@ def test_the_rows_of_the_last_layer_are_each_heads_own_and_the_trunk_is_neithers
     last = encoder.layers[-1]
     for parameter in [*model.parameters(), *guide.parameters()]:
         parameter.grad = torch.full_like(parameter, -1.0)
-    last.weight.grad[:6], last.weight.grad[6:] = 1.0, 2.0  # 2 x 3 rows of content, then 2 x 2 of style
+    last.weight.grad[:6], last.weight.grad[6:] = (
+        1.0,
+        2.0,
+    )  # 2 x 3 rows of content, then 2 x 2 of style
     last.bias.grad[:6], last.bias.grad[6:] = 1.0, 2.0
     for parameter in given.parameters():
         parameter.grad.fill_(2.0)
@@ -180,9 +185,13 @@ def test_a_wrong_gradient_is_found_out():
     model, guide = problem.pair()
     parts = gradient_parts(model, guide)
     (-exact_elbo(model, guide, problem.batch)).backward()
-    gradients = {p: torch.cat([piece.gradient() for piece in pieces]) for p, pieces in parts.items()}
+    gradients = {
+        p: torch.cat([piece.gradient() for piece in pieces]) for p, pieces in parts.items()
+    }
     for factor, wrong in ((1.0, False), (1.2, True)):
-        reference = exact_reference({part: factor * gradient for part, gradient in gradients.items()})
+        reference = exact_reference(
+            {part: factor * gradient for part, gradient in gradients.items()}
+        )
         moments = {part: Moments(reference[part].direction) for part in parts}
         estimator = make_estimator("stl", 10)
         for draw in draw_gradients(estimator, model, guide, problem.batch, parts, 40, seed=1):
@@ -198,7 +207,9 @@ def test_the_same_seed_gives_the_same_draws_and_leaves_the_callers_state_alone()
     parts, state = gradient_parts(model, guide), torch.get_rng_state()
 
     def losses(seed):
-        draws = draw_gradients(make_estimator("trace"), model, guide, problem.batch, parts, 3, seed=seed)
+        draws = draw_gradients(
+            make_estimator("trace"), model, guide, problem.batch, parts, 3, seed=seed
+        )
         return [draw.loss for draw in draws]
 
     first = losses(1)
@@ -298,7 +309,9 @@ def test_effective_sample_sizes_and_tails():
 def test_effective_sample_size_by_hand():
     log_weights = vector(3.0, 1.0, 1.0, 1.0).log().unsqueeze(-1)
     # Pairs of 3 and 1, and of 1 and 1: 16 / 10 and 2.
-    assert effective_sample_size(Case("group-iwae", 2), log_weights) == pytest.approx((1.6 + 2.0) / 2)
+    assert effective_sample_size(Case("group-iwae", 2), log_weights) == pytest.approx(
+        (1.6 + 2.0) / 2
+    )
 
 
 def test_alignment_is_with_the_direction_and_not_with_its_size():
@@ -327,7 +340,14 @@ def test_timing_leaves_the_weights_where_they_were():
 
 @pytest.mark.parametrize(
     ("name", "count", "expected"),
-    [("trace", 1, 2), ("trace", 10, 11), ("stl", 1, 3), ("dreg", 4, 6), ("local", 1, 3), ("rws", 5, 6)],
+    [
+        ("trace", 1, 2),
+        ("trace", 10, 11),
+        ("stl", 1, 3),
+        ("dreg", 4, 6),
+        ("local", 1, 3),
+        ("rws", 5, 6),
+    ],
 )
 def test_network_passes_are_counted_and_the_pair_is_left_alone(name, count, expected):
     problem = small_problem()
@@ -337,7 +357,9 @@ def test_network_passes_are_counted_and_the_pair_is_left_alone(name, count, expe
     assert (set(vars(model)), set(vars(guide))) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the system does not say what memory a step takes")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the system does not say what memory a step takes"
+)
 def test_memory_of_any_pair_is_measured_in_a_child_and_a_step_that_fails_has_none():
     problem = small_problem()
     model, guide = problem.pair()
@@ -397,7 +419,9 @@ def test_each_estimator_trains_at_its_own_best_rate_with_seeds_of_its_own(monkey
             pass
 
     monkeypatch.setattr(curves, "Trainee", Pretended)
-    found = training_curves(small_problem(), list(best), seconds=1.0, rates=(0.3, 1.0, 3.0, 10.0), seeds=3)
+    found = training_curves(
+        small_problem(), list(best), seconds=1.0, rates=(0.3, 1.0, 3.0, 10.0), seeds=3
+    )
     assert [curve["learning_rate"] for curve in found] == [3e-3, 1e-3]
     assert [curve["elbo"] for curve in found] == [[0.0], [0.0]]
     for case, rate in best.items():
@@ -442,14 +466,20 @@ def test_with_the_exact_guide_trace_has_no_gap_and_sticking_the_landing_no_varia
     problem = solved_problem(groups=4, observations_per_group=4, exact=True)
     names = ("trace", "mean-field", "stl", "dreg")
     comparison = compare_elbos(problem, names, (1, 5), **FEW)
-    rows = {(r["estimator"], r["num_particles"]): r for r in comparison["rows"] if r["stage"] == "initial"}
+    rows = {
+        (r["estimator"], r["num_particles"]): r
+        for r in comparison["rows"]
+        if r["stage"] == "initial"
+    }
     assert comparison["reference"] == "exact"
     for count in (1, 5):
         trace, landing = rows["trace", count], rows["stl", count]
         assert trace["gap"] == pytest.approx(0.0, abs=1e-9)
         assert trace["standard_error"] == pytest.approx(0.0, abs=1e-9)
         assert trace["gradient_variance"]["content_encoder"] > 1.0
-        assert rows["mean-field", count]["standard_error"] > 1e-3  # analytic divergences cost variance here
+        assert (
+            rows["mean-field", count]["standard_error"] > 1e-3
+        )  # analytic divergences cost variance here
         for row in (landing, rows.get(("dreg", count), landing)):  # with one particle they are one
             for part in ("content_encoder", "style_encoder"):
                 assert row["gradient_variance"][part] == 0.0
@@ -501,7 +531,10 @@ def test_rows_are_as_the_contract_says():
     for curve in comparison["curves"]:
         assert len(curve["seconds"]) == len(curve["steps"]) == len(curve["elbo"]) == 7
         assert (
-            len(curve["passes"]) == len(curve["elbo_interval"]) == len(curve["nested_iwae_interval"]) == 7
+            len(curve["passes"])
+            == len(curve["elbo_interval"])
+            == len(curve["nested_iwae_interval"])
+            == 7
         )
         assert curve["steps"][-1] >= 6
         assert curve["seconds"] == sorted(curve["seconds"])

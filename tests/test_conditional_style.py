@@ -45,7 +45,9 @@ def test_style_depends_on_the_content_of_its_own_observation_only(guide):
 def test_gradients_reach_it_through_every_estimator_layout(guide, particles):
     model = MLVAE(MLPDecoder((4,), 3, 2, hidden=(8,)), NormalLikelihood(), 3, 2)
     batch = GroupedBatch(torch.randn(5, 4), torch.tensor([0, 0, 1, 1, 1]), 2)
-    elbo = Trace_ELBO(num_particles=particles, vectorize_particles=particles > 1, max_plate_nesting=1)
+    elbo = Trace_ELBO(
+        num_particles=particles, vectorize_particles=particles > 1, max_plate_nesting=1
+    )
     elbo.differentiable_loss(model, guide, batch).backward()
     for name, parameter in guide.named_parameters():
         assert parameter.grad.abs().sum() > 0, name

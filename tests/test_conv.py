@@ -24,7 +24,15 @@ from pyro_mlvae import (
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder, default_channels
 from pyro_mlvae.networks.mlp import ACTIVATIONS
 
-IMAGES = [(1, 28, 28), (3, 28, 28), (1, 64, 64), (3, 64, 64), (1, 105, 105), (2, 8, 11), (3, 33, 20)]
+IMAGES = [
+    (1, 28, 28),
+    (3, 28, 28),
+    (1, 64, 64),
+    (3, 64, 64),
+    (1, 105, 105),
+    (2, 8, 11),
+    (3, 33, 20),
+]
 each_image = pytest.mark.parametrize("event_shape", IMAGES, ids=str)
 
 DIMS = {"content_dim": 3, "style_dim": 2}
@@ -113,7 +121,8 @@ def test_no_activation_stands_behind_the_last_layer():
 
 @pytest.mark.parametrize("event_shape", [(1, 28, 28), (3, 64, 64), (1, 105, 105)], ids=str)
 def test_a_fresh_network_neither_shrinks_nor_swells_what_passes_through(event_shape):
-    # Weights that shrink it leave latents that hardly depend on x, and training long in finding it out.
+    # Weights that shrink it leave latents that hardly depend on x, and training long in finding it
+    # out.
     x = torch.randn(64, *event_shape)
     content, _ = normals(encoder(event_shape, content_dim=20, channels=None, hidden=(256,)), x)
     assert 0.5 < content.loc.std() < 2.0
@@ -176,7 +185,12 @@ def train():
     torch.manual_seed(1)
     model, guide = make_pair((1, 28, 28))
     x = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    fit(model, guide, GroupSampler(GroupedDataset.from_arrays(x, torch.arange(60) % 6), 3, 8), epochs=3)
+    fit(
+        model,
+        guide,
+        GroupSampler(GroupedDataset.from_arrays(x, torch.arange(60) % 6), 3, 8),
+        epochs=3,
+    )
     return [p.detach().clone() for p in [*model.parameters(), *guide.parameters()]]
 
 
@@ -246,7 +260,12 @@ def test_latents_of_another_size_are_refused():
 @pytest.mark.parametrize("value", [0, -2, True])
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(encoder, "content_dim"), (encoder, "style_dim"), (decoder, "style_dim"), (decoder, "outputs")],
+    [
+        (encoder, "content_dim"),
+        (encoder, "style_dim"),
+        (decoder, "style_dim"),
+        (decoder, "outputs"),
+    ],
 )
 def test_sizes_that_are_not_positive_are_refused_by_name(make, name, value):
     with pytest.raises(InputError, match=f"^{name} must be a positive whole number, got {value}"):
@@ -257,7 +276,10 @@ def test_sizes_that_are_not_positive_are_refused_by_name(make, name, value):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"event_shape": (28, 28)}, r"images of shape \[channels, height, width\], got .* \[28, 28\]"),
+        (
+            {"event_shape": (28, 28)},
+            r"images of shape \[channels, height, width\], got .* \[28, 28\]",
+        ),
         ({"event_shape": (784,)}, r"got observations of shape \[784\]: .* or use an MLP"),
         ({"event_shape": (1, 1, 28, 28)}, r"got observations of shape \[1, 1, 28, 28\]"),
         ({"event_shape": (0, 28, 28)}, "channels must be a positive whole number, got 0"),

@@ -66,7 +66,9 @@ def test_the_density_is_the_negative_binomial_of_that_mean_and_dispersion(given)
 
 def test_given_the_total_means_are_shares_of_it(given):
     x, raw, log_theta, rate = given
-    found = likelihood_of(log_theta, library_size=True, rate=torch.as_tensor(rate))(torch.as_tensor(raw))
+    found = likelihood_of(log_theta, library_size=True, rate=torch.as_tensor(rate))(
+        torch.as_tensor(raw)
+    )
     share = rate * np.exp(raw)
     share /= share.sum(1, keepdims=True)
     expected = exactly(x, x.sum(1, keepdims=True) * share, log_theta).sum(1)
@@ -85,8 +87,12 @@ def test_given_the_total_the_masses_of_all_vectors_that_have_it_sum_to_its_proba
     likelihood = CountsLikelihood((3,), library_size=True).double()
     likelihood.log_inverse_dispersion.data = torch.as_tensor(log_theta)
     x = np.array([(i, j, total - i - j) for i in range(total + 1) for j in range(total + 1 - i)])
-    mass = likelihood(torch.as_tensor(raw)).log_prob(torch.as_tensor(x).double()).exp().sum().detach()
-    each = exactly(np.arange(total + 1)[:, None], total * np.exp(raw) / np.exp(raw).sum(), log_theta)
+    mass = (
+        likelihood(torch.as_tensor(raw)).log_prob(torch.as_tensor(x).double()).exp().sum().detach()
+    )
+    each = exactly(
+        np.arange(total + 1)[:, None], total * np.exp(raw) / np.exp(raw).sum(), log_theta
+    )
     of_total = np.exp(each[:, 0])
     for column in np.exp(each).T[1:]:
         of_total = np.convolve(of_total, column)[: total + 1]
@@ -117,17 +123,27 @@ def test_gradients_equal_finite_differences_of_scipys_density(given, library_siz
     for i in range(FEATURES):
         change = np.eye(FEATURES)[i] * step
         slope = (density(raw, log_theta + change) - density(raw, log_theta - change)) / (2 * step)
-        assert float(likelihood.log_inverse_dispersion.grad[i]) == pytest.approx(slope, rel=1e-5, abs=1e-5)
+        assert float(likelihood.log_inverse_dispersion.grad[i]) == pytest.approx(
+            slope, rel=1e-5, abs=1e-5
+        )
 
 
 def test_the_masses_of_all_counts_sum_to_one():
     x = torch.arange(4000.0, dtype=torch.float64)[:, None].expand(-1, FEATURES)
-    masses = likelihood_of([-1.0, 0.0, 2.0, 6.0])(torch.full((FEATURES,), 2.0).double()).log_prob(x).exp()
+    masses = (
+        likelihood_of([-1.0, 0.0, 2.0, 6.0])(torch.full((FEATURES,), 2.0).double())
+        .log_prob(x)
+        .exp()
+    )
     torch.testing.assert_close(masses.sum(0), torch.ones(FEATURES, dtype=torch.float64))
 
 
 def test_single_precision_is_exact_where_a_feature_is_nearly_poisson():
-    theta, logits, x = torch.tensor([1e5]), torch.tensor([np.log(20.0 / 1e5)]).float(), torch.tensor([17.0])
+    theta, logits, x = (
+        torch.tensor([1e5]),
+        torch.tensor([np.log(20.0 / 1e5)]).float(),
+        torch.tensor([17.0]),
+    )
     found = CountsNegativeBinomial(theta, logits=logits).log_prob(x)
     assert found.dtype == torch.float32
     assert float(found) == pytest.approx(exactly(17.0, 20.0, np.log(1e5)), abs=1e-5)
@@ -146,7 +162,9 @@ def test_draws_have_the_mean_and_the_variance_that_are_said(library_size):
 
 @pytest.mark.parametrize(("x", "value"), [([[0.0, -1.0]], "-1"), ([[0.5, 1.0]], "0.5")])
 def test_what_is_no_count_is_refused(x, value):
-    with pytest.raises(InputError, match=rf"takes whole numbers of at least 0, got {value}: give raw"):
+    with pytest.raises(
+        InputError, match=rf"takes whole numbers of at least 0, got {value}: give raw"
+    ):
         make_likelihood("counts", (2,)).check(torch.tensor(x))
     with pytest.raises(ValueError, match="support"):
         CountsLikelihood((2,), library_size=True)(torch.zeros(1, 2)).log_prob(torch.tensor(x))
@@ -157,7 +175,9 @@ def test_library_size_goes_with_vectors_of_counts_alone():
     assert make_likelihood("counts", (3,), library_size=True).library_size
     with pytest.raises(InputError, match=r"got observations of shape \[1, 8, 8\]"):
         make_likelihood("counts", (1, 8, 8), library_size=True)
-    with pytest.raises(InputError, match="library_size is a setting of the likelihood 'counts', got likel"):
+    with pytest.raises(
+        InputError, match="library_size is a setting of the likelihood 'counts', got likel"
+    ):
         make_likelihood("normal", (3,), library_size=True)
 
 
@@ -167,8 +187,12 @@ def test_missing_counts_are_left_out_one_by_one_and_not_given_a_total():
     got = ObservedLikelihood(whole)(torch.zeros(1, FEATURES).double()).log_prob(x)
     expected = exactly(np.array([1.0, 0.0, 3.0, 0.0]), 1.0, 0.0) * np.array([1.0, 0.0, 1.0, 1.0])
     np.testing.assert_allclose(got.detach()[0], expected, rtol=1e-10)
-    with pytest.raises(InputError, match="missing values need a likelihood that takes values one by one"):
-        ObservedLikelihood(likelihood_of(np.zeros(FEATURES), library_size=True))(torch.zeros(1, FEATURES))
+    with pytest.raises(
+        InputError, match="missing values need a likelihood that takes values one by one"
+    ):
+        ObservedLikelihood(likelihood_of(np.zeros(FEATURES), library_size=True))(
+            torch.zeros(1, FEATURES)
+        )
 
 
 @pytest.mark.parametrize("library_size", [False, True])
@@ -231,7 +255,9 @@ def test_swaps_that_are_measured_have_the_totals_of_their_styles():
     label = np.arange(400) % 2
     x = generator.poisson(np.array([20.0, 200.0])[label][:, None], (400, FEATURES))
     data = GroupedDataset.from_arrays(x.astype("f4"), np.arange(400) % 20, label)
-    config = RunConfig(likelihood="counts", library_size=True, content_dim=2, style_dim=2, hidden=(8,))
+    config = RunConfig(
+        likelihood="counts", library_size=True, content_dim=2, style_dim=2, hidden=(8,)
+    )
     pair = config.build((FEATURES,), config.scaling(data))
     found = swap_metrics(*pair, data, Reader.train(data), ks=(1,), swaps=200)
     assert found["style_donor"]["1"] > 0.95
@@ -246,7 +272,9 @@ def test_drawn_reconstructions_have_their_own_totals_and_swaps_their_styles(monk
         )
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0], [5.0, 5.0, 5.0, 5.0]])
     data = GroupedDataset.from_arrays(x, ["ann", "bob", "cem"])
-    config = RunConfig(likelihood="counts", library_size=True, content_dim=2, style_dim=2, hidden=(8,))
+    config = RunConfig(
+        likelihood="counts", library_size=True, content_dim=2, style_dim=2, hidden=(8,)
+    )
     pair = config.build((FEATURES,), config.scaling(data))
     run_figures.reconstruction_figure(*pair, data)
     run_figures.swap_figure(*pair, data)
@@ -260,6 +288,8 @@ def test_drawn_reconstructions_have_their_own_totals_and_swaps_their_styles(monk
 def test_a_model_that_is_given_totals_draws_no_data(of_shares):
     model, x = of_shares
     batch = GroupedDataset.from_arrays(x, ["ann", "bob", "ann"]).batch()
-    with pytest.raises(InputError, match="library_size it takes the total of each observation as given"):
+    with pytest.raises(
+        InputError, match="library_size it takes the total of each observation as given"
+    ):
         simulate(model, batch)
     assert decode(model, torch.zeros(FEATURES), torch.zeros(FEATURES)).isfinite().all()

@@ -85,8 +85,12 @@ def test_a_run_with_ones_own_model_and_guide_keeps_their_code_and_is_opened_anyw
     assert run(["train", "--out", str(folder), *SMALL, *own]) == 0
     capsys.readouterr()
     config = json.loads((folder / "config.json").read_text())
-    assert (config["model"], config["guide"]) == ("code/model.py:WidePrior", "code/guide.py:Careful")
-    # What was trained stays what it was, wherever the folder goes and whatever becomes of the files.
+    assert (config["model"], config["guide"]) == (
+        "code/model.py:WidePrior",
+        "code/guide.py:Careful",
+    )
+    # What was trained stays what it was, wherever the folder goes and whatever becomes of the
+    # files.
     for name in ("model.py", "guide.py"):
         (files / name).unlink()
     moved = folder.rename(files / "moved")
@@ -175,17 +179,29 @@ def test_an_unsound_pair_is_refused_before_anything_is_written(files, capsys):
 
 
 def test_three_levels_on_data_without_super_groups_is_refused(tmp_path, capsys):
-    arguments = ["train", "--data", "digits", "--model", "three-level", "--out", str(tmp_path / "run")]
+    arguments = [
+        "train",
+        "--data",
+        "digits",
+        "--model",
+        "three-level",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     last = refusal(arguments, capsys)
     assert "a model of three levels needs the super-group of each group" in last
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("guide", ["product-of-normals", "product-with-prior", "average-of-normals"])
+@pytest.mark.parametrize(
+    "guide", ["product-of-normals", "product-with-prior", "average-of-normals"]
+)
 @pytest.mark.parametrize("model", ["mlvae", "mixture-prior"])
 @pytest.mark.parametrize("style_given_content", [False, True])
 def test_every_guide_goes_with_every_model_of_two_levels(guide, model, style_given_content, digits):
-    config = RunConfig(model=model, guide=guide, style_given_content=style_given_content, hidden=(12,))
+    config = RunConfig(
+        model=model, guide=guide, style_given_content=style_given_content, hidden=(12,)
+    )
     built = config.build((1, 8, 8))
     assert (built[1].style_given_content is not None) == style_given_content
     pyro_mlvae.check(*built, digits)
@@ -216,7 +232,9 @@ def test_weights_of_penalties_that_are_none_are_refused(flag, value, tmp_path, c
 
 
 def test_penalties_are_named_in_the_config_and_leave_the_plain_vae_alone():
-    config = RunConfig(hsic=3.0, beta_style=2.0, aggregate_style=1.0, free_bits_content=0.1, warmup_steps=7)
+    config = RunConfig(
+        hsic=3.0, beta_style=2.0, aggregate_style=1.0, free_bits_content=0.1, warmup_steps=7
+    )
     names = sorted(type(penalty).__name__ for penalty in config.penalties())
     assert names == ["AggregateStyle", "HSIC", "WeightedKL", "WeightedKL"]
     assert config.plain_vae().penalties() == []
@@ -225,9 +243,22 @@ def test_penalties_are_named_in_the_config_and_leave_the_plain_vae_alone():
 
 def test_estimators_are_compared_on_ones_own_pair(files, capsys):
     own = ["--guide", f"{files}/guide.py:Careful", "--model", f"{files}/model.py:WidePrior"]
-    small = ["--epochs", "1", "--seconds", "0", "--draws", "3", "--reference-draws", "4", "--hidden", "12"]
+    small = [
+        "--epochs",
+        "1",
+        "--seconds",
+        "0",
+        "--draws",
+        "3",
+        "--reference-draws",
+        "4",
+        "--hidden",
+        "12",
+    ]
     small += ["--estimators", "trace", "stl", "--particles", "1", "--groups", "3", "--no-memory"]
     assert run(["compare-elbos", "--out", str(files / "elbos"), *small, *own]) == 0
     capsys.readouterr()
-    last = refusal(["compare-elbos", "--data", "linear-gaussian", "--out", str(files / "x"), *own], capsys)
+    last = refusal(
+        ["compare-elbos", "--data", "linear-gaussian", "--out", str(files / "x"), *own], capsys
+    )
     assert "brings its own model and guide" in last

@@ -97,8 +97,16 @@ X = [[0.0], [1.0], [2.0]]
     [
         (X, ["a", None, "b"], r"group must be known .* missing \(None\) for observation 1"),
         (X, [0.0, 1.0, math.nan], r"group must be known .* missing \(nan\) for observation 2"),
-        (X, np.array([math.nan, 0.0, 1.0]), r"group must be known .* missing \(nan\) for observation 0"),
-        (X, np.array(["a", None, "b"], dtype=object), r"group must be known .* \(None\) for observation 1"),
+        (
+            X,
+            np.array([math.nan, 0.0, 1.0]),
+            r"group must be known .* missing \(nan\) for observation 0",
+        ),
+        (
+            X,
+            np.array(["a", None, "b"], dtype=object),
+            r"group must be known .* \(None\) for observation 1",
+        ),
         (X, ["a", "b"], "group must have one entry for each of x, expected 3, got 2"),
         (X, torch.zeros(4), "group must have one entry for each of x, expected 3, got 4"),
         (X, np.zeros((3, 2), dtype=int), "group must be one column"),
@@ -122,7 +130,10 @@ def test_what_is_wrong_with_the_arrays_is_said(x, group, sentence):
 
 @pytest.mark.parametrize(
     ("label", "sentence"),
-    [([0, 1], "label must have one entry .* expected 3, got 2"), ([0, None, 1], "label must be known")],
+    [
+        ([0, 1], "label must have one entry .* expected 3, got 2"),
+        ([0, None, 1], "label must be known"),
+    ],
 )
 def test_what_is_wrong_with_evaluation_labels_is_said(label, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -178,14 +189,32 @@ def test_a_fraction_outside_0_and_1_is_refused(fraction):
 @pytest.mark.parametrize(
     ("sizes", "fraction", "sentence"),
     [
-        ((4, 4), 0.1, r"0.1 leaves nothing .* of at most 4 obs.* at least 0.13, or hold out whole groups"),
-        ((2, 2), 0.2, r"0.2 leaves nothing .* of at most 2 obs.* at least 0.26, or hold out whole groups"),
-        ((2,), 0.2, r"0.2 leaves nothing .* of at most 2 observations: use a fraction of at least 0.26$"),
-        ((1, 1, 1), 0.5, r"no group has two obs.*: hold out whole groups, with --hold-out-fraction 0.2"),
+        (
+            (4, 4),
+            0.1,
+            r"0.1 leaves nothing .* of at most 4 obs.* at least 0.13, or hold out whole groups",
+        ),
+        (
+            (2, 2),
+            0.2,
+            r"0.2 leaves nothing .* of at most 2 obs.* at least 0.26, or hold out whole groups",
+        ),
+        (
+            (2,),
+            0.2,
+            r"0.2 leaves nothing .* of at most 2 observations: use a fraction of at least 0.26$",
+        ),
+        (
+            (1, 1, 1),
+            0.5,
+            r"no group has two obs.*: hold out whole groups, with --hold-out-fraction 0.2",
+        ),
         ((1,), 0.5, "no group has two observations, .*: add observations$"),
     ],
 )
-def test_a_fraction_that_holds_out_nothing_is_refused_with_what_would_help(sizes, fraction, sentence):
+def test_a_fraction_that_holds_out_nothing_is_refused_with_what_would_help(
+    sizes, fraction, sentence
+):
     with pytest.raises(InputError, match=sentence):
         numbered(*sizes).split(fraction)
 
@@ -253,14 +282,18 @@ def test_random_ranks_count_through_each_group(group, generator):
 
 @examples
 @given(GROUPS, st.integers(1, 8), SEEDS)
-def test_regrouping_cuts_each_group_into_pieces_of_the_size_and_at_most_one_rest(group, size, generator):
+def test_regrouping_cuts_each_group_into_pieces_of_the_size_and_at_most_one_rest(
+    group, size, generator
+):
     index, new_group = regroup(group, size, generator)
     assert index.tolist() == list(range(len(group)))
     sizes = new_group.bincount()
     for g in group.unique():
         pieces = new_group[group == g].unique()
         n = int((group == g).sum())
-        assert sorted(sizes[pieces].tolist()) == sorted([size] * (n // size) + [n % size] * (n % size > 0))
+        assert sorted(sizes[pieces].tolist()) == sorted(
+            [size] * (n // size) + [n % size] * (n % size > 0)
+        )
     # Numbered from 0 without gaps, each inside one old group.
     assert sizes.min() > 0
     for piece in range(len(sizes)):

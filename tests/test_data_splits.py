@@ -20,7 +20,12 @@ def names(part):
 
 @pytest.mark.parametrize(
     ("hold_out", "expected"),
-    [(["a2"], {"a2"}), (["B"], {"b1", "b2"}), (["A", "c1"], {"a1", "a2", "c1"}), (["a1", "a1"], {"a1"})],
+    [
+        (["a2"], {"a2"}),
+        (["B"], {"b1", "b2"}),
+        (["A", "c1"], {"a1", "a2", "c1"}),
+        (["a1", "a1"], {"a1"}),
+    ],
 )
 def test_groups_are_held_out_by_their_name_or_their_super_groups(data, hold_out, expected):
     train, test = data.split_groups(hold_out)

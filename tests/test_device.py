@@ -5,9 +5,9 @@ would refuse: an operation on tensors of two devices. They refuse as well to giv
 forward pass is also seen never to wait for the GPU.
 
 What this cannot see: plain indexing with an index on the CPU, and tensors without dimensions on
-the CPU (a GPU takes both too, more slowly); whether values are right; whether a kernel exists on the GPU,
-or gives the same bits twice; Pyro's validation, which reads values. The backward pass is seen by
-fake_device.py, on a device that is registered for it.
+the CPU (a GPU takes both too, more slowly); whether values are right; whether a kernel exists on
+the GPU, or gives the same bits twice; Pyro's validation, which reads values. The backward pass is
+seen by fake_device.py, on a device that is registered for it.
 """
 
 import json
@@ -28,7 +28,14 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO, trace_elbo, trace_mean_f
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
 
-from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, ProductOfNormals, make_likelihood
+from pyro_mlvae import (
+    MLVAE,
+    GroupedBatch,
+    MLPDecoder,
+    MLPEncoder,
+    ProductOfNormals,
+    make_likelihood,
+)
 from pyro_mlvae.likelihoods import LIKELIHOODS
 
 CUDA = torch.device("cuda:0")
@@ -54,11 +61,17 @@ def make(likelihood="normal", prior_expert=False):
     likelihood = make_likelihood(likelihood)
     model = MLVAE(MLPDecoder((4,), 3, 2, likelihood.outputs, hidden=(5,)), likelihood, 3, 2)
     guide = ProductOfNormals(MLPEncoder((4,), 3, 2, hidden=(5,)), prior_expert=prior_expert)
-    return model, guide, GroupedBatch.trusted(torch.rand(6, 4).round(), torch.tensor([0, 2, 1, 0, 2, 2]), 3)
+    return (
+        model,
+        guide,
+        GroupedBatch.trusted(torch.rand(6, 4).round(), torch.tensor([0, 2, 1, 0, 2, 2]), 3),
+    )
 
 
 def loss_on_cuda(estimator, model, guide, batch):
-    return estimator(max_plate_nesting=1).differentiable_loss(move(model, CUDA), move(guide, CUDA), batch)
+    return estimator(max_plate_nesting=1).differentiable_loss(
+        move(model, CUDA), move(guide, CUDA), batch
+    )
 
 
 @each_estimator
@@ -118,7 +131,9 @@ def on_a_registered_device():
 
 @pytest.mark.parametrize("how", ["eager", "recorded"])
 @pytest.mark.parametrize("estimator", fake_device.ESTIMATORS)
-def test_a_step_and_its_gradient_are_where_module_and_batch_are(on_a_registered_device, estimator, how):
+def test_a_step_and_its_gradient_are_where_module_and_batch_are(
+    on_a_registered_device, estimator, how
+):
     assert on_a_registered_device[f"{estimator} {how}"] == [fake_device.DEVICE]
 
 

@@ -60,7 +60,9 @@ def test_events_of_it_are_an_independent_like_any_other():
         assert wide.shape() == (2, 3, 4)
         torch.testing.assert_close(wide.log_prob(loc), plain.expand([2, 3]).log_prob(loc))
     torch.testing.assert_close(ours.entropy(), plain.entropy())
-    torch.testing.assert_close(torch.distributions.kl_divergence(ours, plain), torch.zeros(3).double())
+    torch.testing.assert_close(
+        torch.distributions.kl_divergence(ours, plain), torch.zeros(3).double()
+    )
     assert ours.to_event(1).event_shape == (3, 4)
     assert ours.to_event(-1).batch_shape == (3, 4)
     with pytest.raises(ValueError, match="reinterpreted_batch_ndims"):
@@ -99,7 +101,9 @@ def test_what_needs_no_gradient_is_given_none(moves):
     tensors = dict(zip(("x", "loc", "log_variance"), inputs(*SAME), strict=True))
     for name, tensor in tensors.items():
         tensor.requires_grad_(name == moves)
-    LogVarianceNormal(tensors["loc"], tensors["log_variance"]).log_prob(tensors["x"]).sum().backward()
+    LogVarianceNormal(tensors["loc"], tensors["log_variance"]).log_prob(
+        tensors["x"]
+    ).sum().backward()
     assert [name for name, tensor in tensors.items() if tensor.grad is not None] == [moves]
 
 
@@ -110,7 +114,9 @@ def test_it_is_a_normal_in_all_else():
         torch.testing.assert_close(getattr(ours, value), getattr(plain, value))
     torch.testing.assert_close(ours.entropy(), plain.entropy())
     torch.testing.assert_close(ours.icdf(torch.tensor(0.9)), plain.icdf(torch.tensor(0.9)))
-    torch.testing.assert_close(torch.distributions.kl_divergence(ours, plain), torch.zeros_like(loc))
+    torch.testing.assert_close(
+        torch.distributions.kl_divergence(ours, plain), torch.zeros_like(loc)
+    )
     torch.manual_seed(1)
     drawn = ours.expand((5, 3, 4)).rsample()
     torch.manual_seed(1)

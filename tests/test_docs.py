@@ -27,12 +27,32 @@ PAGES = [
 NEEDED = ("sphinx", "furo", "myst_nb")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 needs_sphinx = pytest.mark.skipif(
-    bool(MISSING), reason=f"the site cannot be built without {', '.join(MISSING)}: pip install '.[docs]'"
+    bool(MISSING),
+    reason=f"the site cannot be built without {', '.join(MISSING)}: pip install '.[docs]'",
 )
 # Beside the package itself, whose public names are wherever their modules are told of.
 MODULES = [
-    *("sklearn", "plotting", "comparison", "evaluation", "checking", "latents", "training", "penalties"),
-    *("estimators", "solved", "guides", "models", "networks", "likelihoods", "data", "ops", "errors"),
+    *(
+        "sklearn",
+        "plotting",
+        "comparison",
+        "evaluation",
+        "checking",
+        "latents",
+        "training",
+        "penalties",
+    ),
+    *(
+        "estimators",
+        "solved",
+        "guides",
+        "models",
+        "networks",
+        "likelihoods",
+        "data",
+        "ops",
+        "errors",
+    ),
 ]
 # Tags and attributes by which a page asks for something as it is opened.
 ASKING = {"src", "srcset", "poster", "data", "action", "background"}
@@ -71,7 +91,9 @@ def is_remote(url):
 
 def asked_by_style(text):
     """What a style sheet asks for, inside url(...) or an @import."""
-    return re.findall(r"url\(\s*['\"]?([^'\")]+)", text) + re.findall(r"@import\s+['\"]([^'\"]+)", text)
+    return re.findall(r"url\(\s*['\"]?([^'\")]+)", text) + re.findall(
+        r"@import\s+['\"]([^'\"]+)", text
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +117,9 @@ def built(once):
     folder, (status, errors) = once("site", build)
     assert status == 0, errors
     # The notebook's kernel says that its sockets, on this machine alone, are not encrypted.
-    assert not [line for line in errors.splitlines() if line and "[IPKernelApp]" not in line], errors
+    assert not [line for line in errors.splitlines() if line and "[IPKernelApp]" not in line], (
+        errors
+    )
     return folder / "html"
 
 
@@ -222,7 +246,9 @@ def test_no_page_tells_where_it_was_built(built):
 def test_the_readme_is_short_and_the_paper_cites_what_its_bibliography_has():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
     cited = re.findall(r"@([a-z]+\d{4})", (ROOT / "paper.md").read_text(encoding="utf-8"))
-    listed = re.findall(r"^@\w+\{(\w+),", (ROOT / "paper.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^@\w+\{(\w+),", (ROOT / "paper.bib").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert set(cited) == set(listed)
     assert len(listed) == len(set(listed))
 
@@ -251,7 +277,9 @@ def test_every_block_of_python_is_run(page):
     for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         first = block.splitlines()[0]
         assert first.startswith(">>> "), f"{page.name}: {first!r} has no prompt"
-        assert block.endswith("\n\n"), f"{page.name}: the block of {first!r} must end with an empty line"
+        assert block.endswith("\n\n"), (
+            f"{page.name}: the block of {first!r} must end with an empty line"
+        )
     assert "```py\n" not in text
     assert "```python3\n" not in text
 

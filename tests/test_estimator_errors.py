@@ -63,7 +63,9 @@ def test_an_order_outside_zero_to_one_is_refused(alpha):
 
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"renyi", "group-renyi"}))
 def test_an_order_is_refused_where_there_is_none(name):
-    with pytest.raises(InputError, match=f"order of renyi and group-renyi, but the estimator is '{name}'"):
+    with pytest.raises(
+        InputError, match=f"order of renyi and group-renyi, but the estimator is '{name}'"
+    ):
         make_estimator(name, alpha=0.5)
 
 
@@ -84,7 +86,10 @@ def test_there_must_be_a_whole_number_of_particles(name, num_particles):
 @pytest.mark.parametrize("name", [*WEIGHTED, "local"])
 def test_sites_outside_both_plates_are_refused_by_name(name, pair):
     refuse(
-        name, r"needs? every site in the plate .*'style' is in neither", *plain_pair(where="cells"), pair[2]
+        name,
+        r"needs? every site in the plate .*'style' is in neither",
+        *plain_pair(where="cells"),
+        pair[2],
     )
 
 
@@ -99,24 +104,40 @@ def test_sites_of_different_scales_are_refused(name, pair):
 def test_draws_without_a_path_are_refused_by_site_and_distribution(name, num_particles, pair):
     model, guide = plain_pair(style=dist.Bernoulli(torch.tensor(0.4).double()))
     refuse(
-        name, r"site 'style' is Bernoulli.*use the estimator 'trace'", model, guide, pair[2], num_particles
+        name,
+        r"site 'style' is Bernoulli.*use the estimator 'trace'",
+        model,
+        guide,
+        pair[2],
+        num_particles,
     )
 
 
 def test_local_refuses_content_whose_divergence_it_does_not_know(pair):
     model, guide = plain_pair(content=dist.Laplace(torch.zeros(()).double(), 1.0))
-    refuse("local", r"needs Normal content.*'content' is Laplace: use 'trace'", model, guide, pair[2])
+    refuse(
+        "local", r"needs Normal content.*'content' is Laplace: use 'trace'", model, guide, pair[2]
+    )
 
 
 def test_local_refuses_programs_that_do_not_take_groups_of_one(pair):
-    refuse("local", r"'groups' of 'content' must be of the batch's size", *plain_pair(alone=False), pair[2])
+    refuse(
+        "local",
+        r"'groups' of 'content' must be of the batch's size",
+        *plain_pair(alone=False),
+        pair[2],
+    )
 
 
 def test_local_refuses_a_guide_with_parameters_of_its_own_for_each_group(pair):
     loc = torch.zeros(3).double()
     model, guide = plain_pair(content=dist.Normal(loc, 1.0))
     refuse(
-        "local", r"runs model and guide on batch.singletons\(\), 24 groups of one", model, guide, pair[2]
+        "local",
+        r"runs model and guide on batch.singletons\(\), 24 groups of one",
+        model,
+        guide,
+        pair[2],
     )
 
 

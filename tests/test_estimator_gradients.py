@@ -49,7 +49,9 @@ def test_value_and_gradient_of_ten_thousand_draws_are_those_of_the_elbo(make, na
     elbo = exact_elbo(model, guide, batch)
     found = parameters(model, guide)
     exact = dict(zip(found, torch.autograd.grad(elbo, list(found.values())), strict=True))
-    exact = {name: value.flatten() for name, value in exact.items()} | {"value": elbo.detach()[None]}
+    exact = {name: value.flatten() for name, value in exact.items()} | {
+        "value": elbo.detach()[None]
+    }
     assert solved.log_evidence(batch).sum() - elbo > 1.0
     z = largest_z(gradients(make_estimator(name), model, guide, batch), exact)
     print(f"largest z {z:.2f}")
@@ -87,15 +89,22 @@ def test_the_gradient_is_that_of_the_very_value(make, name):
                 parameter += step * direction
             values.append(-estimator.loss(model, guide, batch))
         slope = (values[0] - values[1]) / 2e-5
-        assert float(found[key] @ direction.flatten()) == pytest.approx(slope, rel=1e-4, abs=1e-4), key
+        assert float(found[key] @ direction.flatten()) == pytest.approx(
+            slope, rel=1e-4, abs=1e-4
+        ), key
 
 
 @both_models
 def test_sticking_the_landing_leaves_out_the_score_draw_by_draw(make):
     _, model, guide, batch = problem(make)
-    noise = {"content": [torch.randn(3, 3).double()], "style": [torch.randn(len(batch), 2).double()]}
+    noise = {
+        "content": [torch.randn(3, 3).double()],
+        "style": [torch.randn(len(batch), 2).double()],
+    }
     with FixedNoise(**noise):
-        whole, path = (gradient(e, model, guide, batch) for e in (Trace_ELBO(), StickingTheLanding()))
+        whole, path = (
+            gradient(e, model, guide, batch) for e in (Trace_ELBO(), StickingTheLanding())
+        )
         drawn = poutine.trace(guide).get_trace(batch)
     held = {site: drawn.nodes[site]["value"].detach() for site in ("content", "style")}
     guide.zero_grad()
@@ -123,7 +132,9 @@ def test_on_one_group_dreg_squares_the_weights_of_each_particles_path(make):
 
 
 @both_models
-@pytest.mark.parametrize(("name", "num_particles"), [("stl", 1), ("stl", 3), ("dreg", 1), ("dreg", 4)])
+@pytest.mark.parametrize(
+    ("name", "num_particles"), [("stl", 1), ("stl", 3), ("dreg", 1), ("dreg", 4)]
+)
 @pytest.mark.parametrize("vectorised", [False, True])
 def test_at_the_exact_posterior_the_guides_gradient_is_zero_on_every_draw(
     make, name, num_particles, vectorised
@@ -153,7 +164,9 @@ def test_the_guides_signal_to_noise_grows_with_particles_for_dreg_and_falls_for_
     for num_particles in (1, 4, 16, 64):
         noise = {}
         for name in ratios:
-            found = gradients(make_estimator(name, num_particles), model, guide, batch, calls, copies)
+            found = gradients(
+                make_estimator(name, num_particles), model, guide, batch, calls, copies
+            )
             values = torch.cat([g for key, g in found.items() if key.startswith("guide")], 1)
             noise[name] = values.var(0).sum()
             if name == "dreg":

@@ -34,7 +34,10 @@ class Functions:
         prior = dist.Normal(batch.x.new_zeros(2), 1.0).to_event(1)
         with pyro.plate("groups", batch.num_groups, dim=-1):
             content = pyro.sample("content", prior)
-        with pyro.plate("observations", len(batch), dim=-1), poutine.mask(mask=batch.x[:, 0] != MISSING):
+        with (
+            pyro.plate("observations", len(batch), dim=-1),
+            poutine.mask(mask=batch.x[:, 0] != MISSING),
+        ):
             style = pyro.sample("style", prior)
             loc = self.decoder(torch.cat([content.index_select(-2, batch.group), style], -1))
             pyro.sample("x", dist.Normal(loc, noise).to_event(1), obs=batch.x)
@@ -72,7 +75,10 @@ def small_batch():
 def test_svi_trains_every_parameter_of_plain_functions(name, num_particles):
     functions, batch = Functions(), small_batch()
     svi = SVI(
-        functions.model, functions.guide, Adam({"lr": 0.05}), loss=make_estimator(name, num_particles)
+        functions.model,
+        functions.guide,
+        Adam({"lr": 0.05}),
+        loss=make_estimator(name, num_particles),
     )
     before = None
     losses = []
@@ -117,7 +123,9 @@ def test_what_is_masked_counts_for_nothing(name, num_particles, monkeypatch):
     monkeypatch.setattr("torch.distributions.normal._standard_normal", noise)
     functions, whole = Functions(), small_batch()
     absent = torch.full((2, 5), MISSING).double()
-    masked = GroupedBatch(torch.cat([whole.x, absent]), torch.cat([whole.group, torch.tensor([1, 0])]), 3)
+    masked = GroupedBatch(
+        torch.cat([whole.x, absent]), torch.cat([whole.group, torch.tensor([1, 0])]), 3
+    )
     estimator = make_estimator(name, num_particles)
     functions.gradient(estimator, whole)
     expected, found = (functions.gradient(estimator, batch) for batch in (whole, masked))
@@ -154,7 +162,12 @@ def test_fit_takes_each_and_its_history_adds_up(name, num_particles, programs):
         if name == "mean-field":
             # The divergences that are recorded are those of the draws.
             assert record.objective == pytest.approx(elbo, rel=0.3)
-        elif (num_particles == 1 and name != "nested-iwae") or name in ("trace", "graph", "stl", "local"):
+        elif (num_particles == 1 and name != "nested-iwae") or name in (
+            "trace",
+            "graph",
+            "stl",
+            "local",
+        ):
             assert record.objective == pytest.approx(elbo, rel=1e-6)
         else:
             # A mean of logarithms is at most the logarithm of the mean.
@@ -206,7 +219,9 @@ def test_a_plate_that_subsamples_chooses_once_for_guide_and_model():
 
 @pytest.mark.parametrize("name", ["group-iwae", "group-renyi", *PATHS])
 @one_or_three
-def test_a_plate_of_pixels_inside_that_of_observations_is_part_of_the_observation(name, num_particles):
+def test_a_plate_of_pixels_inside_that_of_observations_is_part_of_the_observation(
+    name, num_particles
+):
     """Pixels are no further particles: value and gradient are those of one site of vectors."""
     batch, weight = small_batch(), torch.randn(5).double()
 
@@ -219,7 +234,9 @@ def test_a_plate_of_pixels_inside_that_of_observations_is_part_of_the_observatio
                 with pyro.plate("pixels", 5, dim=-2):
                     pyro.sample("x", dist.Normal(own * weight.unsqueeze(-1), 1.0), obs=batch.x.mT)
             else:
-                pyro.sample("x", dist.Normal(own.unsqueeze(-1) * weight, 1.0).to_event(1), obs=batch.x)
+                pyro.sample(
+                    "x", dist.Normal(own.unsqueeze(-1) * weight, 1.0).to_event(1), obs=batch.x
+                )
 
     def guide(batch, plated):
         with pyro.plate("groups", 3, dim=-1):

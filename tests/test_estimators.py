@@ -32,7 +32,9 @@ def test_the_closed_form_that_all_is_compared_with_is_the_evidence_at_the_exact_
 
 
 @both_models
-@pytest.mark.parametrize("name", [*WEIGHTED, "trace", "mean-field", "graph", "renyi", "stl", "local"])
+@pytest.mark.parametrize(
+    "name", [*WEIGHTED, "trace", "mean-field", "graph", "renyi", "stl", "local"]
+)
 def test_with_the_exact_guide_the_mean_is_the_evidence(make, name):
     """Of those that are not the evidence draw by draw: their divergence of content is in closed form."""
     solved, model, guide, batch = problem(make, by=0.0)
@@ -140,7 +142,9 @@ def test_over_minibatches_the_bound_lies_between_the_elbo_and_the_evidence(make)
     for groups in list(combinations(range(8), 3)) * 2:
         with poutine.scale(scale=1.0 / 3):
             _, batch = problem.batch(groups)
-            values.append(-make_estimator("group-iwae", 5).loss(problem.model, problem.guide, batch))
+            values.append(
+                -make_estimator("group-iwae", 5).loss(problem.model, problem.guide, batch)
+            )
     assert elbo < sum(values) / len(values) < evidence
 
 
@@ -148,7 +152,10 @@ def test_over_minibatches_the_bound_lies_between_the_elbo_and_the_evidence(make)
 @pytest.mark.parametrize("name", ["group-iwae", "group-renyi", "dreg", "stl"])
 def test_particles_in_turn_and_vectorised_give_one_value_and_one_gradient(make, name):
     _, model, guide, batch = problem(make)
-    noise = {"content": torch.randn(3, 3, 3).double(), "style": torch.randn(3, len(batch), 2).double()}
+    noise = {
+        "content": torch.randn(3, 3, 3).double(),
+        "style": torch.randn(3, len(batch), 2).double(),
+    }
     found = []
     for vectorised in (False, True):
         estimator = make_estimator(name, 3)
@@ -175,7 +182,9 @@ def test_local_draws_content_afresh_for_every_observation_from_its_groups_poster
     assert len(content.unique()) == content.numel() == num_particles * len(batch) * 3
     if num_particles > 1:
         posterior = posterior_of(guide, batch)
-        loc, scale = (v.detach().index_select(0, batch.group) for v in (posterior.loc, posterior.scale))
+        loc, scale = (
+            v.detach().index_select(0, batch.group) for v in (posterior.loc, posterior.scale)
+        )
         assert ((content.mean(0) - loc) / scale).abs().max() < 5 / num_particles**0.5
         torch.testing.assert_close(content.std(0), scale, rtol=0.15, atol=0)
 

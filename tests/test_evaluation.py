@@ -117,11 +117,15 @@ def test_a_probe_says_which_labels_it_was_never_shown():
     codes, labels = torch.randn(60, 2), torch.arange(60) % 3
     probe = Probe.train(codes, labels)
     strange = torch.cat([labels, torch.tensor([7, 5])])
-    with pytest.raises(InputError, match=r"among the 3 .* got 2 observation.* has label 7\).*leave these"):
+    with pytest.raises(
+        InputError, match=r"among the 3 .* got 2 observation.* has label 7\).*leave these"
+    ):
         probe.scores(torch.randn(62, 2), strange)
     assert set(probe.scores(codes, labels)) == {"accuracy", "standard_error", "cross_entropy"}
 
 
 def test_a_probe_of_one_label_is_refused():
-    with pytest.raises(InputError, match=r"at least two distinct ones, got 1 in 9 .* several labels"):
+    with pytest.raises(
+        InputError, match=r"at least two distinct ones, got 1 in 9 .* several labels"
+    ):
         Probe.train(torch.randn(9, 2), torch.full((9,), 4))

@@ -20,7 +20,9 @@ def part(of: Normal, index) -> Normal:
 
 def assert_same(one: Evidence, other: Evidence, tolerance: float = 1e-12):
     torch.testing.assert_close(one.precision, other.precision, rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(one.precision_loc, other.precision_loc, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        one.precision_loc, other.precision_loc, rtol=tolerance, atol=tolerance
+    )
     assert torch.equal(one.count, other.count)
 
 
@@ -77,7 +79,9 @@ def test_a_prior_is_one_more_normal_in_every_groups_product():
     # Of five groups the last has no evidence: its posterior is the prior.
     given, group, prior = normals(20), torch.arange(20) % 4, part(normals(1), 0)
     posterior = Evidence.from_normals(given, group, 5).posterior(prior)
-    loc, scale = product_of_normals(given.loc, given.scale, group, 5, prior=(prior.loc, prior.scale))
+    loc, scale = product_of_normals(
+        given.loc, given.scale, group, 5, prior=(prior.loc, prior.scale)
+    )
     torch.testing.assert_close(posterior.loc, loc, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(posterior.scale, scale, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(posterior.scale[4], prior.scale)
@@ -131,12 +135,16 @@ def test_evidence_is_in_float64_and_holds_no_graph():
 
 def test_a_posterior_without_evidence_is_refused_by_the_first_such_group():
     evidence = Evidence.from_normals(normals(2), torch.tensor([0, 2]), 4)
-    with pytest.raises(InputError, match=r"2 group\(s\).*without any evidence.*group 1.*pass prior="):
+    with pytest.raises(
+        InputError, match=r"2 group\(s\).*without any evidence.*group 1.*pass prior="
+    ):
         evidence.posterior()
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 3)], ids=["other dim", "other groups"])
 def test_evidence_of_different_shapes_does_not_add(shape):
-    sentence = rf"same \[groups, content\] on both sides, got \[2, 3\] and \[{shape[0]}, {shape[1]}\]"
+    sentence = (
+        rf"same \[groups, content\] on both sides, got \[2, 3\] and \[{shape[0]}, {shape[1]}\]"
+    )
     with pytest.raises(InputError, match=sentence):
         Evidence.none(2, 3) + Evidence.none(*shape)

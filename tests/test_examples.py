@@ -66,9 +66,13 @@ def example(tmp_path, monkeypatch, capsys):
     """Run an example at its smoke size, with the library that is imported; gives what it prints."""
 
     def run_example(name, *arguments):
-        if name == "compare_elbos.py":  # measures memory in forks, for which this process is too large
+        if (
+            name == "compare_elbos.py"
+        ):  # measures memory in forks, for which this process is too large
             command = [sys.executable, str(EXAMPLES / name), "--smoke", *arguments]
-            return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+            return subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, check=True
+            ).stdout
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, "--smoke", *arguments])
         with quickly():
@@ -91,7 +95,10 @@ def test_the_example_runs_at_its_smoke_size(name, tmp_path, pictures, mnist, exa
 def test_the_mnist_example_leaves_a_digit_out_in_its_best_configuration(tmp_path, mnist, example):
     options = ["--data-root", str(mnist), "--configuration", "best", "--hold-out", "9"]
     said = example("mnist.py", *options, "--out", "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["unseen.json", "unseen.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "unseen.json",
+        "unseen.png",
+    ]
     assert "9, never seen" in said
 
 

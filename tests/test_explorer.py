@@ -104,7 +104,9 @@ def in_browser(browse, tmp_path):
         )
         file = tmp_path / "harness.html"
         file.write_text(HARNESS.format(frames=frames, work=work), "utf-8")
-        done = browse(file, "--dump-dom", "--enable-logging=stderr", "--v=0", "--window-size=1300,300")
+        done = browse(
+            file, "--dump-dom", "--enable-logging=stderr", "--v=0", "--window-size=1300,300"
+        )
         assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
         return json.loads(unescape(re.search(r'data-found="([^"]*)"', done.stdout)[1]))
 
@@ -181,7 +183,9 @@ def test_what_is_clicked_is_swapped(in_browser, tmp_path):
     codes = encode(guide, data.observations(own))
     style = tensors["style.style"][2]
     for name, count in (("one", 1), ("three", 3)):
-        content = group_content(guide, codes, torch.arange(count), torch.zeros(count, dtype=torch.int64))
+        content = group_content(
+            guide, codes, torch.arange(count), torch.zeros(count, dtype=torch.int64)
+        )
         wanted = painted(decode(model, content.mean[0], style)[0])
         assert (torch.tensor(found[name]) - wanted).abs().max() < 4.0, name
     scale = content.stddev.mean()
@@ -217,7 +221,9 @@ def own_pair():
     return model, ProductOfNormals(MLPEncoder((1, 8, 8), 2, 1, hidden=(6,)))
 
 
-def test_a_decoder_of_ones_own_has_pictures_decoded_in_advance_and_the_page_says_why(in_browser, tmp_path):
+def test_a_decoder_of_ones_own_has_pictures_decoded_in_advance_and_the_page_says_why(
+    in_browser, tmp_path
+):
     model, guide = own_pair()
     data = data_of((1, 8, 8))
     folder = runs.prepare_run_folder(tmp_path / "run")
@@ -244,7 +250,10 @@ def test_what_cannot_travel_says_why():
 
     decoder = MLPDecoder((4,), 2, 1, hidden=(3,))
     assert "in a way of its own" in travelling(Drawn(decoder, NormalLikelihood(), 2, 1))[2]
-    assert "Other is not one of the library's likelihoods" in travelling(MLVAE(decoder, Other(), 2, 1))[2]
+    assert (
+        "Other is not one of the library's likelihoods"
+        in travelling(MLVAE(decoder, Other(), 2, 1))[2]
+    )
     large = MLPDecoder((1001,), 2, 1, hidden=(MOST_PARAMETERS // 1000,))
     assert "and a page takes 1,000,000" in travelling(MLVAE(large, NormalLikelihood(), 2, 1))[2]
     with torch.no_grad():
@@ -263,7 +272,9 @@ def test_content_is_inferred_by_the_guide_itself(settings, tmp_path):
     assert about["sizes"] == [min(8, int((data.group == i).sum())) for i in data.group[:7]]
     codes = encode(guide, data.subset(own))
     for count in (1, 4, len(own)):
-        content = group_content(guide, codes, torch.arange(count), torch.zeros(count, dtype=torch.int64))
+        content = group_content(
+            guide, codes, torch.arange(count), torch.zeros(count, dtype=torch.int64)
+        )
         assert torch.allclose(tensors["content.loc"][2, count - 1], content.mean[0], atol=1e-5)
         assert torch.allclose(tensors["content.scale"][2, count - 1], content.stddev[0], atol=1e-5)
     # Beyond the group it stays as it is.
@@ -309,7 +320,8 @@ def test_without_javascript_the_page_says_so_and_shows_no_dead_controls(tmp_path
     folder, *_ = make_run(tmp_path / "run")
     page = page_of(folder)
     assert (
-        "<noscript><p>The explorer needs JavaScript; the rest of the page does not.</p></noscript>" in page
+        "<noscript><p>The explorer needs JavaScript; the rest of the page does not.</p></noscript>"
+        in page
     )
     assert "<div data-app hidden>" in page
 
@@ -351,7 +363,10 @@ def test_a_run_whose_explorer_cannot_be_made_is_complete_without(tmp_path, capsy
     folder, model, guide, data, _ = make_run(tmp_path / "run")
     finishing._explorer(folder, (model, guide), data.subset(torch.arange(0)))
     assert not (folder / EXPLORER).exists()
-    assert "there is no explorer (InputError: there are no held-out observations" in capsys.readouterr().err
+    assert (
+        "there is no explorer (InputError: there are no held-out observations"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -365,7 +380,9 @@ def test_a_damaged_file_is_named(tmp_path):
         whole.replace(b'"format_version":"1"', b'"format_version":"9"'),
     ):
         file.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"explorer.safetensors is damaged .* pyro-mlvae evaluate"):
+        with pytest.raises(
+            InputError, match=r"explorer.safetensors is damaged .* pyro-mlvae evaluate"
+        ):
             page_of(folder)
     file.unlink()
     with pytest.raises(InputError, match=r"explorer.safetensors is missing: pyro-mlvae evaluate"):

@@ -31,7 +31,11 @@ def log_integral(experts):
     loc = sum(loc / scale**2 for loc, scale in experts) / precision
     height, width = log_integrand(loc), 12.0 / math.sqrt(precision)
     value, _ = quad(
-        lambda c: math.exp(log_integrand(c) - height), loc - width, loc + width, epsabs=0.0, epsrel=1e-12
+        lambda c: math.exp(log_integrand(c) - height),
+        loc - width,
+        loc + width,
+        epsabs=0.0,
+        epsrel=1e-12,
     )
     return height + math.log(value)
 
@@ -110,7 +114,8 @@ def test_noise_gives_chance(ways, shots):
         nearest_neighbour_accuracy(loc, group, ways=ways, shots=shots, episodes=2000),
     ):
         assert abs(result["accuracy"] - 1 / ways) < 4 * result["standard_error"]
-        # Its error is that of 2,000 episodes of `ways` queries each, which are not quite independent.
+        # Its error is that of 2,000 episodes of `ways` queries each, which are not quite
+        # independent.
         binomial = math.sqrt((1 - 1 / ways) / ways / (2000 * ways))
         assert 0.5 * binomial < result["standard_error"] < 2.0 * binomial
     # The error of an AUC of 20,000 pairs of either kind is 0.003.
@@ -285,7 +290,10 @@ def test_the_callers_random_state_is_left_alone():
     ("options", "sentence"),
     [
         ({"ways": 13}, r"13-way 1-shot episodes need 13 groups of at least 2 .* only 12 of 12"),
-        ({"shots": 8}, r"5-way 8-shot .* need 5 groups of at least 9 .* only 0 of 12 .* largest has 8"),
+        (
+            {"shots": 8},
+            r"5-way 8-shot .* need 5 groups of at least 9 .* only 0 of 12 .* largest has 8",
+        ),
         ({"ways": 0}, "ways must be a positive whole number, got 0"),
         ({"shots": -1}, "shots must be a positive whole number, got -1"),
         ({"episodes": 0}, "episodes must be a positive whole number, got 0"),

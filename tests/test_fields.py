@@ -59,7 +59,10 @@ def test_floating_fields_follow_the_dtype_and_others_do_not(data):
         torch.zeros(2, 1), torch.tensor([0, 1]), 2,
         of_groups={"age": torch.ones(2), "kind": torch.tensor([0, 1])},
     ).to(dtype=torch.float64)  # fmt: skip
-    assert (batch.of_groups["age"].dtype, batch.of_groups["kind"].dtype) == (torch.float64, torch.int64)
+    assert (batch.of_groups["age"].dtype, batch.of_groups["kind"].dtype) == (
+        torch.float64,
+        torch.int64,
+    )
 
 
 def test_a_group_that_mixes_several_knows_none_of_their_fields(data):
@@ -78,8 +81,14 @@ def test_a_group_that_mixes_several_knows_none_of_their_fields(data):
             r"of_groups\['age'\] must have one entry for each of",
         ),
         ({"of_groups": {"age": {"ann": 1.0}}}, r"lacks that of 'bob' and 1 more"),
-        ({"of_groups": {"age": [1.0, 2, 3, 4, 5, 6]}}, r"must be the same for all .* differs in 'ann'"),
-        ({"of_observations": {"day": [1.0]}}, r"one entry for each of the 6 observations, got shape \[1\]"),
+        (
+            {"of_groups": {"age": [1.0, 2, 3, 4, 5, 6]}},
+            r"must be the same for all .* differs in 'ann'",
+        ),
+        (
+            {"of_observations": {"day": [1.0]}},
+            r"one entry for each of the 6 observations, got shape \[1\]",
+        ),
         ({"of_observations": {"day": [np.nan] * 6}}, r"of_observations\['day'\] must be finite"),
         ({"of_observations": {"day": ["mon"] * 6}}, r"must hold numbers"),
     ],
@@ -90,12 +99,16 @@ def test_a_field_that_does_not_fit_is_refused(fields, sentence):
 
 
 def test_a_batch_refuses_a_field_of_another_length():
-    with pytest.raises(InputError, match=r"of_groups\['age'\] must be a tensor with one entry for each of"):
+    with pytest.raises(
+        InputError, match=r"of_groups\['age'\] must be a tensor with one entry for each of"
+    ):
         GroupedBatch(torch.zeros(2, 1), torch.tensor([0, 1]), 2, of_groups={"age": torch.ones(3)})
 
 
 def test_a_missing_field_is_named_with_where_to_give_it(data):
-    with pytest.raises(InputError, match=r"of_groups\['dose'\], but the data has 'age': .*from_arrays"):
+    with pytest.raises(
+        InputError, match=r"of_groups\['dose'\], but the data has 'age': .*from_arrays"
+    ):
         data.batch().of_groups["dose"]
 
 

@@ -56,7 +56,10 @@ def drawn(*, closed: bool = False, **environment):
     clean = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     before = (lambda: os.close(2)) if closed else None
     done = subprocess.run(
-        [sys.executable, "-c", DRAW], env=clean | environment, stdout=subprocess.PIPE, preexec_fn=before
+        [sys.executable, "-c", DRAW],
+        env=clean | environment,
+        stdout=subprocess.PIPE,
+        preexec_fn=before,
     )
     assert done.returncode == 0
     return done.stdout.decode().split()
@@ -79,7 +82,12 @@ def test_neither_a_notebooks_backend_nor_a_matplotlibrc_changes_a_figure(plainly
 
 
 def test_figures_need_no_backend_no_home_and_no_stderr(plainly):
-    nowhere = {"HOME": "/proc/none", "MPLCONFIGDIR": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
+    nowhere = {
+        "HOME": "/proc/none",
+        "MPLCONFIGDIR": "",
+        "XDG_CONFIG_HOME": "",
+        "XDG_CACHE_HOME": "",
+    }
     assert drawn(MPLBACKEND="nonsense", closed=True, **nowhere) == plainly
 
 

@@ -34,7 +34,9 @@ def quick_figures():
 def arrays(tmp_path):
     generator = np.random.default_rng(0)
     np.savez(
-        tmp_path / "x.npz", x=generator.random((40, 1, 8, 8), dtype=np.float32), group=np.arange(40) % 4
+        tmp_path / "x.npz",
+        x=generator.random((40, 1, 8, 8), dtype=np.float32),
+        group=np.arange(40) % 4,
     )
     return f"npz:{tmp_path / 'x.npz'}"
 

@@ -25,7 +25,9 @@ def test_two_fits_one_after_the_other_both_learn_digits():
         # From about -230 to about -15 nats per observation.
         assert elbo[0] < -100
         assert elbo[-1] > -30
-        assert all(not torch.equal(b, a) for b, a in zip(before, weights(model, guide), strict=True))
+        assert all(
+            not torch.equal(b, a) for b, a in zip(before, weights(model, guide), strict=True)
+        )
 
 
 class UserModel(PyroModule):
@@ -54,12 +56,16 @@ class UserGuide(UserModel):
             pyro.sample("content", dist.Normal(loc, 0.1).to_event(1))
 
 
-each_linear = pytest.mark.parametrize("linear", [nn.Linear, PyroModule[nn.Linear]], ids=["torch", "pyro"])
+each_linear = pytest.mark.parametrize(
+    "linear", [nn.Linear, PyroModule[nn.Linear]], ids=["torch", "pyro"]
+)
 
 
 @each_linear
 def test_a_name_that_model_and_guide_share_is_refused(linear):
-    with pytest.raises(InputError, match=r"'net\.(weight|bias)' would never be trained.*attribute 'net'"):
+    with pytest.raises(
+        InputError, match=r"'net\.(weight|bias)' would never be trained.*attribute 'net'"
+    ):
         fit_small(UserModel(linear, "net"), UserGuide(linear, "net"))
 
 
@@ -195,7 +201,9 @@ def test_training_is_in_the_dtype_asked_for_or_else_the_modules(how):
     seen, options = set(), {"dtype": torch.float64}
     if how == "the modules'":
         model, guide, options = model.double(), guide.double(), {}
-    guide.encoder.layers.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    guide.encoder.layers.register_forward_hook(
+        lambda module, inputs, output: seen.add(output.dtype)
+    )
     fit_small(model, guide, validation=small_data().batch(), **options)
     assert seen == {w.dtype for w in weights(model, guide)} == {torch.float64}
 

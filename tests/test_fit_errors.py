@@ -28,9 +28,11 @@ class Spoiled(nn.Module):
             return (loc,)
         # The square root at 0 has a value, but no derivative.
         return (
-            {"infinite": loc + torch.inf, "nan": loc * torch.nan, "gradient": loc + (loc * 0).sqrt()}[
-                self.how
-            ],
+            {
+                "infinite": loc + torch.inf,
+                "nan": loc * torch.nan,
+                "gradient": loc + (loc * 0).sqrt(),
+            }[self.how],
         )
 
 
@@ -60,7 +62,10 @@ def test_training_stops_with_a_sentence_before_the_weights_are_lost(how, term, v
 def test_a_learning_rate_beyond_reason_is_a_divergence(validate, validation):
     model, guide = make_pair()
     options = {"optimizer": pyro.optim.SGD({"lr": 1e20}), "epochs": 20, "validation": validation}
-    with pyro.validation_enabled(validate), pytest.raises(DivergedError, match="smaller learning rate"):
+    with (
+        pyro.validation_enabled(validate),
+        pytest.raises(DivergedError, match="smaller learning rate"),
+    ):
         fit(model, guide, GroupSampler(small_data(), 4), **options)
     assert all(w.isfinite().all() for w in weights(model, guide))
 

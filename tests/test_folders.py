@@ -191,7 +191,9 @@ def test_one_image_is_refused(tmp_path):
 def test_mixed_sizes_are_refused_with_two_that_differ_and_the_flag(tmp_path):
     draw_all(tmp_path, ("a/1.png", "a/2.png"))
     draw(tmp_path / "b" / "1.png", size=(7, 5))
-    with pytest.raises(InputError, match=r"a/1\.png has 6x4 and b/1\.png has 7x5 pixels.* --image-size"):
+    with pytest.raises(
+        InputError, match=r"a/1\.png has 6x4 and b/1\.png has 7x5 pixels.* --image-size"
+    ):
         load_folder(tmp_path)
     assert load_folder(tmp_path, image_size=4).x.shape == (3, 1, 4, 4)
 
@@ -204,7 +206,9 @@ def test_mixed_sizes_are_refused_with_two_that_differ_and_the_flag(tmp_path):
         ([(8, 8), (9, 8)], 32),
     ],
 )
-def test_a_first_run_reads_images_as_they_are_where_they_are_small_and_alike(tmp_path, sizes, expected):
+def test_a_first_run_reads_images_as_they_are_where_they_are_small_and_alike(
+    tmp_path, sizes, expected
+):
     for i, size in enumerate(sizes):
         draw(tmp_path / "a" / f"{i}.png", size=size)
     (tmp_path / "a" / "broken.png").write_text("no image")
@@ -229,7 +233,8 @@ def test_a_truncated_png_is_refused_by_name(tmp_path):
     draw_all(tmp_path, GREEK, size=(40, 40))
     truncate(tmp_path / "Greek" / "alpha" / "3.png")
     with pytest.raises(
-        InputError, match=r"1 of the 5 images in .* cannot be read, Greek/alpha/3\.png \(.*\): .*--skip-bad"
+        InputError,
+        match=r"1 of the 5 images in .* cannot be read, Greek/alpha/3\.png \(.*\): .*--skip-bad",
     ):
         load_folder(tmp_path)
 
@@ -284,7 +289,10 @@ def test_a_decompression_bomb_is_refused_without_being_unpacked(tmp_path, side):
     # Pillow only warns of the smaller one.
     def chunk(kind, content):
         return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
         )
 
     draw_all(tmp_path, GREEK)

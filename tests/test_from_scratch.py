@@ -44,4 +44,6 @@ def test_its_loss_and_gradients_are_those_of_a_step_of_the_library(monkeypatch, 
     for parameter in parameters:
         # Entries are sums of terms that cancel, so that rounding is relative to the largest.
         scale = float(parameter.grad.abs().max())
-        torch.testing.assert_close(optimizer.kept[parameter], parameter.grad, rtol=0, atol=rtol * scale)
+        torch.testing.assert_close(
+            optimizer.kept[parameter], parameter.grad, rtol=0, atol=rtol * scale
+        )

@@ -1,6 +1,7 @@
 """Command lines and files that are wrong in every way: taken, or refused in one sentence, and nothing else.
 
-The tests try some of each; ``make fuzz`` ten thousand of each (``FUZZ=10000``), other ones every time.
+The tests try some of each; ``make fuzz`` ten thousand of each (``FUZZ=10000``), other ones every
+time.
 """
 
 import contextlib
@@ -75,7 +76,9 @@ def words(text):
 
 def make_files(work):
     """The files as they should be, and beside their folder one that is nobody's business."""
-    for name in words("arrays images/a images/b MNIST/raw FashionMNIST/raw run/vae empty broken ../canary"):
+    for name in words(
+        "arrays images/a images/b MNIST/raw FashionMNIST/raw run/vae empty broken ../canary"
+    ):
         (work / name).mkdir(parents=True)
     for name in ("canary.txt", "../canary/canary.txt"):
         (work / name).write_text("sings")
@@ -90,7 +93,9 @@ def make_files(work):
     rows = [f"{name},{i},{i / 7:.3f}" for i, name in enumerate(group)]
     (work / "table.csv").write_text("\n".join(["donor,age,dose", *rows]))
     for i, pixels in enumerate((x[:20, 0] * 255).astype(np.uint8)):
-        Image.fromarray(pixels).save(work / f"images/{'ab'[i % 2]}/{i}.{('png', 'jpg')[i % 4 // 2]}")
+        Image.fromarray(pixels).save(
+            work / f"images/{'ab'[i % 2]}/{i}.{('png', 'jpg')[i % 4 // 2]}"
+        )
     sides = b"".join(side.to_bytes(4, "big") for side in (3, 28, 28))
     for part in ("train", "t10k"):
         for name, content in (
@@ -140,7 +145,9 @@ class Box:
         """The files that are not what they were."""
         whole = {path: self.folder / "box" / path.relative_to(self.folder / "whole")
                  for path in (self.folder / "whole").rglob("*") if path.is_file()}  # fmt: skip
-        return [p for p, now in whole.items() if not now.is_file() or now.read_bytes() != p.read_bytes()]
+        return [
+            p for p, now in whole.items() if not now.is_file() or now.read_bytes() != p.read_bytes()
+        ]
 
     @contextlib.contextmanager
     def watch(self, may_write, *, may_start=False):
@@ -165,7 +172,8 @@ class Box:
             pass  # what is there already is not made
         elif event in WRITES:
             for path in arguments[: WRITES[event]]:
-                # A folder that is open, to which the path is relative, comes last; -1 stands for none.
+                # A folder that is open, to which the path is relative, comes last; -1 stands for
+                # none.
                 beside = event in ("os.remove", "os.rmdir", "os.mkdir") and arguments[-1] >= 0
                 folder = Path(f"/proc/self/fd/{arguments[-1]}").resolve() if beside else Path()
                 self._write(event, folder / os.fsdecode(path))
@@ -254,10 +262,18 @@ RIGHT = [
 ]
 OPTIONS = (
     *(options.DataOptions, options.ModelOptions, options.ObjectiveOptions, options.TrainingOptions),
-    *(compare_elbos.CompareElbos, operate.Swap, operate.Interpolate, operate.Generate, operate.Traverse),
+    *(
+        compare_elbos.CompareElbos,
+        operate.Swap,
+        operate.Interpolate,
+        operate.Generate,
+        operate.Traverse,
+    ),
 )
 FLAGS = [f"--{field.name.replace('_', '-')}" for each in OPTIONS for field in fields(each)]
-FLAGS += words("--no-vae --no-epochs --Epochs --epoch -e --= --data=digits --hidden=3 --overwrite --resume")
+FLAGS += words(
+    "--no-vae --no-epochs --Epochs --epoch -e --= --data=digits --hidden=3 --overwrite --resume"
+)
 NUMBERS = words("-1 1e3 1.5 nan -inf 1e308 1e-320 1_0 0x10 ٣ 2147483648 9223372036854775808")
 NUMBERS += ["9" * 5000]
 PATHS = words("""
@@ -299,7 +315,9 @@ def command_lines(draw):
             end = draw(st.sampled_from(("", "=", hostile)))
             line[place] = line[place][: draw(st.integers(0, 20))] + end
         else:
-            line[:1] = [draw(st.sampled_from([*{right[0] for right in RIGHT}, "trian", "help", ""]))]
+            line[:1] = [
+                draw(st.sampled_from([*{right[0] for right in RIGHT}, "trian", "help", ""]))
+            ]
     return line
 
 
@@ -346,7 +364,9 @@ def attempt(box, line, *, may_start=False):
         )
         if may and not path.is_relative_to(box.folder / "box"):
             raise PermissionError(13, "Permission denied")
-        elsewhere = path.is_relative_to(tempfile.gettempdir()) and not path.is_relative_to(box.folder)
+        elsewhere = path.is_relative_to(tempfile.gettempdir()) and not path.is_relative_to(
+            box.folder
+        )
         return may or (may_start and elsewhere)
 
     out, err = io.StringIO(), io.StringIO()
@@ -394,7 +414,9 @@ def test_any_command_line_is_taken_or_refused_in_one_sentence(box, line):
 @settings(fuzzed, max_examples=max(1, MANY // 300))
 @given(line=command_lines())
 def test_a_command_line_keeps_its_promises_to_the_end(box, line):
-    assume(not any(word.isdigit() and len(word) > 3 for word in line))  # what trains for days is no hang
+    assume(
+        not any(word.isdigit() and len(word) > 3 for word in line)
+    )  # what trains for days is no hang
     with quickly():
         attempt(box, line, may_start="compare-elbos" in line)
 
@@ -457,13 +479,23 @@ def spoil_bytes(draw, content):
         return content[:start] + bytes([flipped]) + content[start + 1 :]
     if how == "other":
         return draw(st.sampled_from([*PICKLES, piece, bytes(100_000), b"\xff" * 8 + b"{}"]))
-    kept = {"over": start + len(piece), "cut": start + draw(st.integers(0, 200)), "end": len(content)}
-    return content[:start] + (piece if how in ("over", "insert") else b"") + content[kept.get(how, start) :]
+    kept = {
+        "over": start + len(piece),
+        "cut": start + draw(st.integers(0, 200)),
+        "end": len(content),
+    }
+    return (
+        content[:start]
+        + (piece if how in ("over", "insert") else b"")
+        + content[kept.get(how, start) :]
+    )
 
 
 def places(value, above=()):
     """The ways to everything inside a value of JSON."""
-    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+    for key in (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    ):
         yield (*above, key)
         yield from places(value[key], (*above, key))
 
@@ -472,7 +504,14 @@ def spoil_json(draw, content):
     """JSON with another value, without one or with one more; or text as none should be."""
     text = content.decode("utf-8", "replace")
     if draw(st.integers(0, 4)) == 0:
-        texts = ["[" * 100_000, '{"a":' * 50_000, "1" * 100_000, '"' + "a" * 5_000_000 + '"', "[]", "null"]
+        texts = [
+            "[" * 100_000,
+            '{"a":' * 50_000,
+            "1" * 100_000,
+            '"' + "a" * 5_000_000 + '"',
+            "[]",
+            "null",
+        ]
         texts += [text.replace("1", other) for other in ("NaN", "9" * 5000)] + [text + text]
         texts += [text.replace("{", '{"format_version": 1, "format_version": [], ', 1)]
         codes = [b"\xef\xbb\xbf" + content, text.encode("utf-16"), b'{"x": "\xff"}']
@@ -535,7 +574,14 @@ def spoil_header(draw, content):
     )
     kind = draw(hnp.scalar_dtypes().map(lambda dtype: repr(dtype.str)) | st.sampled_from(kinds))
     right = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}}}"
-    others = ["(" * 9000, "-" * 9000 + "1", "{1: 2, 'a': 3}", "__import__('os')", "{'descr': '<f4'}", ""]
+    others = [
+        "(" * 9000,
+        "-" * 9000 + "1",
+        "{1: 2, 'a': 3}",
+        "__import__('os')",
+        "{'descr': '<f4'}",
+        "",
+    ]
     text = draw(st.sampled_from([*[right] * 9, *others])).encode() + b"\n"
     version = draw(st.sampled_from((1, 1, 2, 3, 9)))
     length = draw(st.sampled_from((len(text), len(text), 0, 2**32 - 1)))
@@ -546,7 +592,9 @@ def spoil_header(draw, content):
 
 def spoil_array(draw, content):
     """Another array, sound in itself."""
-    kinds = hnp.scalar_dtypes() | hnp.unicode_string_dtypes(max_len=9) | hnp.array_dtypes(max_size=2)
+    kinds = (
+        hnp.scalar_dtypes() | hnp.unicode_string_dtypes(max_len=9) | hnp.array_dtypes(max_size=2)
+    )
     shapes = st.sampled_from(((40, *SHAPE), (40,), (40, 0), (40, *(1,) * 31), ()))
     array = draw(hnp.arrays(kinds, shapes | hnp.array_shapes(min_side=0)))
     if draw(st.integers(0, 4)) == 0:
@@ -637,7 +685,11 @@ READERS = [
     (f"run/{CHECKPOINT}", restore_checkpoint, (spoil_tensors,) * 3),
     (f"MNIST/raw/{IDX_FILES[0]}", lambda at: load_dataset("mnist", at), ()),
     (f"MNIST/raw/{IDX_FILES[3]}", lambda at: load_dataset("mnist", at), ()),
-    (f"FashionMNIST/raw/{IDX_FILES[0]}.gz", lambda at: load_dataset("fashion-mnist", at), (spoil_gzip,)),
+    (
+        f"FashionMNIST/raw/{IDX_FILES[0]}.gz",
+        lambda at: load_dataset("fashion-mnist", at),
+        (spoil_gzip,),
+    ),
     ("images/a/0.png", folder, ()),
     ("images/a/2.jpg", folder, ()),
 ]
@@ -649,7 +701,9 @@ def read_back(box, read):
     def may_write(path):
         """A report is written where it belongs; what is unpacked, where temporary files do."""
         if path.is_relative_to(box.folder):
-            return path.parent == box.work / "run" and path.name.startswith((".report.", "report.html"))
+            return path.parent == box.work / "run" and path.name.startswith(
+                (".report.", "report.html")
+            )
         return path.is_relative_to(tempfile.gettempdir())
 
     said = None

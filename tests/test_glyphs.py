@@ -28,7 +28,9 @@ def georgian():
 
 
 def drawn(character, typeface="DejaVuSans", image_size=56, *, size=0.6, turn=0.0, place=(0.0, 0.0)):
-    return draw_character(character, typeface, image_size, size=size, turn=turn, place=place).astype(float)
+    return draw_character(
+        character, typeface, image_size, size=size, turn=turn, place=place
+    ).astype(float)
 
 
 def middle(coverage):
@@ -102,14 +104,18 @@ def test_typefaces_hold_the_characters_that_they_hold_as_themselves():
 
 
 def test_the_same_arguments_give_the_same_drawings_and_another_seed_others(georgian):
-    again, other = (load_glyphs(scripts=["Georgian"], per_character=4, seed=seed) for seed in (0, 1))
+    again, other = (
+        load_glyphs(scripts=["Georgian"], per_character=4, seed=seed) for seed in (0, 1)
+    )
     assert torch.equal(again.x, georgian.x)
     assert not torch.equal(other.x, georgian.x)
 
 
 def test_factors_are_known_in_their_ranges_and_reach_every_batch(georgian):
     known = georgian.of_observations
-    assert set(known) == set(georgian.style_factors) == {"typeface", "bold", "turn", "size", "place"}
+    assert (
+        set(known) == set(georgian.style_factors) == {"typeface", "bold", "turn", "size", "place"}
+    )
     assert known["typeface"].unique().tolist() == list(range(12))
     bold = torch.tensor(["Bold" in name for name in georgian.typefaces])
     assert torch.equal(known["bold"], bold[known["typeface"]].float())
@@ -136,7 +142,9 @@ def test_a_swap_is_the_character_of_one_in_the_style_of_the_other(georgian):
             turn=float(known["turn"]),
             place=known["place"].tolist(),
         )
-        assert torch.equal((255.0 * swapped[i, 0]).round(), torch.from_numpy(expected.copy()).float())
+        assert torch.equal(
+            (255.0 * swapped[i, 0]).round(), torch.from_numpy(expected.copy()).float()
+        )
 
 
 def test_a_part_of_the_data_renders_as_the_whole_does(georgian):
@@ -192,7 +200,9 @@ def test_what_cannot_be_drawn_is_refused_in_a_sentence(options, sentence):
 
 def test_a_typeface_that_lacks_a_character_is_named(georgian):
     with pytest.raises(InputError, match="STIXGeneral has no 'ა'"):
-        replace(georgian, typefaces=("STIXGeneral",) * 12).render(torch.tensor([0]), torch.tensor([0]))
+        replace(georgian, typefaces=("STIXGeneral",) * 12).render(
+            torch.tensor([0]), torch.tensor([0])
+        )
 
 
 def test_by_default_scripts_are_those_that_the_typefaces_hold():

@@ -66,7 +66,9 @@ def test_more_samples_tighten_the_bound_of_every_group_towards_its_evidence(solv
     means, errors = [], []
     copies = copies_of(batch, 200)  # as many draws of each, side by side
     for samples in (1, 10, 60):
-        bounds = nested_bound(model, guide, copies, samples, 1, seed=0).reshape(200, batch.num_groups)
+        bounds = nested_bound(model, guide, copies, samples, 1, seed=0).reshape(
+            200, batch.num_groups
+        )
         means.append(bounds.mean(0))
         errors.append(bounds.std(0) / 200**0.5)
     assert (means[0] < means[1] + 4 * errors[0]).all()
@@ -114,7 +116,9 @@ def test_a_vae_is_weighted_observation_by_observation_which_is_tighter():
     data = GroupedDataset.from_arrays(batch.x, batch.group)
     found = elbo_metrics(model, guide, data, content_draws=500, style_draws=1)
     singly = nested_bound(model, guide, batch.singletons(), 500, 1).mean()
-    each = torch.stack([nested_bound(model, guide, batch.singletons(), 1, 1, seed=s) for s in range(20)])
+    each = torch.stack(
+        [nested_bound(model, guide, batch.singletons(), 1, 1, seed=s) for s in range(20)]
+    )
     zero = torch.zeros(20, batch.num_groups, dtype=torch.float64)
     products = zero.index_add(1, batch.group, each)
     jointly = (products.logsumexp(0) - math.log(20)).sum() / len(batch)

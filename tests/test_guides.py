@@ -99,7 +99,9 @@ def test_the_averages_scale_does_not_fall_with_the_number_of_observations_but_th
 def make_mixture(components=3):
     torch.manual_seed(2)
     decoder = MLPDecoder((4,), CONTENT, STYLE, hidden=(8,))
-    return MixturePriorMLVAE(decoder, NormalLikelihood(), CONTENT, STYLE, components=components).double()
+    return MixturePriorMLVAE(
+        decoder, NormalLikelihood(), CONTENT, STYLE, components=components
+    ).double()
 
 
 def test_the_mixture_prior_is_the_weighted_sum_of_its_normals():
@@ -117,7 +119,10 @@ def test_the_mixture_prior_is_the_weighted_sum_of_its_normals():
     )
     expected = (weight[:, None] * densities.exp()).sum(0).log()
     torch.testing.assert_close(
-        model.content_prior(Groups(torch.arange(7), 7)).log_prob(content), expected, atol=1e-12, rtol=0
+        model.content_prior(Groups(torch.arange(7), 7)).log_prob(content),
+        expected,
+        atol=1e-12,
+        rtol=0,
     )
 
 
@@ -131,8 +136,12 @@ def test_a_mixture_of_one_standard_normal_is_the_model_of_two_levels(batch):
     # standard deviation of at most 1 each: four standard errors are 4 * (9 / 2000) ** 0.5 = 0.27.
     # Ten draws of each of 200 copies of the batch, side by side.
     copies = copies_of(batch, 200)
-    exact, drawn = (elbo_terms(model, guide, copies, num_particles=10) for model in (plain, mixture))
-    assert float(drawn.kl["content"]) / 200 == pytest.approx(float(exact.kl["content"]) / 200, abs=0.27)
+    exact, drawn = (
+        elbo_terms(model, guide, copies, num_particles=10) for model in (plain, mixture)
+    )
+    assert float(drawn.kl["content"]) / 200 == pytest.approx(
+        float(exact.kl["content"]) / 200, abs=0.27
+    )
     assert float(drawn.kl["style"]) == pytest.approx(float(exact.kl["style"]))
 
 

@@ -13,7 +13,9 @@ def test_a_history_written_as_csv_reads_back_and_leaves_nothing_else(tmp_path):
     history = fit_small(validation=small_data().batch(), validate_every=2)
     history.write_csv(tmp_path / "history.csv")
     with (tmp_path / "history.csv").open(newline="") as file:
-        read = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        read = [
+            {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)
+        ]
     assert read == history.rows()
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 

@@ -15,7 +15,15 @@ from fitting import make_pair, small_data
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pyro_mlvae import GroupedDataset, GroupSampler, InputError, fit, load_dataset, make_estimator, runs
+from pyro_mlvae import (
+    GroupedDataset,
+    GroupSampler,
+    InputError,
+    fit,
+    load_dataset,
+    make_estimator,
+    runs,
+)
 from pyro_mlvae.cli.main import parse, run
 from pyro_mlvae.errors import is_out_of_memory, printable, require_positive, require_seed
 from pyro_mlvae.files import find_path, write_atomically
@@ -37,7 +45,12 @@ def npy(array):
 
 def header(text, version=1, length=None):
     length = len(text) if length is None else length
-    return b"\x93NUMPY" + bytes((version, 0)) + struct.pack("<H" if version == 1 else "<I", length) + text
+    return (
+        b"\x93NUMPY"
+        + bytes((version, 0))
+        + struct.pack("<H" if version == 1 else "<I", length)
+        + text
+    )
 
 
 def refused(name):
@@ -223,7 +236,9 @@ def test_a_config_nested_without_end_is_refused(folder):
 def test_weights_that_are_not_finite_are_refused(folder, value):
     weights = load_file(folder / runs.WEIGHTS)
     name = next(iter(weights))
-    weights[name] = torch.full_like(weights[name], value, dtype=torch.complex64 if value == 1j else None)
+    weights[name] = torch.full_like(
+        weights[name], value, dtype=torch.complex64 if value == 1j else None
+    )
     save_file(weights, folder / runs.WEIGHTS)
     with pytest.raises(InputError, match=f"is damaged .*{name}"):
         runs.load_run(folder)

@@ -48,7 +48,10 @@ def changed(row, value):
             dataset(groups=["a"] * 4 + ["b"] * 3 + ["z"] * 3),
             "the group 'z' is new, and the group 'c' is gone",
         ),
-        (dataset(torch.arange(20.0).reshape(-1, 2).double()), "10 of 'a', 'b', 'c' have other values"),
+        (
+            dataset(torch.arange(20.0).reshape(-1, 2).double()),
+            "10 of 'a', 'b', 'c' have other values",
+        ),
     ],
 )
 def test_a_difference_is_said_in_words(now, sentence):
@@ -57,7 +60,9 @@ def test_a_difference_is_said_in_words(now, sentence):
 
 def test_many_names_are_cut_short():
     now = identify(dataset(groups=[*GROUPS, *"defghij"]))
-    assert "the groups 'd', 'e', 'f', 'g', 'h' and 2 more are new" in identify(dataset()).difference(now)
+    assert "the groups 'd', 'e', 'f', 'g', 'h' and 2 more are new" in identify(
+        dataset()
+    ).difference(now)
 
 
 def test_an_identity_is_that_of_the_bytes_wherever_they_lie(tmp_path):
@@ -94,7 +99,9 @@ def parts(found):
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path):
-    save_split(tmp_path, RecordedSplit.record(split(), identify(dataset(groups=["\udce9", *GROUPS[1:]]))))
+    save_split(
+        tmp_path, RecordedSplit.record(split(), identify(dataset(groups=["\udce9", *GROUPS[1:]])))
+    )
     found = load_split(tmp_path)
     assert found.identity.digest == identify(dataset(groups=["\udce9", *GROUPS[1:]])).digest
     assert found.identity.group_names == ("a", "b", "c", "\udce9")
@@ -141,7 +148,9 @@ def damaged(path, **changes):
 def test_a_damaged_split_is_refused_in_a_sentence(tmp_path, change):
     save_split(tmp_path, RecordedSplit.record(split(), identify(dataset())))
     damaged(tmp_path, **change)
-    with pytest.raises(InputError, match=r"split.safetensors is damaged \(.*\): restore it, or remove it"):
+    with pytest.raises(
+        InputError, match=r"split.safetensors is damaged \(.*\): restore it, or remove it"
+    ):
         load_split(tmp_path)
 
 

@@ -40,7 +40,9 @@ def test_evidence_adds_one_observation_a_batch_and_other_evidence(guide):
     known = gather_evidence(guide, x[:1]) + gather_evidence(guide, x[1:20])
     elsewhere = gather_evidence(guide, x[20:])
     assert (known + elsewhere).count.tolist() == [30]
-    close(guide.content_from(known + elsewhere), guide.content_from(gather_evidence(guide, x)), 1e-7)
+    close(
+        guide.content_from(known + elsewhere), guide.content_from(gather_evidence(guide, x)), 1e-7
+    )
 
 
 def test_evidence_of_many_groups_is_each_groups_own(guide):
@@ -48,7 +50,11 @@ def test_evidence_of_many_groups_is_each_groups_own(guide):
     together = guide.content_from(gather_evidence(guide, x, group))
     for number in range(3):
         alone = guide.content_from(gather_evidence(guide, x[group == number]))
-        close(Normal(together.mean[number : number + 1], together.stddev[number : number + 1]), alone, 1e-7)
+        close(
+            Normal(together.mean[number : number + 1], together.stddev[number : number + 1]),
+            alone,
+            1e-7,
+        )
 
 
 def test_streamed_evidence_gives_the_exact_posterior_of_the_solved_model():
@@ -133,7 +139,9 @@ def test_embed_gives_every_array_of_the_contract_and_none_is_pickled(guide, tmp_
 
 
 def test_embed_numbers_the_groups_that_occur(guide):
-    data = GroupedDataset.from_arrays(torch.randn(6, 5), list("aabbcc")).subset(torch.tensor([2, 3, 4]))
+    data = GroupedDataset.from_arrays(torch.randn(6, 5), list("aabbcc")).subset(
+        torch.tensor([2, 3, 4])
+    )
     arrays = embed(guide, data)
     assert arrays["group_names"].tolist() == ["b", "c"]
     assert arrays["group"].tolist() == [0, 0, 1]

@@ -121,7 +121,10 @@ def test_it_is_fixed_by_its_seed_and_leaves_the_callers_state_alone():
     [
         (torch.zeros(49, 1), "draws must be at least 50 .* got 49"),
         (torch.full((50, 2), torch.nan), "largest of group 0 is nan"),
-        (torch.zeros(50, 2).index_fill(1, torch.tensor([1]), math.inf), "largest of group 1 is inf"),
+        (
+            torch.zeros(50, 2).index_fill(1, torch.tensor([1]), math.inf),
+            "largest of group 1 is inf",
+        ),
         (torch.full((50, 1), -math.inf), "largest of group 0 is -inf"),
     ],
 )

@@ -20,8 +20,12 @@ def people(names, seed=0, count=12, scale=1.0):
     """Observations of people, each around a place of its own in [0, 1]."""
     rng = np.random.default_rng(seed)
     group = np.repeat(names, count)
-    place = np.array([[0.2 + 0.1 * (ord(name[0]) - 96), 0.9 - 0.1 * (ord(name[0]) - 96)] for name in group])
-    x = np.concatenate([place, 0.5 * np.ones((len(group), 2))], 1) + 0.02 * rng.normal(size=(len(group), 4))
+    place = np.array(
+        [[0.2 + 0.1 * (ord(name[0]) - 96), 0.9 - 0.1 * (ord(name[0]) - 96)] for name in group]
+    )
+    x = np.concatenate([place, 0.5 * np.ones((len(group), 2))], 1) + 0.02 * rng.normal(
+        size=(len(group), 4)
+    )
     return scale * x.clip(0.0, 1.0), group
 
 
@@ -111,11 +115,17 @@ def test_a_run_of_version_1_opens_and_learns_its_groups_from_its_data(trained, c
         as_version_1(trained / "run")
         opened = runs.load_run(trained / "run")
         assert (opened.trained_groups, opened.value_range) == ((), None)
-        assert evaluated(trained, "old", *people(NAMES, 4))["split"] == "known groups, new observations"
+        assert (
+            evaluated(trained, "old", *people(NAMES, 4))["split"]
+            == "known groups, new observations"
+        )
         (trained / "first.npz").rename(trained / "away.npz")
         data = f"npz:{trained / 'old.npz'}"
         assert run(["evaluate", str(trained / "run"), "--data", data, "--device", "cpu"]) == 2
-        assert "does not say which groups it was trained on" in capsys.readouterr().err.splitlines()[-1]
+        assert (
+            "does not say which groups it was trained on"
+            in capsys.readouterr().err.splitlines()[-1]
+        )
     finally:
         config.write_text(before)
         (trained / "away.npz").rename(trained / "first.npz")
@@ -145,7 +155,9 @@ def test_what_a_config_says_of_its_data_is_checked(trained, key, value, tmp_path
     ("scale", "shift", "says"),
     [(255.0, 0.0, "to 2"), (2.0, -1.0, "from -0"), (0.01, 0.4, "from 0.4")],
 )
-def test_data_on_another_scale_is_refused_and_both_ranges_named(trained, capsys, scale, shift, says):
+def test_data_on_another_scale_is_refused_and_both_ranges_named(
+    trained, capsys, scale, shift, says
+):
     x, group = people(NAMES, seed=1)
     np.savez(trained / "scaled.npz", x=scale * x + shift, group=group)
     data = f"npz:{trained / 'scaled.npz'}"
@@ -163,7 +175,9 @@ def test_groups_are_compared_as_text():
 
 
 def test_labels_that_training_lacks_are_left_out_and_the_others_have_its_numbers():
-    train = GroupedDataset.from_arrays(torch.zeros(3, 1), ["b", "c", "d"]).subset(torch.tensor([0, 2]))
+    train = GroupedDataset.from_arrays(torch.zeros(3, 1), ["b", "c", "d"]).subset(
+        torch.tensor([0, 2])
+    )
     data = GroupedDataset.from_arrays(torch.arange(4.0)[:, None], ["c", "d", "b", "a"])
     same = labelled_like(data, train)
     assert same.x.flatten().tolist() == [1.0, 2.0]

@@ -81,7 +81,9 @@ MISS_ONE = [
 
 @pytest.mark.parametrize("group", MISS_ONE)
 def test_a_missing_value_of_any_type_is_no_group(group):
-    with pytest.raises(InputError, match=r"group must be known for every observation.*for observation 2"):
+    with pytest.raises(
+        InputError, match=r"group must be known for every observation.*for observation 2"
+    ):
         GroupedDataset.from_arrays(X, group)
     x = np.random.default_rng(0).normal(size=(4, 2))
     model = MultiLevelVAE(2, 1, hidden=(4,), steps=1, validation_fraction=0.0, random_state=0)
@@ -113,4 +115,9 @@ def test_days_are_groups_by_their_dates():
 def test_one_hot_columns_are_refused_with_a_remedy_that_works(one_hot):
     with pytest.raises(InputError, match=r"must be one column.*np.asarray\(group\).argmax\(1\)"):
         GroupedDataset.from_arrays(X, one_hot)
-    assert GroupedDataset.from_arrays(X, np.asarray(one_hot).argmax(1)).group.tolist() == [0, 0, 1, 1]
+    assert GroupedDataset.from_arrays(X, np.asarray(one_hot).argmax(1)).group.tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]

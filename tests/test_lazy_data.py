@@ -41,7 +41,9 @@ def test_only_what_a_minibatch_asks_for_is_read():
 
 def test_training_on_lazy_data_is_training_on_what_it_holds():
     whole = small_data()
-    lazy = from_torchvision(Counted(whole.x), lambda target: target, lambda target: -target, lazy=True)
+    lazy = from_torchvision(
+        Counted(whole.x), lambda target: target, lambda target: -target, lazy=True
+    )
     assert lazy.group_names == (0, 1, 2, 3)
     assert lazy.label_names == (-3, -2, -1, 0)
     elbos = [fit_small(*make_pair(), data=data).epochs[-1].objective for data in (whole, lazy)]
@@ -61,7 +63,9 @@ def test_images_are_read_lazily_as_they_are_at_once():
 
 
 def test_whole_numbers_are_read_as_floating_point_and_observations_need_no_target():
-    data = from_torchvision(list(torch.arange(12).reshape(6, 2)), list("aabbcc"), list("xyxyxy"), lazy=True)
+    data = from_torchvision(
+        list(torch.arange(12).reshape(6, 2)), list("aabbcc"), list("xyxyxy"), lazy=True
+    )
     assert data.observations().dtype == torch.float32
     assert data.label_names == ("x", "y")
 
@@ -71,7 +75,10 @@ def test_whole_numbers_are_read_as_floating_point_and_observations_need_no_targe
     ("items", "sentence"),
     [
         ([], r"at least one item"),
-        ([(torch.zeros(2), 0, 1)], r"must be pairs of an observation and a target, but item 0 is none"),
+        (
+            [(torch.zeros(2), 0, 1)],
+            r"must be pairs of an observation and a target, but item 0 is none",
+        ),
         ([torch.zeros(2)], r"must be pairs .*give the names of groups"),
         ([("text", 0)], r"observations must be images, arrays or tensors, got a str"),
         ([(torch.zeros(3, 3, dtype=torch.complex64), 0)], r"x must hold real numbers"),
@@ -88,7 +95,9 @@ def test_what_is_wrong_with_a_later_item_is_said_when_it_is_read():
     for i, sentence in ((1, r"item 1 has \[3\]"), (2, "x must be finite")):
         with pytest.raises(InputError, match=sentence):
             data.batch(torch.tensor([i]))
-    with pytest.raises(InputError, match="group must have one entry for each of x, expected 3, got 2"):
+    with pytest.raises(
+        InputError, match="group must have one entry for each of x, expected 3, got 2"
+    ):
         from_torchvision(items, ["a", "b"], lazy=True)
 
 

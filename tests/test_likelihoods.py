@@ -138,10 +138,14 @@ def test_only_the_grey_bernoulli_is_measured_in_pseudo_nats(name, outputs, units
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, math.nan])
 def test_a_scale_that_is_not_positive_is_refused(scale):
-    with pytest.raises(InputError, match="scale of a Normal likelihood must be positive and finite, got"):
+    with pytest.raises(
+        InputError, match="scale of a Normal likelihood must be positive and finite, got"
+    ):
         NormalLikelihood(scale)
 
 
 def test_an_unknown_likelihood_is_refused_with_the_nearest_name():
-    with pytest.raises(InputError, match=r"unknown likelihood 'bernouli': did you mean 'bernoulli'\?"):
+    with pytest.raises(
+        InputError, match=r"unknown likelihood 'bernouli': did you mean 'bernoulli'\?"
+    ):
         make_likelihood("bernouli")

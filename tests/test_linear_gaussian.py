@@ -20,8 +20,13 @@ def solved(request):
 def stacked_covariance(solved, size):
     """Of all the x of one group, stacked: content is shared, style and noise are not."""
     shared = solved.content_loading @ solved.content_loading.mT
-    own = solved.style_loading @ solved.style_loading.mT + solved.noise_scale**2 * torch.eye(6).double()
-    return torch.kron(torch.ones(size, size).double(), shared) + torch.kron(torch.eye(size).double(), own)
+    own = (
+        solved.style_loading @ solved.style_loading.mT
+        + solved.noise_scale**2 * torch.eye(6).double()
+    )
+    return torch.kron(torch.ones(size, size).double(), shared) + torch.kron(
+        torch.eye(size).double(), own
+    )
 
 
 def conditional(own, cross, given, value):
@@ -34,7 +39,9 @@ def test_log_evidence_is_the_density_of_each_stacked_group(solved):
     batch = solved.sample(SIZES, seed=1)
     for g, log_evidence in enumerate(solved.log_evidence(batch)):
         x = batch.x[batch.group == g]
-        stacked = MultivariateNormal(solved.offset.repeat(len(x)), stacked_covariance(solved, len(x)))
+        stacked = MultivariateNormal(
+            solved.offset.repeat(len(x)), stacked_covariance(solved, len(x))
+        )
         torch.testing.assert_close(log_evidence, stacked.log_prob(x.flatten()), atol=1e-8, rtol=0)
 
 

@@ -51,7 +51,10 @@ def test_every_figure_of_a_run_has_the_polarity_of_its_data(monkeypatch):
         pair = make_pair((1, 8, 8))
         walks = run_figures._walks(pair[0], encode(pair[1], data), data, look_of(data))
         figures = [draw() for draw in walks.values()]
-        figures += [run_figures.swap_figure(*pair, data), run_figures.reconstruction_figure(*pair, data)]
+        figures += [
+            run_figures.swap_figure(*pair, data),
+            run_figures.reconstruction_figure(*pair, data),
+        ]
         assert [maps_of(figure) for figure in figures] == [{colours}] * 5
 
 

@@ -21,7 +21,9 @@ def named(axes):
 def looks(axes):
     """Colour and marker of each label."""
     drawn = axes.collections
-    return [(tuple(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in drawn]
+    return [
+        (tuple(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in drawn
+    ]
 
 
 @pytest.mark.parametrize("groups", [13, 60, 80])
@@ -71,7 +73,9 @@ def test_the_untrained_encoder_has_the_same_maps_below():
 
 def test_of_many_observations_the_same_are_chosen_for_every_map(monkeypatch):
     seen = []
-    monkeypatch.setattr(maps, "_two_dimensions", lambda codes: seen.append(codes) or codes[:, :2].numpy())
+    monkeypatch.setattr(
+        maps, "_two_dimensions", lambda codes: seen.append(codes) or codes[:, :2].numpy()
+    )
     _, _, label = clusters(4, each=100)
     number = torch.arange(400.0).unsqueeze(1).expand(400, 2)
     latent_map(number, number, label, "abcd", untrained=(number, number), most=50)

@@ -31,7 +31,11 @@ def scores(accuracy):
 
 
 def style(draws):
-    return {"draws": scores(draws), "loc": scores(draws + 0.1), "loc_and_scale": scores(draws + 0.2)}
+    return {
+        "draws": scores(draws),
+        "loc": scores(draws + 0.1),
+        "loc_and_scale": scores(draws + 0.2),
+    }
 
 
 PROBE = {
@@ -161,7 +165,11 @@ def test_errors_are_drawn_against_k_beside_their_control_and_chance():
     first = bars.lines[2][0].get_segments()[0]
     assert first[:, 1].tolist() == pytest.approx([0.05, 0.09])
     # No error at all stands at zero, on the axis; what was not measured stands nowhere.
-    assert drawn["trained, content"] == [(1, pytest.approx(0.07)), (2, pytest.approx(0.03)), (10, 0.0)]
+    assert drawn["trained, content"] == [
+        (1, pytest.approx(0.07)),
+        (2, pytest.approx(0.03)),
+        (10, 0.0),
+    ]
     expected = [(1, pytest.approx(0.33)), (2, pytest.approx(0.32)), (10, pytest.approx(0.26))]
     assert drawn["untrained, content"] == expected
     assert drawn["chance"][0][1] == pytest.approx(0.89)
@@ -273,7 +281,11 @@ def test_ranks_are_drawn_by_dimension_over_the_band_under_their_p_value():
     content, style = sbc_figure(RANKS).axes
     assert content.get_title() == "Content: p = 0.310"
     assert style.get_title() == "Style: p < 0.001"
-    drawn = [stairs.get_data().values.tolist() for stairs in content.patches if hasattr(stairs, "get_data")]
+    drawn = [
+        stairs.get_data().values.tolist()
+        for stairs in content.patches
+        if hasattr(stairs, "get_data")
+    ]
     assert drawn == [[18, 22], [21, 19], [19.5, 20.5]]
     (band,) = [patch for patch in style.patches if not hasattr(patch, "get_data")]
     assert (band.get_y(), band.get_y() + band.get_height()) == (12, 28)
@@ -337,7 +349,9 @@ def whiskers(axes):
         assert isinstance(container, ErrorbarContainer)
         line, _, (bars,) = container.lines
         errors = [(segment[1][1] - segment[0][1]) / 2 for segment in bars.get_segments()]
-        found[container.get_label()] = list(zip(line.get_ydata(), map(pytest.approx, errors), strict=True))
+        found[container.get_label()] = list(
+            zip(line.get_ydata(), map(pytest.approx, errors), strict=True)
+        )
     return found
 
 
@@ -390,7 +404,13 @@ def test_a_trade_off_is_drawn_where_no_gradient_has_a_signal(tmp_path):
         "standard_error": 0.1, "ms_per_step": 3.0,
         "gradient_snr": {"content_encoder": None, "style_encoder": None, "decoder": None},
     }  # fmt: skip
-    comparison = {"rows": [row], "units": "nats", "reference": "exact", "data": "digits", "curves": []}
+    comparison = {
+        "rows": [row],
+        "units": "nats",
+        "reference": "exact",
+        "data": "digits",
+        "curves": [],
+    }
     save_figure(trade_off_figure(comparison), tmp_path / "trade-off.png")
 
 
@@ -405,7 +425,9 @@ def test_curves_say_of_what_groups_they_are():
 
 def test_held_out_curves_have_groups_of_their_own_size():
     terms, held_out = ElboTerms(-9.0, {"style": 1.0}, 64, 4), ElboTerms(-9.0, {"style": 1.0}, 25, 3)
-    elbo, _, divergence = training_curves(History([EpochRecord(1, 0.1, -3.0, terms, held_out)])).axes
+    elbo, _, divergence = training_curves(
+        History([EpochRecord(1, 0.1, -3.0, terms, held_out)])
+    ).axes
     assert [*curves(elbo)] == ["training, groups of 16", "held out, groups of 8.33"]
     assert [*curves(divergence)] == ["style", "style, held out"]
 

@@ -11,7 +11,14 @@ import torch
 from exactly import FixedNoise, KeepGradients
 from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
-from pyro_mlvae import MLVAE, GroupedBatch, MLPDecoder, MLPEncoder, NormalLikelihood, ProductOfNormals
+from pyro_mlvae import (
+    MLVAE,
+    GroupedBatch,
+    MLPDecoder,
+    MLPEncoder,
+    NormalLikelihood,
+    ProductOfNormals,
+)
 from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
 from pyro_mlvae.training import Objective
 
@@ -28,7 +35,9 @@ class Problem:
         self.full = solved.sample(SIZES, seed=1)
         self.content_noise = torch.randn(8, 2).double()
         self.style_noise = torch.randn(len(self.full), 2).double()
-        self.model = MLVAE(MLPDecoder((5,), 2, 2, hidden=(7,)), NormalLikelihood(0.5), 2, 2).double()
+        self.model = MLVAE(
+            MLPDecoder((5,), 2, 2, hidden=(7,)), NormalLikelihood(0.5), 2, 2
+        ).double()
         if guide_name == "style sees content":
             self.guide = LinearGaussianGuide.exact(solved)
         else:
@@ -40,7 +49,9 @@ class Problem:
         if observations is None:
             observations = torch.isin(self.full.group, groups).nonzero().flatten()
         place = torch.full((8,), -1).index_copy(0, groups, torch.arange(len(groups)))
-        batch = GroupedBatch(self.full.x[observations], place[self.full.group[observations]], len(groups))
+        batch = GroupedBatch(
+            self.full.x[observations], place[self.full.group[observations]], len(groups)
+        )
         noise = FixedNoise(content=self.content_noise[groups], style=self.style_noise[observations])
         elbo = estimator(max_plate_nesting=1)
         optimizer = KeepGradients()
@@ -51,7 +62,10 @@ class Problem:
         with pyro.get_param_store().scope():
             loss = svi.step(batch)
         return torch.cat(
-            [torch.tensor([loss], dtype=torch.float64), *(optimizer.kept[p].flatten() for p in parameters)]
+            [
+                torch.tensor([loss], dtype=torch.float64),
+                *(optimizer.kept[p].flatten() for p in parameters),
+            ]
         )
 
     def loss(self, *args):

@@ -47,7 +47,8 @@ def test_the_posterior_has_two_modes_and_the_model_draws_what_its_evidence_says(
     posterior = log_joint.softmax(-1)
     mass_left = posterior[:, points < 0].sum(-1)
     assert ((mass_left > 0.02) & (mass_left < 0.98)).any()
-    # The mean log evidence of drawn data is the same, whoever draws them: the Pyro model or `sample`.
+    # The mean log evidence of drawn data is the same, whoever draws them: the Pyro model or
+    # `sample`.
     sizes = torch.full((400,), 3)
     first = solved.log_evidence(solved.sample(sizes, seed=3))
     model = PolynomialMixtureModel(solved)

@@ -76,7 +76,9 @@ def test_sites_and_plates_have_the_names_and_shapes_that_the_story_tells(kind, b
     ]:
         for name, (plate, size, shape) in own.items():
             site = trace.nodes[name]
-            assert [(f.name, f.dim, f.size) for f in site["cond_indep_stack"]] == [(plate, -1, size)]
+            assert [(f.name, f.dim, f.size) for f in site["cond_indep_stack"]] == [
+                (plate, -1, size)
+            ]
             assert site["value"].shape == shape
             assert site["fn"].batch_shape == (size,)
 
@@ -91,7 +93,9 @@ def test_every_estimator_accepts_them_under_validation(
 ):
     options = {"num_particles": 2, "vectorize_particles": vectorised, "max_plate_nesting": nesting}
     model, guide = make_model(), make_guide(kind, prior_expert)
-    loss = estimator(**options, strict_enumeration_warning=False).loss_and_grads(model, guide, batch)
+    loss = estimator(**options, strict_enumeration_warning=False).loss_and_grads(
+        model, guide, batch
+    )
     assert math.isfinite(loss)
     assert all(p.grad is not None for m in (model, guide) for p in m.parameters())
 
@@ -119,7 +123,9 @@ def test_the_log_joint_is_the_sum_of_its_densities_and_is_not_divided_by_pixels(
     one = torch.ones(()).double()
     expected = log_likelihood.sum() + normal(content, 0, one).sum() + normal(style, 0, one).sum()
     # Continuous Bernoulli is expanded in a series around p = 1/2 by PyTorch.
-    torch.testing.assert_close(trace.log_prob_sum(), expected, atol=1e-4 if "con" in name else 1e-9, rtol=0)
+    torch.testing.assert_close(
+        trace.log_prob_sum(), expected, atol=1e-4 if "con" in name else 1e-9, rtol=0
+    )
 
 
 @both_guides
@@ -179,7 +185,9 @@ def test_vectorised_particles_score_what_each_would_score_alone(kind, batch):
         alone = poutine.condition(model, {"content": content[k], "style": style[k]})
         alone = poutine.trace(alone).get_trace(batch)
         alone.compute_log_prob()
-        torch.testing.assert_close(model_trace.nodes["x"]["log_prob"][k], alone.nodes["x"]["log_prob"])
+        torch.testing.assert_close(
+            model_trace.nodes["x"]["log_prob"][k], alone.nodes["x"]["log_prob"]
+        )
 
 
 def test_a_guide_that_does_not_say_how_to_aggregate_says_so(batch):
@@ -237,13 +245,18 @@ def test_elbo_terms_are_the_closed_form_divergences_and_the_expected_log_likelih
     torch.manual_seed(3)
     trace = poutine.trace(guide).get_trace(batch)
     content, style = trace.nodes["content"]["value"], trace.nodes["style"]["value"]
-    q_content, q_style = trace.nodes["content"]["fn"].base_dist, trace.nodes["style"]["fn"].base_dist
+    q_content, q_style = (
+        trace.nodes["content"]["fn"].base_dist,
+        trace.nodes["style"]["fn"].base_dist,
+    )
 
     def kl(q):
         return (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).sum().item()
 
     assert terms.kl == pytest.approx({"content": kl(q_content), "style": kl(q_style)}, rel=1e-9)
-    log_likelihood = dist.Normal(model.decoder(content[GROUP], style)[0], 0.2).log_prob(batch.x).sum()
+    log_likelihood = (
+        dist.Normal(model.decoder(content[GROUP], style)[0], 0.2).log_prob(batch.x).sum()
+    )
     assert terms.reconstruction == pytest.approx(log_likelihood.item(), rel=1e-9)
     assert terms.elbo == pytest.approx(terms.reconstruction - kl(q_content) - kl(q_style), rel=1e-9)
     assert (terms.observations, terms.groups) == (6, 3)
@@ -259,7 +272,9 @@ def test_dims_must_be_positive_whole_numbers(dims):
         lambda: MLPDecoder(EVENT, *dims),
         lambda: MLPEncoder(EVENT, *dims),
     ):
-        with pytest.raises(InputError, match=r"(content|style)_dim must be a positive whole number"):
+        with pytest.raises(
+            InputError, match=r"(content|style)_dim must be a positive whole number"
+        ):
             make()
 
 

@@ -134,7 +134,8 @@ def test_the_order_of_an_estimator_takes_part(data):
 def test_it_learns(data):
     x, groups = data
     scores = [
-        small(epochs=n, learning_rate=1e-2).fit(x, groups=groups).score(x, groups=groups) for n in (1, 60)
+        small(epochs=n, learning_rate=1e-2).fit(x, groups=groups).score(x, groups=groups)
+        for n in (1, 60)
     ]
     assert scores[1] > scores[0] + 1.0
 
@@ -171,7 +172,9 @@ def test_content_of_groups_is_of_all_their_rows_in_the_order_of_their_names(data
         batch = GroupedDataset.from_arrays(x[groups == name], [0] * 6).batch()
         np.testing.assert_allclose(
             content,
-            fitted.guide_.content_posterior(fitted.guide_.encode(batch.x), batch.groups).mean[0].detach(),
+            fitted.guide_.content_posterior(fitted.guide_.encode(batch.x), batch.groups)
+            .mean[0]
+            .detach(),
             atol=1e-5,
         )
 
@@ -220,7 +223,9 @@ def test_pixels_are_scaled_and_tensors_taken(data):
     pixels = np.random.RandomState(0).randint(256, size=(12, 5)).astype(np.uint8)
     groups = torch.arange(12) % 3
     of_pixels = small().fit(pixels, groups=groups)
-    of_numbers = small().fit(torch.tensor(pixels / 255.0, requires_grad=True), groups=groups.numpy())
+    of_numbers = small().fit(
+        torch.tensor(pixels / 255.0, requires_grad=True), groups=groups.numpy()
+    )
     codes = of_pixels.transform(torch.from_numpy(pixels))
     np.testing.assert_allclose(codes, of_numbers.transform(pixels / 255.0), atol=1e-6)
 
@@ -382,7 +387,10 @@ def test_parameters_that_are_wrong_are_found_in_fit(data, changes, sentence):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda m, x, g: m.fit(np.where(x > 1, np.nan, x), groups=g), "take NaN for missing values"),
+        (
+            lambda m, x, g: m.fit(np.where(x > 1, np.nan, x), groups=g),
+            "take NaN for missing values",
+        ),
         (lambda m, x, g: m.fit(x[:0], groups=g[:0]), "0 sample"),
         (lambda m, x, g: m.fit(x[0], groups=g[:1]), "Expected 2D array"),
         (lambda m, x, g: m.fit(x, groups=g[1:]), "expected 42, got 41"),
@@ -394,7 +402,10 @@ def test_parameters_that_are_wrong_are_found_in_fit(data, changes, sentence):
         (lambda m, x, g: m.transform_groups(x, g[1:]), "expected 42, got 41"),
         (lambda m, x, g: m.score(x, groups=g[1:]), "expected 42, got 41"),
         (lambda m, x, g: m.inverse_transform(x), "Z must have 5 columns, as codes have, got 6"),
-        (lambda m, x, g: m.inverse_transform(np.exp(x[:, :5]) * np.inf), "Input Z contains infinity"),
+        (
+            lambda m, x, g: m.inverse_transform(np.exp(x[:, :5]) * np.inf),
+            "Input Z contains infinity",
+        ),
         (lambda m, x, g: m.get_feature_names_out(["a"]), "input_features should have length"),
     ],
 )
@@ -456,7 +467,9 @@ def test_a_search_tells_every_step_of_the_groups(data):
     with sklearn.config_context(enable_metadata_routing=True):
         asking = small(epochs=1).set_fit_request(groups=True).set_score_request(groups=True)
         for model in (asking, small(epochs=1)):
-            search = GridSearchCV(model, {"style_dim": [1, 2]}, cv=GroupKFold(3), error_score="raise")
+            search = GridSearchCV(
+                model, {"style_dim": [1, 2]}, cv=GroupKFold(3), error_score="raise"
+            )
             search.fit(x, groups=groups)
             assert search.best_estimator_.groups_ == tuple(sorted(NAMES))
             scores = cross_val_score(
@@ -470,7 +483,9 @@ def test_a_search_tells_every_step_of_the_groups(data):
         assert pipeline[-1].groups_ == tuple(sorted(NAMES))
         scaled = pipeline[0].transform(x)
         assert pipeline.score(x, groups=groups) == pipeline[-1].score(scaled, groups=groups)
-        search = GridSearchCV(pipeline, {}, cv=GroupKFold(2), error_score="raise").fit(x, groups=groups)
+        search = GridSearchCV(pipeline, {}, cv=GroupKFold(2), error_score="raise").fit(
+            x, groups=groups
+        )
         assert np.isfinite(search.best_score_)
         with pytest.raises(UnsetMetadataPassedError):
             pipeline.score(x, groups=groups, sample_weight=np.ones(len(x)))

@@ -69,7 +69,9 @@ def write_idx(folder, packed=False):
             (folder / name).write_bytes(content)
 
 
-IDX = pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+IDX = pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
 
 
 @IDX
@@ -157,7 +159,9 @@ def test_a_damaged_idx_file_is_named(tmp_path, damage, packed, index):
     name, content = list(idx_files())[index]
     file = tmp_path / "MNIST" / "raw" / (f"{name}.gz" if packed else name)
     file.write_bytes(gzip.compress(damage(content)) if packed else damage(content))
-    with pytest.raises(InputError, match=rf"MNIST is damaged in {file} .*remove that file, and fetch it"):
+    with pytest.raises(
+        InputError, match=rf"MNIST is damaged in {file} .*remove that file, and fetch it"
+    ):
         NAMED["mnist"].load(tmp_path)
 
 
@@ -187,12 +191,16 @@ def test_bare_files_of_the_other_data_set_are_recognised(tmp_path, monkeypatch):
     digest = hashlib.sha256(bytes(np.arange(TEST, dtype=np.uint8) % 10)).hexdigest()
     monkeypatch.setitem(_OWNERS, digest, "fashion-mnist")
     assert len(NAMED["fashion-mnist"].load(tmp_path / "root")) == TRAIN + TEST
-    with pytest.raises(InputError, match="are those of fashion-mnist: load them with --data fashion-mnist"):
+    with pytest.raises(
+        InputError, match="are those of fashion-mnist: load them with --data fashion-mnist"
+    ):
         NAMED["mnist"].load(tmp_path / "root")
 
 
 @IDX
-def test_download_calls_torchvisions_download_with_its_checksums(tmp_path, monkeypatch, name, folder):
+def test_download_calls_torchvisions_download_with_its_checksums(
+    tmp_path, monkeypatch, name, folder
+):
     called = {}
     contents = dict(idx_files())
 
@@ -296,7 +304,9 @@ def test_a_drawing_of_omniglot_that_cannot_be_read_is_named(tmp_path):
 
 def test_an_archive_of_omniglot_with_another_checksum_is_refused(tmp_path):
     write_omniglot(tmp_path)
-    with pytest.raises(InputError, match=r"the MD5 of .*images_background\.zip is not the published one"):
+    with pytest.raises(
+        InputError, match=r"the MD5 of .*images_background\.zip is not the published one"
+    ):
         NAMED["omniglot"].load(tmp_path)
 
 
@@ -304,7 +314,8 @@ def test_download_fetches_and_unpacks_omniglot(tmp_path, monkeypatch):
     source = tmp_path / "source"
     write_omniglot(source)
     sums = {
-        part: utils.calculate_md5(source / "omniglot-py" / f"{part}.zip") for part in named.OMNIGLOT_PARTS
+        part: utils.calculate_md5(source / "omniglot-py" / f"{part}.zip")
+        for part in named.OMNIGLOT_PARTS
     }
     monkeypatch.setattr(datasets.Omniglot, "zips_md5", sums)
     fetched = []
@@ -417,7 +428,9 @@ def test_download_fetches_celeba_by_gdown(tmp_path, monkeypatch):
     with zipfile.ZipFile(base / "img_align_celeba.zip", "w") as archive:
         for file in sorted((base / "img_align_celeba").iterdir()):
             archive.write(file, file.relative_to(base))
-    files = [(key, utils.calculate_md5(base / name), name) for key, _, name in datasets.CelebA.file_list]
+    files = [
+        (key, utils.calculate_md5(base / name), name) for key, _, name in datasets.CelebA.file_list
+    ]
     monkeypatch.setattr(datasets.CelebA, "file_list", files)
     fetched = []
 
@@ -432,7 +445,9 @@ def test_download_fetches_celeba_by_gdown(tmp_path, monkeypatch):
 
 def test_without_gdown_the_download_of_celeba_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(InputError, match="needs the package gdown, which is missing: run pip install"):
+    with pytest.raises(
+        InputError, match="needs the package gdown, which is missing: run pip install"
+    ):
         NAMED["celeba"].load(tmp_path, download=True)
 
 
@@ -447,12 +462,16 @@ def write_lfw(root, archive="lfw-funneled.tgz", folder="lfw_funneled"):
         for number in range(1, count + 1):
             pixels = np.zeros((250, 250, 3), dtype=np.uint8)
             pixels[50:200, 50:200] = 60 * i + 10 * number  # the centre square of 150
-            Image.fromarray(pixels).save(base / folder / name / f"{name}_{number:04d}.jpg", quality=95)
+            Image.fromarray(pixels).save(
+                base / folder / name / f"{name}_{number:04d}.jpg", quality=95
+            )
     lines = [str(len(FOLDS))]
     for fold in FOLDS:
         lines += [str(len(fold)), *(f"{name}\t{count}" for name, count in fold.items())]
     (base / "people.txt").write_text("\n".join(lines) + "\n")
-    (base / "lfw-names.txt").write_text("".join(f"{name}\t{count}\n" for name, count in people.items()))
+    (base / "lfw-names.txt").write_text(
+        "".join(f"{name}\t{count}\n" for name, count in people.items())
+    )
     with tarfile.open(base / archive, "w:gz") as packed:
         packed.add(base / folder, folder)
 

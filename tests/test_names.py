@@ -15,7 +15,8 @@ from pyro_mlvae.plotting.maps import latent_map
 NFC, NFD = (
     unicodedata.normalize(form, "caf\N{LATIN SMALL LETTER E WITH ACUTE}") for form in ("NFC", "NFD")
 )
-# Bytes that are no UTF-8, spaces, a line end, a tab, right to left, emoji of several code points, markup.
+# Bytes that are no UTF-8, spaces, a line end, a tab, right to left, emoji of several code points,
+# markup.
 ODD = [
     *("caf\udce9", " ", "   ", "two\nlines", "\t", "\u05e9\u05dc\u05d5\u05dd", "\u202egnp.exe"),
     *(
@@ -53,7 +54,12 @@ def test_both_normal_forms_of_a_name_are_that_name(typed):
     for there in (NFC, NFD):
         assert held_out(dataset([there, "b"]), typed) == {there}
         assert held_out(dataset(["a", "b"], parent={"a": there, "b": "B"}), typed) == {"a"}
-        assert in_known_groups(dataset([there, "b"]), [typed]).tolist() == [True, True, False, False]
+        assert in_known_groups(dataset([there, "b"]), [typed]).tolist() == [
+            True,
+            True,
+            False,
+            False,
+        ]
         known = labelled_like(dataset([there, "b"]), dataset([typed, "c"]))
         assert len(known) == 2
         assert identify(dataset([there])).digest == identify(dataset([typed])).digest
@@ -75,7 +81,9 @@ def test_names_are_drawn_as_plain_text(names):
     data = dataset(names)
     with warnings.catch_warnings():
         # Of scripts that the typeface has not.
-        warnings.filterwarnings("ignore", message="Glyph .* missing|Matplotlib currently does not support")
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing|Matplotlib currently does not support"
+        )
         figure = latent_map(data.x, data.x, data.label, data.label_names)
         figure.savefig(io.BytesIO(), format="png", dpi=40)
     drawn = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -107,7 +107,10 @@ def test_it_is_what_a_loop_over_groups_observations_and_draws_finds(make):
     assert len(content[:, 0, 0, 0].unique()) == draws
     assert len(style[..., 0, 0].unique()) == draws * inner
     features = guide.encode(batch.x)
-    posterior, prior = guide.content_posterior(features, batch.groups), model.content_prior(batch.groups)
+    posterior, prior = (
+        guide.content_posterior(features, batch.groups),
+        model.content_prior(batch.groups),
+    )
     total = 0.0
     for group in range(batch.num_groups):
         of_contents = []
@@ -157,7 +160,10 @@ def test_for_as_many_decoded_observations_it_is_tighter_than_one_weight_a_group(
     solved, model, guide, batch = problem(LinearGaussian.orthogonal, torch.tensor([20]), by=0.03)
     copies = copies_of(batch, 300)
     evidence = float(solved.log_evidence(batch))
-    gaps = [evidence - float(nested_bound(model, guide, copies, *n).mean()) for n in ((100, 1), (10, 10))]
+    gaps = [
+        evidence - float(nested_bound(model, guide, copies, *n).mean())
+        for n in ((100, 1), (10, 10))
+    ]
     assert 0.0 < gaps[1] < 0.5 * gaps[0]
 
 
@@ -168,7 +174,9 @@ def test_a_vae_is_bounded_by_observation():
     guide = VAEGuide(MLPEncoder((8,), 3, 2, (4,))).double()
     alone = batch.singletons()
     evidence = solved.log_evidence(alone)
-    bounds = torch.stack([nested_bound(model, guide, alone, 100, 10, seed=seed) for seed in range(10)])
+    bounds = torch.stack(
+        [nested_bound(model, guide, alone, 100, 10, seed=seed) for seed in range(10)]
+    )
     error = bounds.std(0) / 10**0.5
     assert (bounds.mean(0) - evidence < 4 * error + 1e-3).all()
     elbo = torch.stack([nested_bound(model, guide, alone, 1, 1, seed=seed) for seed in range(50)])
@@ -187,7 +195,9 @@ def test_on_three_levels_it_tightens_with_the_draws():
     evidence = solved.log_evidence(batch)
     counts = [(1, 1), (4, 1), (4, 4)]
     gaps = [evidence - nested_bound(model, guide, batch, *count) for count in counts]
-    means, errors = zip(*((float(gap.mean()), float(gap.std()) / 300**0.5) for gap in gaps), strict=True)
+    means, errors = zip(
+        *((float(gap.mean()), float(gap.std()) / 300**0.5) for gap in gaps), strict=True
+    )
     assert means[0] - means[1] > 4 * (errors[0] + errors[1])
     assert means[1] - means[2] > 4 * (errors[1] + errors[2])
     assert means[2] > -4 * errors[2]
@@ -370,7 +380,9 @@ def test_so_they_must_of_the_bound(draws, inner, match):
 
 
 def test_inner_is_refused_of_other_estimators():
-    with pytest.raises(InputError, match=r"inner is a number of draws of nested-iwae, but .* 'stl'"):
+    with pytest.raises(
+        InputError, match=r"inner is a number of draws of nested-iwae, but .* 'stl'"
+    ):
         make_estimator("stl", inner=3)
     assert make_estimator("nested-iwae", 4, inner=3).inner == 3
     assert make_estimator("nested-iwae", 4).num_particles == 4
@@ -382,7 +394,9 @@ def test_inner_is_refused_of_other_estimators():
 def metrics_of(batch, solved, **options):
     data = GroupedDataset.from_arrays(batch.x, batch.group)
     pair = LinearGaussianModel(solved), LinearGaussianGuide.exact(solved)
-    return elbo_metrics(*pair, data, **{"content_draws": 1, "style_draws": 1, "num_particles": 1} | options)
+    return elbo_metrics(
+        *pair, data, **{"content_draws": 1, "style_draws": 1, "num_particles": 1} | options
+    )
 
 
 def test_standard_errors_say_how_far_other_groups_might_lie():

@@ -103,7 +103,9 @@ def test_a_decoders_outputs_are_parameters_of_their_own(make, event_shape):
     ],
     ids=str,
 )
-def test_leading_dimensions_of_content_and_style_broadcast(make, event_shape, content, style, batch):
+def test_leading_dimensions_of_content_and_style_broadcast(
+    make, event_shape, content, style, batch
+):
     # As when many particles of one latent meet a single draw of the other.
     net = make(event_shape, outputs=2)
     content, style = torch.randn(*content, 3), torch.randn(*style, 2)
@@ -144,7 +146,9 @@ def test_scales_stay_bounded_with_finite_gradients_at_extreme_raw_values(dtype):
 
 @pytest.mark.parametrize("shape", [(9, 4, 6), (9, 5, 4), (9, 20), (4, 5), (9, 1, 4, 5)], ids=str)
 def test_observations_of_another_shape_are_refused(shape):
-    sentence = rf"x must hold observations of shape \[4, 5\], .* got \[{', '.join(map(str, shape[1:]))}\]"
+    sentence = (
+        rf"x must hold observations of shape \[4, 5\], .* got \[{', '.join(map(str, shape[1:]))}\]"
+    )
     with pytest.raises(InputError, match=sentence):
         encoder()(torch.rand(shape))
 

@@ -10,7 +10,10 @@ from torch.distributions import Normal
 from pyro_mlvae.ops.normals import product_of_normals, sum_by_group
 
 RAGGED = (1, 2, 1000, 7)
-PRIOR = (torch.tensor([0.3, -0.2], dtype=torch.float64), torch.tensor([0.7, 1.1], dtype=torch.float64))
+PRIOR = (
+    torch.tensor([0.3, -0.2], dtype=torch.float64),
+    torch.tensor([0.7, 1.1], dtype=torch.float64),
+)
 
 
 def members(sizes, dim=2, *, permuted=True):
@@ -26,7 +29,8 @@ def product_on_a_grid(loc: Tensor, scale: Tensor) -> Tensor:
     """Mean and standard deviation of the normalised product of one-dimensional Normals.
 
     The grid reaches 20 standard deviations of any one member beyond 0, in steps well below the
-    scale of the product of 1,000 of them (0.03): there the sum is the integral, to machine accuracy.
+    scale of the product of 1,000 of them (0.03): there the sum is the integral, to machine
+    accuracy.
     """
     c = torch.linspace(-40.0, 40.0, 16_001, dtype=torch.float64)
     log_density = Normal(loc, scale).log_prob(c.unsqueeze(-1)).sum(-1)
@@ -51,7 +55,9 @@ def test_the_product_is_the_product_of_the_densities(sizes, prior):
             experts = torch.stack([loc[group == g, d], scale[group == g, d]])
             if prior is not None:
                 experts = torch.cat([experts, torch.stack(prior)[:, d : d + 1]], -1)
-            torch.testing.assert_close(product[:, g, d], product_on_a_grid(*experts), rtol=1e-8, atol=1e-8)
+            torch.testing.assert_close(
+                product[:, g, d], product_on_a_grid(*experts), rtol=1e-8, atol=1e-8
+            )
 
 
 @pytest.mark.parametrize("n", [1, 2, 1000])
@@ -77,7 +83,9 @@ def test_the_log_densities_of_members_differ_from_the_products_by_a_constant():
     c = torch.linspace(-3.0, 3.0, 41, dtype=torch.float64)[:, None, None].expand(41, 3, 2)
     of_members = sum_by_group(Normal(loc, scale).log_prob(c[:, group]), group, 3)
     difference = of_members - product.log_prob(c)
-    torch.testing.assert_close(difference, difference[:1].expand_as(difference), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        difference, difference[:1].expand_as(difference), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_a_group_without_members_is_its_prior():
@@ -106,7 +114,8 @@ def test_locs_and_scales_of_other_shape_or_dtype_are_brought_together():
     expected = product_of_normals(loc, wide, group, 2)
     torch.testing.assert_close(untyped(loc, scale[:, :1], group, 2), expected)
     torch.testing.assert_close(
-        untyped(loc, wide.float(), group, 2), product_of_normals(loc, wide.float().double(), group, 2)
+        untyped(loc, wide.float(), group, 2),
+        product_of_normals(loc, wide.float().double(), group, 2),
     )
     many = torch.stack([loc, 2.0 * loc])
     torch.testing.assert_close(untyped(many, wide, group, 2)[0][0], expected[0])
@@ -140,8 +149,12 @@ def product_and_gradients(scales, dtype):
 
 @pytest.mark.parametrize("scales", EXTREME_SCALES, ids=str)
 def test_scales_from_1e_6_to_1e6_side_by_side_keep_float32_accuracy(scales):
-    values, (by_loc, by_scale), (scale_by_scale,), scale = product_and_gradients(scales, torch.float32)
-    expected, (e_by_loc, e_by_scale), (e_scale_by_scale,), _ = product_and_gradients(scales, torch.float64)
+    values, (by_loc, by_scale), (scale_by_scale,), scale = product_and_gradients(
+        scales, torch.float32
+    )
+    expected, (e_by_loc, e_by_scale), (e_scale_by_scale,), _ = product_and_gradients(
+        scales, torch.float64
+    )
     for tensor in (*values, by_loc, by_scale, scale_by_scale):
         assert tensor.isfinite().all()
     for value, reference in zip(values, expected, strict=True):
@@ -167,7 +180,9 @@ def test_precisions_beyond_float32_are_never_formed():
     loc = torch.tensor([[1.0], [3.0], [1.0], [3.0]], requires_grad=True)
     product = product_of_normals(loc, scale, torch.tensor([0, 0, 1, 1]), 2)
     torch.testing.assert_close(product[0], torch.full((2, 1), 2.0))
-    torch.testing.assert_close(product[1], torch.tensor([[1e-25], [1e25]]) / 2**0.5, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(
+        product[1], torch.tensor([[1e-25], [1e25]]) / 2**0.5, rtol=1e-5, atol=0.0
+    )
     # The scale's own, relative to it: the gradient to a log scale.
     gradients = torch.autograd.grad(product[1].log().sum() + product[0].sum(), (loc, scale))
     assert all(gradient.isfinite().all() for gradient in gradients)
@@ -223,5 +238,7 @@ def test_sums_by_group_keep_leading_dimensions_and_dtype_and_leave_their_input_a
 
 def test_the_gradient_of_a_sum_by_group_reaches_every_member():
     values = torch.zeros(3, 2, requires_grad=True)
-    (sum_by_group(values, torch.tensor([1, 0, 1]), 2) * torch.tensor([[1.0], [10.0]])).sum().backward()
+    (
+        sum_by_group(values, torch.tensor([1, 0, 1]), 2) * torch.tensor([[1.0], [10.0]])
+    ).sum().backward()
     assert values.grad.tolist() == [[10.0, 10.0], [1.0, 1.0], [10.0, 10.0]]

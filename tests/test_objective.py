@@ -101,14 +101,20 @@ def test_a_parameter_of_a_function_stays_in_the_callers_store_and_goes_on_from_t
 )
 def test_handlers_around_modules_are_seen_through(handler):
     model, guide = make_pair()
-    fit(handler(model), handler(guide), GroupSampler(small_data(), 6), epochs=2, dtype=torch.float64)
+    fit(
+        handler(model), handler(guide), GroupSampler(small_data(), 6), epochs=2, dtype=torch.float64
+    )
     plain, plain_guide = make_pair()
     fit(plain, plain_guide, GroupSampler(small_data(), 6), epochs=2, dtype=torch.float64)
     assert next(model.parameters()).dtype == torch.float64
-    torch.testing.assert_close(weights(model, guide), weights(plain, plain_guide), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        weights(model, guide), weights(plain, plain_guide), rtol=0, atol=1e-12
+    )
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(5)], ids=["dropout", "batch norm"])
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.BatchNorm1d(5)], ids=["dropout", "batch norm"]
+)
 def test_training_is_in_train_mode_and_test_time_in_eval_mode(layer):
     model, guide = make_pair()
     modes = []
@@ -143,11 +149,19 @@ class Wrapped(nn.Module):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "estimator",
-    [JitTrace_ELBO(), ReweightedWakeSleep(2), TraceTailAdaptive_ELBO(3), TraceTMC_ELBO(), TraceEnum_ELBO()],
+    [
+        JitTrace_ELBO(),
+        ReweightedWakeSleep(2),
+        TraceTailAdaptive_ELBO(3),
+        TraceTMC_ELBO(),
+        TraceEnum_ELBO(),
+    ],
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_elbos_of_pyros_that_are_none_here_are_refused_with_the_remedy(estimator):
-    with pytest.raises(InputError, match=f"{type(estimator).__name__} is no objective here, as .*: .*use"):
+    with pytest.raises(
+        InputError, match=f"{type(estimator).__name__} is no objective here, as .*: .*use"
+    ):
         Objective(estimator)
 
 
@@ -202,7 +216,9 @@ def test_parts_keep_super_groups_together_and_their_evidence():
     with pyro.get_param_store().scope():
         value = InParts(Objective(), 5, super_groups=True).loss_and_grads(*pair, batch)
     # Of the exact posterior every draw has the evidence, which groups torn apart would not have.
-    assert value * batch.num_groups == pytest.approx(-float(solved.log_evidence(batch).sum()), rel=1e-9)
+    assert value * batch.num_groups == pytest.approx(
+        -float(solved.log_evidence(batch).sum()), rel=1e-9
+    )
 
 
 class TwoProcesses(Ranks):
@@ -257,12 +273,16 @@ def test_local_has_the_prior_of_the_observations_own_group():
     objective = Objective(make_estimator("local"))
     objective.loss(model, guide, batch)
     posterior = posterior_of(guide, batch)
-    exact = kl_divergence(dist.Normal(posterior.loc, posterior.scale), dist.Normal(centre, 1.0)).sum()
+    exact = kl_divergence(
+        dist.Normal(posterior.loc, posterior.scale), dist.Normal(centre, 1.0)
+    ).sum()
     assert float(objective.terms.kl["content"]) == pytest.approx(float(exact.detach()), rel=1e-10)
 
 
 def test_a_field_that_the_data_lacks_is_named_before_training():
     model = Informed(MLPDecoder((5,), 2, 2), NormalLikelihood(), 2, 2)
     guide = ProductOfNormals(MLPEncoder((5,), 2, 2))
-    with pytest.raises(InputError, match=r"of_groups\['centre'\].*none.*from_arrays\(..., of_groups="):
+    with pytest.raises(
+        InputError, match=r"of_groups\['centre'\].*none.*from_arrays\(..., of_groups="
+    ):
         fit(model, guide, GroupSampler(small_data(), 6), epochs=1)

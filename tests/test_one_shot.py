@@ -106,15 +106,20 @@ def test_the_modified_hausdorff_distance_is_its_definition():
     assert float(modified_hausdorff(one, other)) == pytest.approx(expected, abs=1e-9)
     assert float(modified_hausdorff(other, one)) == pytest.approx(expected, abs=1e-9)
     assert float(modified_hausdorff(one, one)) == pytest.approx(0.0, abs=1e-6)
-    # Half of the points are far from the single one, and it is near one of them: the mean, not the most.
+    # Half of the points are far from the single one, and it is near one of them: the mean, not the
+    # most.
     line = torch.tensor([[0.0, 0.0], [0.0, 4.0]]).double()
     assert float(modified_hausdorff(line, line[:1])) == 2.0
 
 
 def test_shapes_are_told_apart_where_they_were_moved(folder):
     trials = load_one_shot(folder)
-    assert one_shot_error(hausdorff_score(trials.ink), trials) == {"error": 0.0, "standard_error": 0.0}
-    # To the pixels, which are not centred, everything in the lower half is far from everything above.
+    assert one_shot_error(hausdorff_score(trials.ink), trials) == {
+        "error": 0.0,
+        "standard_error": 0.0,
+    }
+    # To the pixels, which are not centred, everything in the lower half is far from everything
+    # above.
     moved = one_shot_error(distance_score(trials.data.observations()), trials)
     assert moved["error"] > 0.5
 
@@ -129,7 +134,9 @@ def test_the_error_is_that_of_all_trials_and_its_own_that_of_runs(folder):
     assert result["error"] == pytest.approx(4 / 6)
     # Rates 1/3 and 1, of which the standard deviation is 1/3 * sqrt(2).
     assert result["standard_error"] == pytest.approx(1 / 3)
-    first = replace(trials, query=trials.query[:1], given=trials.given[:1], answer=trials.answer[:1])
+    first = replace(
+        trials, query=trials.query[:1], given=trials.given[:1], answer=trials.answer[:1]
+    )
     assert math.isnan(one_shot_error(hausdorff_score(trials.ink), first)["standard_error"])
 
 
@@ -173,7 +180,9 @@ def test_with_the_model_the_decoder_scores_too(folder):
 
 def test_drawings_of_another_shape_than_the_guides_are_refused(folder):
     guide = ProductOfNormals(MLPEncoder((1, 28, 28), 2, 1))
-    with pytest.raises(InputError, match=r"\[1, 28, 28\].*\[1, 20, 20\]|\[1, 20, 20\].*\[1, 28, 28\]"):
+    with pytest.raises(
+        InputError, match=r"\[1, 28, 28\].*\[1, 20, 20\]|\[1, 20, 20\].*\[1, 28, 28\]"
+    ):
         one_shot_metrics(guide, load_one_shot(folder))
 
 

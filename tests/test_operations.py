@@ -94,8 +94,12 @@ def test_draws_come_from_the_priors(solved):
     # Loadings are orthogonal, so each of them picks out its own dimension of content.
     loading = solved.content_loading
     content = (x - solved.offset) @ loading / loading.square().sum(0)
-    torch.testing.assert_close(content.mean(0), torch.zeros(CONTENT_DIM).double(), atol=0.06, rtol=0.0)
-    torch.testing.assert_close(content.std(0), torch.ones(CONTENT_DIM).double(), atol=0.05, rtol=0.0)
+    torch.testing.assert_close(
+        content.mean(0), torch.zeros(CONTENT_DIM).double(), atol=0.06, rtol=0.0
+    )
+    torch.testing.assert_close(
+        content.std(0), torch.ones(CONTENT_DIM).double(), atol=0.05, rtol=0.0
+    )
 
 
 def test_contents_and_styles_are_not_the_same_draws(solved):
@@ -121,7 +125,9 @@ def test_a_traversal_changes_one_dimension_and_leaves_the_others(which, solved):
         for column, value in enumerate(values):
             moved = own[which].clone()
             moved[dimension] = value
-            torch.testing.assert_close(rows[dimension, column], linear(solved, **own | {which: moved}))
+            torch.testing.assert_close(
+                rows[dimension, column], linear(solved, **own | {which: moved})
+            )
 
 
 def test_a_traversal_reaches_three_scales_of_the_prior_by_default(model):
@@ -170,29 +176,50 @@ C, S = torch.zeros(2, CONTENT_DIM), torch.zeros(2, STYLE_DIM)
             r"style must have a last dimension of 2.* style_dim, got shape \[2, 3\]",
         ),
         (lambda m: swap(m, C, C), r"style must have a last dimension of 2"),
-        (lambda m: interpolate(m, C, S, vary="grids"), "unknown way to vary 'grids': did you mean 'grid'"),
+        (
+            lambda m: interpolate(m, C, S, vary="grids"),
+            "unknown way to vary 'grids': did you mean 'grid'",
+        ),
         (lambda m: interpolate(m, C, S, 1), "steps must be a whole number of at least 2.* got 1"),
         (
             lambda m: interpolate(m, C[:1], S),
             r"content must be of shape \[2, 3\], its two ends, got \[1, 3\]",
         ),
-        (lambda m: interpolate(m, C, S[0]), r"style must be of shape \[2, 2\], its two ends, got \[2\]"),
+        (
+            lambda m: interpolate(m, C, S[0]),
+            r"style must be of shape \[2, 2\], its two ends, got \[2\]",
+        ),
         (lambda m: generate(m, contents=0), "contents must be a positive whole number, got 0"),
         (lambda m: generate(m, styles=-1), "styles must be a positive whole number, got -1"),
         (lambda m: generate(m, seed=-1), "seed must be"),
         (lambda m: generate(m, content=C[0]), r"content must be of shape \[n, 3\].* got \[3\]"),
         (lambda m: generate(m, style=S[:0]), r"style must be of shape \[n, 2\].* got \[0, 2\]"),
         (lambda m: generate(m, style=C), "style must have a last dimension of 2"),
-        (lambda m: traverse(m, C[0], S[0], "styles"), "unknown latent to traverse 'styles': did you mean"),
-        (lambda m: traverse(m, C, S[0]), r"content must be of shape \[3\], a single one, got \[2, 3\]"),
-        (lambda m: traverse(m, C[0], C[0]), r"style must be of shape \[2\], a single one, got \[3\]"),
+        (
+            lambda m: traverse(m, C[0], S[0], "styles"),
+            "unknown latent to traverse 'styles': did you mean",
+        ),
+        (
+            lambda m: traverse(m, C, S[0]),
+            r"content must be of shape \[3\], a single one, got \[2, 3\]",
+        ),
+        (
+            lambda m: traverse(m, C[0], C[0]),
+            r"style must be of shape \[2\], a single one, got \[3\]",
+        ),
         (
             lambda m: traverse(m, C[0], S[0], "style", []),
             r"values must be .* at least one number, got .*\[0\]",
         ),
         (lambda m: interpolation_figure(C, C, C, vary="all"), "unknown way to vary 'all'"),
-        (lambda m: traversal_figure(C[0], C[0], C.expand(4, 2, 3), [1.0]), "values must be the 2 numbers"),
-        (lambda m: traversal_figure(C[0], C[0], C.expand(4, 2, 3), [1, 2], which="x"), "unknown latent"),
+        (
+            lambda m: traversal_figure(C[0], C[0], C.expand(4, 2, 3), [1.0]),
+            "values must be the 2 numbers",
+        ),
+        (
+            lambda m: traversal_figure(C[0], C[0], C.expand(4, 2, 3), [1, 2], which="x"),
+            "unknown latent",
+        ),
     ],
 )
 def test_what_the_caller_can_correct_is_said_in_a_sentence(call, sentence, model):
@@ -205,14 +232,18 @@ def pictures(figure):
     found = {}
     for image in figure.axes[0].images:
         left, right, bottom, top = image.get_extent()
-        found[round((top + bottom) / 2 - 0.5, 2), round((left + right) / 2 - 0.5, 2)] = image.get_array()
+        found[round((top + bottom) / 2 - 0.5, 2), round((left + right) / 2 - 0.5, 2)] = (
+            image.get_array()
+        )
     return found
 
 
 def frames(figure):
     """The colour of every framed cell, (row, column)."""
     return {
-        (round(p.get_center()[1] - 0.5, 2), round(p.get_center()[0] - 0.5, 2)): tuple(p.get_edgecolor()[:3])
+        (round(p.get_center()[1] - 0.5, 2), round(p.get_center()[0] - 0.5, 2)): tuple(
+            p.get_edgecolor()[:3]
+        )
         for p in figure.axes[0].patches
     }
 
@@ -258,7 +289,11 @@ def test_the_grid_of_an_interpolation_has_its_ends_at_the_margins(channels):
     ],
 )
 def test_a_line_stands_under_the_ends_that_it_joins(vary, originals):
-    content_x, style_x, decoded = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.rand(4, 1, 4, 4)
+    content_x, style_x, decoded = (
+        torch.rand(2, 1, 4, 4),
+        torch.rand(2, 1, 4, 4),
+        torch.rand(4, 1, 4, 4),
+    )
     figure = interpolation_figure(content_x, style_x, decoded, vary=vary)
     shown = pictures(figure)
     assert set(shown) == {*originals, *((2, column) for column in range(4))}
@@ -289,7 +324,9 @@ def test_generated_grids_have_a_margin_for_what_was_given(given):
 def test_a_traversal_draws_the_dimensions_that_change_most_under_their_own_numbers():
     x = torch.rand(2, 1, 4, 4)
     strength = torch.tensor([0.1, 0.5, 0.0, 0.3]).reshape(4, 1, 1, 1, 1)
-    rows = 0.5 + strength * torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1).expand(4, 3, 1, 4, 4)
+    rows = 0.5 + strength * torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1).expand(
+        4, 3, 1, 4, 4
+    )
     figure = traversal_figure(*x, rows, torch.tensor([-2.5, 0.0, 2.5]), which="style", most=3)
     labels = texts(figure)
     assert [label for label in labels if label[-1].isdigit()] == [
@@ -315,11 +352,14 @@ def marks(figure):
 def test_a_traversal_marks_the_value_that_it_started_from():
     x = torch.rand(2, 1, 4, 4)
     strength = torch.tensor([4.0, 3.0, 2.0, 1.0]).reshape(4, 1, 1, 1, 1) / 8
-    rows = 0.5 + strength * torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1).expand(4, 3, 1, 4, 4)
+    rows = 0.5 + strength * torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1, 1).expand(
+        4, 3, 1, 4, 4
+    )
     figure = traversal_figure(*x, rows, [-2.0, 0.0, 2.0], own=[0.0, 1.0, -2.5, 7.0])
     legend, *drawn = marks(figure)
     assert legend[0] == "^"
-    # In cells from the left: in the middle of the second, between it and the third, and beyond the ends.
+    # In cells from the left: in the middle of the second, between it and the third, and beyond the
+    # ends.
     assert [mark[:2] for mark in drawn] == [("^", 1.5), ("^", 2.0), ("<", 0.0), (">", 3.0)]
     assert [mark[2] for mark in drawn] == sorted(mark[2] for mark in drawn)
     assert marks(traversal_figure(*x, rows, [-2.0, 0.0, 2.0])) == []
@@ -346,7 +386,9 @@ def test_small_grids_and_their_names_fit_on_their_figures(rows, columns):
 @pytest.mark.parametrize("vary", ["grid", "content"])
 def test_titles_stay_inside_narrow_figures(vary):
     x = torch.rand(2, 1, 4, 4)
-    figure = interpolation_figure(x, x, interpolate(make_model(), C, S, steps=2, vary=vary), vary=vary)
+    figure = interpolation_figure(
+        x, x, interpolate(make_model(), C, S, steps=2, vary=vary), vary=vary
+    )
     figure.draw_without_rendering()
     box = figure._suptitle.get_window_extent()
     assert box.x0 >= 0
@@ -354,7 +396,8 @@ def test_titles_stay_inside_narrow_figures(vary):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "start"), [(".png", b"\x89PNG"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")]
+    ("suffix", "start"),
+    [(".png", b"\x89PNG"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")],
 )
 def test_the_suffix_is_the_format_and_the_same_figure_the_same_file(suffix, start, tmp_path):
     written = []

@@ -76,7 +76,9 @@ def test_it_goes_on_from_a_state_of_its_own_or_of_pyros(make):
     second.set_state(first.get_state())
     # The gradients of steps 3, 4, 5 differ from those of a run that starts again: give it these.
     pyro.clear_param_store()
-    resumed = {name: pyro.param(name, p.detach().clone()).unconstrained() for name, p in params.items()}
+    resumed = {
+        name: pyro.param(name, p.detach().clone()).unconstrained() for name, p in params.items()
+    }
     for step in range(3, 6):
         for name, parameter in resumed.items():
             parameter.grad = torch.full_like(parameter, step + len(name))

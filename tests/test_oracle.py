@@ -24,7 +24,9 @@ any_particles = pytest.mark.parametrize("particles", PARTICLES.values(), ids=PAR
 
 
 def draws(estimator, model, guide, batch, count):
-    return torch.tensor([-estimator.loss(model, guide, batch) for _ in range(count)], dtype=torch.float64)
+    return torch.tensor(
+        [-estimator.loss(model, guide, batch) for _ in range(count)], dtype=torch.float64
+    )
 
 
 def problem(make):
@@ -48,7 +50,9 @@ def test_with_the_exact_guide_every_single_draw_is_the_evidence(make, estimator,
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 2.0])
 def test_with_the_exact_guide_renyi_bounds_of_every_order_are_the_evidence(make, vectorised, alpha):
     evidence, model, exact, batch = problem(make)
-    estimator = RenyiELBO(alpha, num_particles=4, vectorize_particles=vectorised, max_plate_nesting=1)
+    estimator = RenyiELBO(
+        alpha, num_particles=4, vectorize_particles=vectorised, max_plate_nesting=1
+    )
     values = draws(estimator, model, exact, batch, 10)
     torch.testing.assert_close(values, evidence.expand(10), atol=1e-8, rtol=0)
 

@@ -14,7 +14,9 @@ def history(elbo, *, ended="budget", best=None, every=1):
     records = []
     for epoch, value in enumerate(elbo, start=1):
         terms = ElboTerms(10 * value, {}, 10, 2)
-        records.append(EpochRecord(epoch, 0.1, 0.0, terms, None if epoch % every else terms, 7 * epoch))
+        records.append(
+            EpochRecord(epoch, 0.1, 0.0, terms, None if epoch % every else terms, 7 * epoch)
+        )
     if best == "yes":
         best = 7 * (max(range(len(elbo)), key=elbo.__getitem__) + 1)
     return History(records, ended=ended, best_steps=best)

@@ -30,7 +30,9 @@ def weights_of(model, guide, batch, count):
 
 
 def three_levels():
-    solved = ThreeLevelGaussian.correlated(dim=6, content_dim=3, style_dim=2, noise_scale=0.7, seed=3)
+    solved = ThreeLevelGaussian.correlated(
+        dim=6, content_dim=3, style_dim=2, noise_scale=0.7, seed=3
+    )
     guide = ThreeLevelGaussianGuide.exact(solved)
     with torch.no_grad():
         for parameter in guide.parameters():
@@ -39,13 +41,17 @@ def three_levels():
     decoder = model.decoder
     for name, value in list(decoder.named_buffers()):
         delattr(decoder, name)
-        setattr(decoder, name, torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format)))
+        setattr(
+            decoder, name, torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format))
+        )
     sizes, parent = torch.tensor([1, 4, 2, 3]), torch.tensor([0, 1, 0, 1])
     return model, guide, solved.sample(sizes, parent, seed=1)
 
 
 PROBLEMS = {name: lambda make=make: problem(make, by=0.2)[1:] for name, make in LOADINGS.items()}
-each_problem = pytest.mark.parametrize("make", [*PROBLEMS.values(), three_levels], ids=[*PROBLEMS, "three"])
+each_problem = pytest.mark.parametrize(
+    "make", [*PROBLEMS.values(), three_levels], ids=[*PROBLEMS, "three"]
+)
 
 
 @each_problem
@@ -107,7 +113,9 @@ def test_piwae_survives_an_outer_particle_without_any_share():
     mean = seeded(GroupMIWAE(4, outer=4, **VECTORISED), model, guide, batch)
     for name, value in mean.items():
         if name.startswith("guide"):
-            torch.testing.assert_close(found[name], value, atol=1e-3 * float(value.abs().max()), rtol=1e-3)
+            torch.testing.assert_close(
+                found[name], value, atol=1e-3 * float(value.abs().max()), rtol=1e-3
+            )
 
 
 @both_models

@@ -80,7 +80,9 @@ class Flow(ProductOfNormals):
         self.bend = AffineCoupling(half, DenseNN(half, [16], [self.content_dim - half] * 2))
 
     def content_posterior(self, features, groups):
-        return dist.TransformedDistribution(super().content_posterior(features, groups), [self.bend])
+        return dist.TransformedDistribution(
+            super().content_posterior(features, groups), [self.bend]
+        )
 
 
 class MixtureOfExperts(GroupedGuide):
@@ -94,7 +96,15 @@ class MixtureOfExperts(GroupedGuide):
         )
 
 
-GUIDES = [DeepSets, Attention, FullCovariance, Flow, MixtureOfExperts, ProductOfNormals, ThreeLevelGuide]
+GUIDES = [
+    DeepSets,
+    Attention,
+    FullCovariance,
+    Flow,
+    MixtureOfExperts,
+    ProductOfNormals,
+    ThreeLevelGuide,
+]
 
 
 def make(kind):
@@ -124,8 +134,12 @@ def test_every_path_of_test_time_goes_through_its_posterior(kind):
     posterior = as_normal(guide.content_posterior(guide.encode(data.x), data.groups()))
     of_groups = group_content(guide, encode(guide, data))
     torch.testing.assert_close(mean_of(of_groups), posterior.loc)
-    torch.testing.assert_close(torch.from_numpy(embed(guide, data)["group_content_loc"]), posterior.loc)
-    with pytest.raises(InputError, match="evidence adds only where the posterior of content is a product"):
+    torch.testing.assert_close(
+        torch.from_numpy(embed(guide, data)["group_content_loc"]), posterior.loc
+    )
+    with pytest.raises(
+        InputError, match="evidence adds only where the posterior of content is a product"
+    ):
         gather_evidence(guide, data)
 
 
@@ -187,7 +201,9 @@ def test_check_finds_a_pair_whose_test_time_is_another(model, guide, method):
 def test_a_guide_whose_draws_are_not_reparameterised_is_not_compared():
     data = GroupedDataset.from_arrays(torch.rand(6, 5), GROUP)
     model = MLVAE(MLPDecoder((5,), 4, 2, hidden=(8,)), NormalLikelihood(), 4, 2)
-    with pytest.raises(InputError, match=r"the comparison needs reparameterised draws, but .* 'content'"):
+    with pytest.raises(
+        InputError, match=r"the comparison needs reparameterised draws, but .* 'content'"
+    ):
         make_problem("own", model, make(MixtureOfExperts), data, data)
 
 

@@ -57,5 +57,7 @@ def test_every_command_takes_it(files, flag, name, data):
         "traverse": "--which style",
     }
     for command, options in few.items():
-        assert run([command, str(folder), "--out", f"{folder}-{command}.png", *options.split()]) == 0
+        assert (
+            run([command, str(folder), "--out", f"{folder}-{command}.png", *options.split()]) == 0
+        )
         assert Path(f"{folder}-{command}.png").stat().st_size > 1000

@@ -97,7 +97,9 @@ def test_the_weight_rises_over_the_warm_up_and_then_stays(site):
 
 
 @each_site
-@pytest.mark.parametrize(("beta", "warmup_steps", "weight"), [(1.0, 0, 1.0), (3.0, 0, 3.0), (3.0, 4, 1.5)])
+@pytest.mark.parametrize(
+    ("beta", "warmup_steps", "weight"), [(1.0, 0, 1.0), (3.0, 0, 3.0), (3.0, 4, 1.5)]
+)
 @pytest.mark.parametrize("particles", [1, 3])
 def test_free_bits_hold_a_dimension_below_them_and_weigh_one_above(
     site, beta, warmup_steps, weight, particles
@@ -160,7 +162,10 @@ def latent(loc, scale, *, scalar=False, seen=None):
     """A program of one latent, a member for each row, of which some may be masked."""
 
     def program(batch):
-        with pyro.plate("groups", len(loc), dim=-1), poutine.mask(mask=True if seen is None else seen):
+        with (
+            pyro.plate("groups", len(loc), dim=-1),
+            poutine.mask(mask=True if seen is None else seen),
+        ):
             fn = dist.Normal(loc, scale)
             pyro.sample("z", fn if scalar else fn.to_event(1))
 
@@ -226,7 +231,9 @@ def test_a_latent_that_does_not_exist_is_refused_with_those_there_are(site):
 
 def test_what_is_observed_is_no_latent_of_the_model():
     latents = one_pass(*double_pair(), small_batch())
-    with pytest.raises(InputError, match=r"^the model has no latent 'x': penalise one of content, style$"):
+    with pytest.raises(
+        InputError, match=r"^the model has no latent 'x': penalise one of content, style$"
+    ):
         latents.prior("x")
 
 
@@ -270,7 +277,9 @@ def test_hsic_is_the_mean_over_distinct_quadruples(n):
     first, second = draws + draws.mT
     torch.testing.assert_close(hsic(first, second), brute_hsic(first, second), **exactly)
     # What stands on the diagonals is of no observation and another.
-    torch.testing.assert_close(hsic(first + 9 * torch.eye(n), second), hsic(first, second), **exactly)
+    torch.testing.assert_close(
+        hsic(first + 9 * torch.eye(n), second), hsic(first, second), **exactly
+    )
 
 
 def test_hsic_is_zero_on_average_for_independent_draws_and_positive_for_dependent_ones():
@@ -345,7 +354,9 @@ def test_where_styles_lie_and_in_what_unit_each_dimension_is_does_not_matter_to_
     ids=["three", "three apart", "one", "one group", "groups of one"],
 )
 def test_minibatches_that_cannot_tell_have_no_say(group):
-    value, gradient = with_gradient(HSIC(1.0), torch.randn(len(group), 2).double(), torch.tensor(group))
+    value, gradient = with_gradient(
+        HSIC(1.0), torch.randn(len(group), 2).double(), torch.tensor(group)
+    )
     assert float(value) == 0.0
     assert (gradient == 0.0).all()
 
@@ -359,7 +370,9 @@ def test_one_group_and_perhaps_one_more_observation_cannot_tell_in_float32_eithe
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("styles", ["constant", "one dimension constant", "duplicates", "all twice"])
+@pytest.mark.parametrize(
+    "styles", ["constant", "one dimension constant", "duplicates", "all twice"]
+)
 def test_styles_that_coincide_have_a_value_and_a_gradient(styles, dtype):
     loc = torch.randn(6, 2).to(dtype)
     if styles == "constant":
@@ -405,7 +418,9 @@ def test_the_aggregate_is_compared_with_the_prior_by_its_moments():
     """By hand: a group of two, at 1 and 3 with scale 2, has mean 2 and variance 4 + 1."""
     loc = torch.tensor([[1.0], [9.0], [3.0]]).double()
     found = AggregateStyle(10.0)(of_styles(loc, torch.tensor([0, 1, 0]), scale=2.0))
-    assert float(found) == pytest.approx(10.0 * 2 * 0.5 * (5.0 + 2.0**2 - 1.0 - math.log(5.0)), rel=1e-12)
+    assert float(found) == pytest.approx(
+        10.0 * 2 * 0.5 * (5.0 + 2.0**2 - 1.0 - math.log(5.0)), rel=1e-12
+    )
 
 
 def test_groups_of_one_have_no_say_in_the_aggregate():
@@ -439,7 +454,9 @@ def test_the_aggregate_is_free_where_the_moments_are_those_of_the_prior():
     ids=["hsic", "aggregate", "beta", "free-bits"],
 )
 def test_a_weight_that_is_no_finite_number_of_at_least_0_is_refused(make, name, bad):
-    with pytest.raises(InputError, match=f"^{name} must be a finite number of at least 0, got {bad}$"):
+    with pytest.raises(
+        InputError, match=f"^{name} must be a finite number of at least 0, got {bad}$"
+    ):
         make(bad)
 
 
@@ -453,7 +470,9 @@ def test_so_is_a_warm_up(bad):
 
 @pytest.mark.parametrize("bad", [(), (0.0,), (0.5, -1.0), (math.nan,), (math.inf,)])
 def test_bandwidths_that_are_none_or_not_positive_are_refused(bad):
-    with pytest.raises(InputError, match=r"^bandwidths must be positive and finite, and at least one, got"):
+    with pytest.raises(
+        InputError, match=r"^bandwidths must be positive and finite, and at least one, got"
+    ):
         HSIC(1.0, bad)
 
 

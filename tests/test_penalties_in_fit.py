@@ -20,7 +20,9 @@ from pyro_mlvae.training import DivergedError, Objective
 
 GROUP = torch.tensor([0, 1, 2, 0, 1, 0, 2])
 exactly = {"rtol": 1e-8, "atol": 1e-10}
-BATCH = GroupedBatch(torch.rand(7, 5, generator=torch.Generator().manual_seed(3)).double(), GROUP, 3)
+BATCH = GroupedBatch(
+    torch.rand(7, 5, generator=torch.Generator().manual_seed(3)).double(), GROUP, 3
+)
 
 
 class Steps:
@@ -89,7 +91,12 @@ def test_no_penalties_are_bit_for_bit_no_argument(penalties, estimator):
 
 def test_one_step_of_sgd_is_that_of_a_hand_written_computation():
     """Penalties compose: the gradient is that of the ELBO's, less the sum of theirs, over the groups."""
-    penalties = [WeightedKL("content", 3.0), AggregateStyle(2.0), HSIC(5.0), WeightedKL("style", 0.5)]
+    penalties = [
+        WeightedKL("content", 3.0),
+        AggregateStyle(2.0),
+        HSIC(5.0),
+        WeightedKL("style", 0.5),
+    ]
     pair = double_pair()
     before = torch.cat([w.flatten() for w in weights(*pair)])
     torch.manual_seed(mixed_seed(0, 1))
@@ -99,7 +106,9 @@ def test_one_step_of_sgd_is_that_of_a_hand_written_computation():
     expected = before - 0.01 * own_gradient(loss, pair)
     optimizer = pyro.optim.SGD({"lr": 0.01})
     history = fit(*pair, Steps(), epochs=1, optimizer=optimizer, penalties=penalties)
-    torch.testing.assert_close(torch.cat([w.flatten() for w in weights(*pair)]), expected, **exactly)
+    torch.testing.assert_close(
+        torch.cat([w.flatten() for w in weights(*pair)]), expected, **exactly
+    )
     assert history.epochs[0].objective == pytest.approx(-loss.item(), rel=1e-6)
 
 
@@ -241,7 +250,9 @@ def test_nothing_is_encoded_twice_for_the_codes(name, conditional):
     pair = double_pair(conditional)
     calls = []
     # In train mode: what fit looks at before the first step is no step.
-    pair[1].encoder.register_forward_hook(lambda *call: calls.append(call) if call[0].training else None)
+    pair[1].encoder.register_forward_hook(
+        lambda *call: calls.append(call) if call[0].training else None
+    )
     gradient([HSIC(1.0), AggregateStyle(1.0)], make_estimator(name), pair, steps=4)
     assert len(calls) == 4
     assert len(pair[1].encoder._forward_hooks) == 1
@@ -295,7 +306,9 @@ def test_a_trial_run_by_which_plates_are_counted_is_no_pass(name, validate):
     counted, told = ({"num_particles": 2, "vectorize_particles": True} | more
                      for more in ({}, {"max_plate_nesting": 1}))  # fmt: skip
     with pyro.validation_enabled(validate):
-        histories = [gradient([Count()], ESTIMATORS[name](**options))[1] for options in (counted, told)]
+        histories = [
+            gradient([Count()], ESTIMATORS[name](**options))[1] for options in (counted, told)
+        ]
     assert passes == [(2, 3, 2)] * 2
     assert histories[0].epochs[0].terms.groups == 3
 
@@ -308,7 +321,9 @@ class Bad(WeightedKL):
         return value * math.nan if self.site == "content" and latents.step == 4 else value
 
 
-@pytest.mark.parametrize("other", [[], [Bad("style")], [HSIC(1.0)]], ids=["alone", "of a kind", "hsic"])
+@pytest.mark.parametrize(
+    "other", [[], [Bad("style")], [HSIC(1.0)]], ids=["alone", "of a kind", "hsic"]
+)
 def test_nan_from_a_penalty_stops_training_before_the_update_and_is_named(other):
     pair = double_pair()
     optimizer = pyro.optim.SGD({"lr": 1e-3})
@@ -353,11 +368,20 @@ def test_a_guide_without_codes_is_refused(penalty):
         pyro.module("encoder", guide.encoder)
         return guide(batch)
 
-    sentence = "^a penalty on codes needs a guide that has them: derive the guide from GroupedGuide$"
+    sentence = (
+        "^a penalty on codes needs a guide that has them: derive the guide from GroupedGuide$"
+    )
     with pytest.raises(InputError, match=sentence):
         fit(model, function, Steps(), epochs=1, penalties=[penalty])
     # What needs none of them works.
-    fit(model, function, Steps(), epochs=1, penalties=[WeightedKL("style", 2.0)], dtype=torch.float64)
+    fit(
+        model,
+        function,
+        Steps(),
+        epochs=1,
+        penalties=[WeightedKL("style", 2.0)],
+        dtype=torch.float64,
+    )
 
 
 def test_a_latent_that_does_not_exist_is_refused():

@@ -28,7 +28,8 @@ def matrix(pose):
     turned = [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
     stretched = [[math.exp(size + aspect), 0.0], [0.0, math.exp(size - aspect)]]
     parts = [
-        torch.tensor(part, dtype=pose.dtype) for part in (turned, [[1.0, shear], [0.0, 1.0]], stretched)
+        torch.tensor(part, dtype=pose.dtype)
+        for part in (turned, [[1.0, shear], [0.0, 1.0]], stretched)
     ]
     return torch.linalg.multi_dot(parts), pose.new_tensor([right, down])
 
@@ -53,7 +54,10 @@ def test_each_number_of_the_pose_moves_ink_as_it_is_named():
     def moments(number):
         image = moved(ink, 2.0 * torch.eye(6)[number : number + 1])[0, 0]
         at = torch.arange(SIDE, dtype=image.dtype)
-        right, down = (image.sum(0) * at).sum() / image.sum(), (image.sum(1) * at).sum() / image.sum()
+        right, down = (
+            (image.sum(0) * at).sum() / image.sum(),
+            (image.sum(1) * at).sum() / image.sum(),
+        )
         return float(right), float(down), float(image.sum())
 
     right, down, area = 31.5, 31.5, 8 * 24
@@ -77,7 +81,9 @@ def test_a_pose_of_zero_draws_what_the_inner_decoder_draws_and_another_moves_it(
 
 def test_training_starts_at_the_pose_of_the_picture_and_learns_where_it_is():
     torch.manual_seed(0)
-    config = RunConfig(network="posed", content_dim=4, style_dim=7, hidden=(32,), likelihood="normal")
+    config = RunConfig(
+        network="posed", content_dim=4, style_dim=7, hidden=(32,), likelihood="normal"
+    )
     bar = torch.zeros(1, 1, 16, 16)
     bar[..., 7:9, 4:12] = 1.0
     pose = torch.zeros(64, 6)

@@ -57,7 +57,8 @@ def test_the_score_of_the_exact_guide_is_the_bayes_factor_of_the_model(solved):
 
 
 def test_experts_that_have_the_prior_in_them_already_are_no_bayes_factor(solved):
-    # What the paper's guide says of one observation where it is exact: q(C | x), the prior included.
+    # What the paper's guide says of one observation where it is exact: q(C | x), the prior
+    # included.
     data, guide = drawn(solved), LinearGaussianGuide.exact(solved)
     alone = encode(guide, data).content.base_dist
     score = posterior_score(Normal(alone.loc, alone.scale))(QUERY, GIVEN)
@@ -145,7 +146,8 @@ def test_random_state_and_mode_are_left_alone_and_seeds_count():
     model = LinearGaussianModel(solved)
     before = torch.get_rng_state()
     first, one, other = (
-        log_predictive(model, guide, data, QUERY, GIVEN, samples=5, seed=seed)[0] for seed in (0, 0, 1)
+        log_predictive(model, guide, data, QUERY, GIVEN, samples=5, seed=seed)[0]
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, one)
     assert not torch.equal(first, other)

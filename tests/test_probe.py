@@ -61,7 +61,9 @@ def test_draws_are_of_the_posterior_and_of_the_seed():
     assert not torch.equal(first, other)
     # Over 100 draws a scale is known to 7 %.
     spread = torch.stack([first[data.group == g].std() for g in range(4)])
-    torch.testing.assert_close(spread.log(), torch.tensor([-2.0, -1.0, 0.0, 1.0]), atol=0.35, rtol=0.0)
+    torch.testing.assert_close(
+        spread.log(), torch.tensor([-2.0, -1.0, 0.0, 1.0]), atol=0.35, rtol=0.0
+    )
 
 
 def test_every_accuracy_has_its_standard_error_and_every_code_its_classifier():
@@ -85,7 +87,8 @@ def test_the_standard_error_of_regroupings_is_that_of_new_observations(k):
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(60, generator=generator)
         rounds = [
-            regroup(torch.zeros(60, dtype=torch.int64), k, generator, drop_smaller=True) for _ in range(50)
+            regroup(torch.zeros(60, dtype=torch.int64), k, generator, drop_smaller=True)
+            for _ in range(50)
         ]
         count = 60 // k
         index = torch.cat([index for index, _ in rounds])

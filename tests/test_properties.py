@@ -47,7 +47,9 @@ def experts(draw, dtype=torch.float64, exponent=3.0):
     of, seed, dim = draw(sizes), draw(seeds), draw(st.integers(1, 3))
     group, source = shuffled_groups(of, seed), generator(seed + 1)
     loc = 10.0 * torch.randn(len(group), dim, generator=source, dtype=torch.float64)
-    scale = 10.0 ** (exponent * (2.0 * torch.rand(loc.shape, generator=source, dtype=torch.float64) - 1.0))
+    scale = 10.0 ** (
+        exponent * (2.0 * torch.rand(loc.shape, generator=source, dtype=torch.float64) - 1.0)
+    )
     return loc.to(dtype), scale.to(dtype), group, len(of)
 
 
@@ -75,7 +77,8 @@ def test_a_product_of_products_is_the_product(drawn, seed):
     whole_of_part = torch.empty(parts, dtype=torch.int64).index_put((part,), group)
     products = product_of_normals(loc, scale, part, parts)
     assert_close(
-        product_of_normals(*products, whole_of_part, count), product_of_normals(loc, scale, group, count)
+        product_of_normals(*products, whole_of_part, count),
+        product_of_normals(loc, scale, group, count),
     )
 
 
@@ -83,7 +86,11 @@ def test_a_product_of_products_is_the_product(drawn, seed):
 @given(experts(), st.booleans())
 def test_the_product_is_the_sum_of_natural_parameters(drawn, with_prior):
     loc, scale, group, count = drawn
-    prior = (torch.zeros(loc.shape[1]).double(), torch.ones(loc.shape[1]).double()) if with_prior else None
+    prior = (
+        (torch.zeros(loc.shape[1]).double(), torch.ones(loc.shape[1]).double())
+        if with_prior
+        else None
+    )
     precision = sum_by_group(scale**-2, group, count) + float(with_prior)
     expected = sum_by_group(scale**-2 * loc, group, count) / precision, precision**-0.5
     assert_close(product_of_normals(loc, scale, group, count, prior=prior), expected)
@@ -116,11 +123,15 @@ def test_sums_by_group_are_those_of_a_loop(drawn):
 def test_evidence_adds_in_any_order_and_is_the_product(drawn, seed):
     loc, scale, group, count = drawn
     first = torch.rand(len(group), generator=generator(seed)) < 0.5
-    one, other = (Evidence.from_normals(Normal(loc[m], scale[m]), group[m], count) for m in (first, ~first))
+    one, other = (
+        Evidence.from_normals(Normal(loc[m], scale[m]), group[m], count) for m in (first, ~first)
+    )
     whole = Evidence.from_normals(Normal(loc, scale), group, count)
     none = Evidence.none(count, loc.shape[1])
     for total in (one + other, other + one, none + one + other, one + (none + other)):
-        assert_close((total.precision, total.precision_loc), (whole.precision, whole.precision_loc), 1e-12)
+        assert_close(
+            (total.precision, total.precision_loc), (whole.precision, whole.precision_loc), 1e-12
+        )
         assert torch.equal(total.count, whole.count)
     posterior = (one + other).posterior()
     assert_close((posterior.mean, posterior.stddev), product_of_normals(loc, scale, group, count))
@@ -192,7 +203,9 @@ def test_of_every_group_as_many_are_chosen_as_there_are_up_to_the_limit(sizes, l
     each = torch.tensor([limit] * len(sizes))
     for size in (limit, each):
         chosen = subsample_groups(group, size, generator(seed))
-        assert group[chosen].bincount(minlength=len(sizes)).tolist() == [min(n, limit) for n in sizes]
+        assert group[chosen].bincount(minlength=len(sizes)).tolist() == [
+            min(n, limit) for n in sizes
+        ]
 
 
 @property_
@@ -277,7 +290,9 @@ def test_a_split_is_disjoint_and_complete_and_keeps_every_group(sizes, fraction,
     expected = [min(round(fraction * n), n - 1) for n in sizes]
     assume(any(expected))
     train, test = data.split(fraction, seed=seed)
-    assert sorted(chain.from_iterable(positions([train.batch(), test.batch()]))) == list(range(len(data)))
+    assert sorted(chain.from_iterable(positions([train.batch(), test.batch()]))) == list(
+        range(len(data))
+    )
     assert min(train.sizes) > 0
     # Halves are rounded in the precision of the default type.
     assert all(abs(got - n) <= 1 for got, n in zip(test.sizes.tolist(), expected, strict=True))
@@ -297,7 +312,9 @@ def test_groups_are_held_out_whole_and_some_are_kept(sizes, fraction, seed):
 
 
 arrays = hnp.arrays(
-    st.sampled_from([np.uint8, np.int32, np.float16, np.float32, np.float64, np.dtype(">f4"), np.bool_]),
+    st.sampled_from(
+        [np.uint8, np.int32, np.float16, np.float32, np.float64, np.dtype(">f4"), np.bool_]
+    ),
     hnp.array_shapes(min_dims=2, max_dims=4, max_side=5),
     elements=st.integers(0, 1),
 )

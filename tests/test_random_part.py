@@ -56,7 +56,9 @@ def test_a_part_is_k_of_n_with_k_uniform_and_each_part_of_k_as_likely():
     assert abs(torch.corrcoef(torch.stack(counts))[0, 1]) < 4 / copies**0.5
 
 
-@pytest.mark.parametrize("kind", [ProductOfNormals, AverageOfNormals, DeepSets, FullCovariance, Flow])
+@pytest.mark.parametrize(
+    "kind", [ProductOfNormals, AverageOfNormals, DeepSets, FullCovariance, Flow]
+)
 def test_the_posterior_is_that_of_the_part_alone(kind):
     torch.manual_seed(0)
     guide = kind(MLPEncoder((5,), 4, 2, hidden=(8,), width=kind.width(4, 2))).double()
@@ -74,7 +76,9 @@ def test_the_posterior_is_that_of_the_part_alone(kind):
     torch.testing.assert_close(posterior.log_prob(value), alone.log_prob(value), **exactly)
     many = posterior.expand([7, 3])
     values = torch.randn(7, 3, 4).double()
-    torch.testing.assert_close(many.log_prob(values), alone.expand([7, 3]).log_prob(values), **exactly)
+    torch.testing.assert_close(
+        many.log_prob(values), alone.expand([7, 3]).log_prob(values), **exactly
+    )
     for shape in ((), (2,)):
         assert posterior.rsample(torch.Size(shape)).shape == (*shape, 3, 4)
         assert many.rsample(torch.Size(shape)).shape == (*shape, 7, 3, 4)
@@ -82,7 +86,9 @@ def test_the_posterior_is_that_of_the_part_alone(kind):
 
 def test_what_is_known_of_groups_and_observations_stays_with_them():
     fields = {"of_groups": {"z": torch.rand(2, 2)}, "of_observations": {"m": torch.arange(3)}}
-    groups = Groups(torch.tensor([0, 1, 1]), 2, torch.tensor([1, 0]), 2, torch.tensor([7, 8]), **fields)
+    groups = Groups(
+        torch.tensor([0, 1, 1]), 2, torch.tensor([1, 0]), 2, torch.tensor([7, 8]), **fields
+    )
     features, others = parted(torch.arange(3.0)[:, None], groups, torch.tensor([True, True, False]))
     assert features.flatten().tolist() == [0, 1, 2, 0]
     assert others.group.tolist() == [0, 1, 2, 2]
@@ -255,7 +261,8 @@ def test_in_three_levels_both_contents_come_from_the_part():
         )
     whole = poutine.trace(pin(guide, fixed)).get_trace(batch)
     assert (
-        kl_divergence(drawn.nodes["super_content"]["fn"], whole.nodes["super_content"]["fn"]).min() > 1e-4
+        kl_divergence(drawn.nodes["super_content"]["fn"], whole.nodes["super_content"]["fn"]).min()
+        > 1e-4
     )
 
 
@@ -282,7 +289,9 @@ def test_a_recorded_step_draws_a_new_part_as_the_eager_one_does(pair, estimator)
     assert note is None
     for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
         assert other == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max()))
+        torch.testing.assert_close(
+            replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max())
+        )
 
 
 def test_a_seed_gives_the_same_run_and_the_option_another():
@@ -300,7 +309,9 @@ def test_a_seed_gives_the_same_run_and_the_option_another():
 def test_own_guides_take_a_part_and_are_sound(kind):
     torch.manual_seed(0)
     model, _ = make_pair(dim=4)
-    guide = kind(MLPEncoder((5,), 4, 4, hidden=(8,), width=kind.width(4, 4)), evidence="random-part")
+    guide = kind(
+        MLPEncoder((5,), 4, 4, hidden=(8,), width=kind.width(4, 4)), evidence="random-part"
+    )
     check(model, guide, GroupedBatch(torch.rand(6, 5), torch.tensor([0, 0, 0, 1, 2, 2]), 3))
     history = fit_small(model, guide, epochs=1, estimator=Trace_ELBO(num_particles=2))
     assert torch.isfinite(torch.tensor(history.epochs[-1].objective))

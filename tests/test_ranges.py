@@ -48,7 +48,9 @@ def test_uint8_is_taken_for_pixels_where_training_had_them_as_floats():
 def test_a_few_rows_are_taken_as_all_of_them_are():
     whole = taken(PIXELS.astype("f4"), UNIT, True)
     for row in range(len(PIXELS)):
-        torch.testing.assert_close(taken(PIXELS[row : row + 1].astype("f4"), UNIT, True)[0], whole[row])
+        torch.testing.assert_close(
+            taken(PIXELS[row : row + 1].astype("f4"), UNIT, True)[0], whole[row]
+        )
 
 
 def test_black_pixels_alone_say_nothing_of_their_scale():
@@ -130,7 +132,9 @@ def test_what_is_on_disk_stays_there_and_is_read_as_from_memory(tmp_path, x, tra
     assert got.observations().dtype == expected.dtype
     torch.testing.assert_close(got.observations(), expected)
     index = torch.tensor([6, 2])
-    torch.testing.assert_close(got.subset(torch.arange(5, 12)).observations(index), expected[5:][index])
+    torch.testing.assert_close(
+        got.subset(torch.arange(5, 12)).observations(index), expected[5:][index]
+    )
     assert got.x.shape == x.shape
 
 
@@ -140,7 +144,9 @@ def test_another_scale_on_disk_is_refused(tmp_path):
         (IMAGES, (-1.0, 1.0), False, "0 to 1"),
         (IMAGES.astype("f4") / 255.0, (0.0, 255.0), False, "0 to 1"),
     ):
-        with pytest.raises(InputError, match=f"new has values from {found}, but training had values from"):
+        with pytest.raises(
+            InputError, match=f"new has values from {found}, but training had values from"
+        ):
             as_in_training("new", on_disk(tmp_path, x), trained, uint8)
 
 

@@ -26,7 +26,14 @@ TRAIN = (COMMAND, "train", "--data", "digits", "--network", "mlp", "--hidden", "
 
 def torchrun(*arguments, **options):
     """A job of two processes, with what it writes to stdout and stderr."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     return subprocess.Popen(
         [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -61,11 +68,15 @@ def test_minibatches_are_shared_out_whole_and_evenly(found):
     group = torch.arange(7).repeat_interleave(torch.tensor([1, 9, 2, 5, 1, 3, 4]))
     seen = []
     for own, others in zip(first, second, strict=True):
-        groups = [{int(group[round(x * 25)]) for x in observations} for observations, _, _ in (own, others)]
+        groups = [
+            {int(group[round(x * 25)]) for x in observations}
+            for observations, _, _ in (own, others)
+        ]
         if own[2] and others[2]:
             assert not groups[0] & groups[1]
             assert abs(len(groups[0]) - len(groups[1])) <= 1
-            # Averaged over two processes, the weights of the minibatch's groups are those of its mean.
+            # Averaged over two processes, the weights of the minibatch's groups are those of its
+            # mean.
             total = len(groups[0] | groups[1])
             for observations_groups_weight in (own, others):
                 _, count, weight = observations_groups_weight
@@ -110,8 +121,12 @@ def test_evidence_of_two_is_that_of_all(found):
 
 
 def test_more_processes_than_groups_are_refused(found):
-    assert found["too few groups"].startswith("a minibatch has 1 group(s), fewer than the 2 processes")
-    assert found["graph"].startswith("several processes need an estimator with a differentiable_loss")
+    assert found["too few groups"].startswith(
+        "a minibatch has 1 group(s), fewer than the 2 processes"
+    )
+    assert found["graph"].startswith(
+        "several processes need an estimator with a differentiable_loss"
+    )
 
 
 def test_when_one_process_is_killed_the_other_ends_with_a_message_and_two_others_go_on(tmp_path):

@@ -81,7 +81,9 @@ def steps_of(make, estimator, penalties, dtype, recorded):
         for _ in range(3):
             value = loss.loss_and_grads(model, guide, batch)
             parameters = [p for module in (model, guide) for p in module.parameters()]
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+            gradients = [
+                torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters
+            ]
             terms = loss.terms.floats()
             found.append((value, terms, torch.cat([g.flatten() for g in gradients])))
             for parameter in parameters:
@@ -104,7 +106,9 @@ def test_a_replay_is_the_eager_step(pair, estimator, penalised):
     for (loss, terms, gradient), (other, same, replay) in zip(eager, replayed, strict=True):
         assert other == pytest.approx(loss, rel=2e-6)
         assert same.per_observation() == pytest.approx(terms.per_observation(), rel=1e-5, abs=1e-5)
-        torch.testing.assert_close(replay, gradient, rtol=0, atol=2e-6 * float(gradient.abs().max()))
+        torch.testing.assert_close(
+            replay, gradient, rtol=0, atol=2e-6 * float(gradient.abs().max())
+        )
 
 
 def test_a_replay_in_double_precision_is_the_eager_step():
@@ -113,7 +117,9 @@ def test_a_replay_in_double_precision_is_the_eager_step():
     assert note is None
     for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
         assert other == pytest.approx(loss, rel=1e-13)
-        torch.testing.assert_close(replay, gradient, rtol=0, atol=1e-13 * float(gradient.abs().max()))
+        torch.testing.assert_close(
+            replay, gradient, rtol=0, atol=1e-13 * float(gradient.abs().max())
+        )
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -124,12 +130,19 @@ def test_a_run_ends_with_the_same_weights_recorded_or_not(precision, monkeypatch
         model, guide = make_pair()
         try:
             history = fit(
-                model, guide, GroupSampler(small_data(), 3, 4), epochs=12, capture=how, precision=precision
+                model,
+                guide,
+                GroupSampler(small_data(), 3, 4),
+                epochs=12,
+                capture=how,
+                precision=precision,
             )
         except InputError as error:
             pytest.skip(str(error))
         assert history.eager is None
-        ends.append(torch.cat([p.detach().flatten() for p in (*model.parameters(), *guide.parameters())]))
+        ends.append(
+            torch.cat([p.detach().flatten() for p in (*model.parameters(), *guide.parameters())])
+        )
     torch.testing.assert_close(*ends, rtol=0, atol=1e-6)
 
 
@@ -137,7 +150,9 @@ def test_a_step_that_cannot_be_recorded_stays_eager_and_says_why():
     class Reads(MLVAE):
         def style_prior(self, groups):
             prior = super().style_prior(groups)
-            assert float(self.decoder.layers[0].weight.detach().sum()) < 1e9  # a number is read on the way
+            assert (
+                float(self.decoder.layers[0].weight.detach().sum()) < 1e9
+            )  # a number is read on the way
             return prior
 
     model, guide, x = mlp(Reads)

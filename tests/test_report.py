@@ -39,7 +39,13 @@ def coded(start):
 
 def bound(value):
     terms = {"reconstruction": value + 6.25, "kl_content": 2.0, "kl_style": 4.25}
-    found = {"per_observation": value, "per_group": 9 * value, **terms, "observations": 359, "groups": 40}
+    found = {
+        "per_observation": value,
+        "per_group": 9 * value,
+        **terms,
+        "observations": 359,
+        "groups": 40,
+    }
     nested = {"nested_iwae_per_observation": value + 1.125, "nested_iwae_standard_error": 0.25}
     draws = {"standard_error": 0.375, "content_draws": 20, "style_draws": 5}
     return {**found, **nested, **draws, "observations_per_group": 10, "units": "nats"}
@@ -121,7 +127,13 @@ def full_metrics():
                 **{"ranks": 400.0, "draws": 49.0, "bins": 10, "band": [25, 56]},
                 "sites": {site: {"p": 0.125, "spread": 1.25} for site in ("content", "style")},
             },
-            "k_hat": {"groups": 40.0, "threshold": 0.7, "share_above": 0.25, "median": 0.625, "max": 0.875},
+            "k_hat": {
+                "groups": 40.0,
+                "threshold": 0.7,
+                "share_above": 0.25,
+                "median": 0.625,
+                "max": 0.875,
+            },
         },
         "active_units": {
             **{"content": 14, "style": 4, "content_dim": 16, "style_dim": 4},
@@ -137,7 +149,13 @@ def bare_metrics():
     parts = ("probe", "unseen", "swap", "factors", "diagnostics", "active_units")
     elbo = {**bound(-15.5), "vae": None, "nested_iwae_per_observation": None}
     evidence = {"k": [1, 2], "content_scale": [None, None], "untrained": None, "vae": None}
-    return {**full_metrics(), "elbo": elbo, "evidence": evidence, "warnings": [], **dict.fromkeys(parts)}
+    return {
+        **full_metrics(),
+        "elbo": elbo,
+        "evidence": evidence,
+        "warnings": [],
+        **dict.fromkeys(parts),
+    }
 
 
 @pytest.fixture
@@ -253,12 +271,16 @@ def test_every_place_that_the_words_name_is_one_of_metrics():
 def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run):
     page = read(make_run())
     rows = page.rows()
-    assert "content of one held-out observation with 96.0% accuracy (standard error 1.1%" in page.text
+    assert (
+        "content of one held-out observation with 96.0% accuracy (standard error 1.1%" in page.text
+    )
     assert "untrained encoder 92.0%, chance 10.3%, plain VAE 94.0%" in page.text
     assert "draw of style with 56.0% accuracy (untrained encoder 52.0%, chance 10.3%" in page.text
 
     def row(caption, name):
-        [cells] = [cells for (of, own), cells in rows.items() if own == name and of.startswith(caption)]
+        [cells] = [
+            cells for (of, own), cells in rows.items() if own == name and of.startswith(caption)
+        ]
         return cells
 
     style = [f"{share}% ± 1.1%" for share in ("56.0", "52.0")]
@@ -267,7 +289,10 @@ def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run)
     assert row("Accuracy", "style, loc and scale")[0] == "76.0% ± 1.1%"
     shows = "How often a swap shows the label"
     assert row(shows, "content donor, content of 10 observations") == ["97.0% ± 1.9%"] * 2
-    assert row(shows, "content donor, content of 1 observation, style set to zero")[0] == "88.0% ± 1.6%"
+    assert (
+        row(shows, "content donor, content of 1 observation, style set to zero")[0]
+        == "88.0% ± 1.6%"
+    )
     assert (f"{shows} of the", "style donor, content of 10 observations") not in rows
     assert row("How much", "style kept, content of 1 observation") == ["0.940", "0.940"]
     assert row("Squared error of swaps", "content of 5 observations") == ["0.610", "0.610"]
@@ -299,7 +324,9 @@ def test_it_says_what_was_trained_on_what_and_how_long(make_run):
     page = read(make_run(config=config, scaling="range", uint8=True))
     facts = dict(zip([t for _, t in page.all("dt")], [t for _, t in page.all("dd")], strict=True))
     assert facts["Training"] == "18 steps in 2 epochs, 42 s"
-    assert facts["Data"] == "digits, 1 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 values each"
+    assert (
+        facts["Data"] == "digits, 1 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 values each"
+    )
     said = "mlvae, guide product-of-normals, style sees content, likelihood bernoulli"
     assert facts["Model"] == said
     assert facts["Networks see"] == "the range of x mapped to [0, 1], uint8 divided by 255"
@@ -365,7 +392,10 @@ def test_the_headline_says_what_is_good_and_what_is_not():
     assert headline(metrics)[1].startswith("No weakness")
     metrics["probe"]["content"]["1"] = scores(0.92)  # as the untrained encoder's
     good, bad = headline(metrics)
-    assert "Given one observation of each of 5 groups, it finds the group of another with 63.0%" in good
+    assert (
+        "Given one observation of each of 5 groups, it finds the group of another with 63.0%"
+        in good
+    )
     assert "nearest pixels 43.0%" in good
     assert "no better than an untrained encoder (92.0% against 92.0%, chance 10.3%)" in bad
 
@@ -382,9 +412,13 @@ def test_the_headline_without_a_probe_is_of_unseen_groups():
     metrics["unseen"]["untrained"] |= shots(0.7)
     good, bad = headline(metrics)
     assert (
-        "ranks a pair of one group above a pair of two in 91.0% of cases (untrained encoder 56.0%" in good
+        "ranks a pair of one group above a pair of two in 91.0% of cases (untrained encoder 56.0%"
+        in good
     )
-    assert "unseen groups no better than an untrained encoder (63.0% against 72.0%, chance 20.0%)" in bad
+    assert (
+        "unseen groups no better than an untrained encoder (63.0% against 72.0%, chance 20.0%)"
+        in bad
+    )
 
 
 def test_the_headline_of_data_without_labels_is_the_fit():
@@ -401,7 +435,9 @@ def test_the_headline_of_data_without_labels_is_the_fit():
     elbo["vae"] |= {"per_observation": -3.0}
     good, bad = headline(metrics)
     assert good.startswith("The ELBO per held-out observation is")
-    assert "plain VAE fits held-out data better. Its ELBO per observation is \N{MINUS SIGN}3.00" in bad
+    assert (
+        "plain VAE fits held-out data better. Its ELBO per observation is \N{MINUS SIGN}3.00" in bad
+    )
 
 
 def test_the_headline_of_a_probe_that_an_untrained_encoder_equals_is_what_swaps_show():
@@ -469,14 +505,18 @@ def test_the_page_is_sound_html_that_all_can_read(make_run):
     assert len(page.all("caption")) == len(page.all("table")) > 8
     boxes = [attributes for attributes, _ in page.all("div") if attributes.get("class") == "scroll"]
     assert len(boxes) > len(page.all("table"))
-    assert all((box["tabindex"], box["role"]) == ("0", "region") and box["aria-label"] for box in boxes)
+    assert all(
+        (box["tabindex"], box["role"]) == ("0", "region") and box["aria-label"] for box in boxes
+    )
 
 
 def test_what_comes_from_files_is_text_and_never_html(make_run):
     metrics = full_metrics() | {"data": HOSTILE, "warnings": [HOSTILE]}
     metrics["elbo"]["units"] = HOSTILE
     metrics["elbo"][f"kl_{HOSTILE}"] = 0.5
-    config = RunConfig(data=f"folder:{HOSTILE}", data_root=HOSTILE, hold_out_groups=(HOSTILE, "\udc80"))
+    config = RunConfig(
+        data=f"folder:{HOSTILE}", data_root=HOSTILE, hold_out_groups=(HOSTILE, "\udc80")
+    )
     folder = make_run(metrics, config, figures=(HOSTILE.replace("/", "-"),))
     html = write_report(folder).read_text("utf-8")
     page = Page(html)
@@ -493,9 +533,14 @@ def test_what_comes_from_files_is_text_and_never_html(make_run):
         RunConfig(epochs=20),
         RunConfig(data="folder:/my drawings/it's", image_size=28, grayscale=True, epochs=7),
         RunConfig(
-            hidden=(30, 20), hold_out_groups=("a b", "$HOME", "<script>"), learning_rate=1e-5, epochs=3
+            hidden=(30, 20),
+            hold_out_groups=("a b", "$HOME", "<script>"),
+            learning_rate=1e-5,
+            epochs=3,
         ),
-        RunConfig(model="vae", vae=False, epochs=3, elbo="renyi", alpha=0.25, likelihood="bernoulli"),
+        RunConfig(
+            model="vae", vae=False, epochs=3, elbo="renyi", alpha=0.25, likelihood="bernoulli"
+        ),
     ],
 )
 def test_the_command_makes_the_run_again(make_run, config):
@@ -509,7 +554,10 @@ def test_the_command_makes_the_run_again(make_run, config):
 
 def test_the_command_leaves_out_what_is_as_by_default(make_run):
     folder = make_run()
-    assert read(folder).all("code")[0][1] == f"pyro-mlvae train --data digits --out {folder} --epochs 2"
+    assert (
+        read(folder).all("code")[0][1]
+        == f"pyro-mlvae train --data digits --out {folder} --epochs 2"
+    )
 
 
 def test_the_command_names_the_runs_own_copy_of_a_class(make_run, tmp_path):
@@ -531,9 +579,12 @@ def test_a_missing_file_is_named(make_run, name):
 
 @pytest.mark.parametrize("name", [runs.CONFIG, runs.METRICS, "metrics-other.json"])
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"format_version": 1', "null", "{}", '{"format_version": 9}', "\xff", "[" * 10**5]
+    "text",
+    ["", "[]", '{"format_version": 1', "null", "{}", '{"format_version": 9}', "\xff", "[" * 10**5],
 )
-def test_a_damaged_file_is_refused_with_a_sentence_and_the_page_that_was_there_stays(make_run, name, text):
+def test_a_damaged_file_is_refused_with_a_sentence_and_the_page_that_was_there_stays(
+    make_run, name, text
+):
     folder = make_run(figures=())
     before = write_report(folder).read_bytes()
     (folder / name).write_text(text, "latin-1")
@@ -638,7 +689,8 @@ def test_a_browser_has_nothing_to_complain_of(make_run, browse):
     done = browse(page, *log)
     assert "ML-VAE on digits" in done.stdout
     assert "CONSOLE" not in done.stderr
-    # The page forbids what it does not need, so that what slipped in would be neither run nor fetched.
+    # The page forbids what it does not need, so that what slipped in would be neither run nor
+    # fetched.
     bad = folder / "bad.html"
     bad.write_text(
         page.read_text("utf-8").replace(

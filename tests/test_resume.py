@@ -32,7 +32,9 @@ KILLS = 4
 
 OPTIMIZERS = {
     "adam": lambda: pyro.optim.Adam({"lr": 0.01}),
-    "clipped, decaying": lambda: pyro.optim.ClippedAdam({"lr": 0.01, "lrd": 0.99, "weight_decay": 0.1}),
+    "clipped, decaying": lambda: pyro.optim.ClippedAdam(
+        {"lr": 0.01, "lrd": 0.99, "weight_decay": 0.1}
+    ),
     "sgd, momentum": lambda: pyro.optim.SGD({"lr": 1e-4, "momentum": 0.9}),
     "scheduled": lambda: pyro.optim.ExponentialLR(
         {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.01}, "gamma": 0.9}
@@ -44,7 +46,9 @@ def trained(checkpoint=None, optimizer="adam", **options):
     pair = make_pair()
     sampler = GroupSampler(small_data(), 2, 4, seed=3)
     options = {"epochs": 4, "validation": small_data().batch(), "validate_every": 2, **options}
-    history = fit(*pair, sampler, optimizer=OPTIMIZERS[optimizer](), checkpoint=checkpoint, **options)
+    history = fit(
+        *pair, sampler, optimizer=OPTIMIZERS[optimizer](), checkpoint=checkpoint, **options
+    )
     return weights(*pair), history
 
 
@@ -98,7 +102,11 @@ def test_a_finished_run_is_not_trained_again_but_goes_on_for_more_epochs(tmp_pat
     again, history = trained(Checkpoint(path), callback=seen.append)
     assert_same(done, again)
     assert path.read_bytes() == written
-    assert [record.epoch for record in seen] == [record.epoch for record in history.epochs] == [1, 2, 3, 4]
+    assert (
+        [record.epoch for record in seen]
+        == [record.epoch for record in history.epochs]
+        == [1, 2, 3, 4]
+    )
     assert_same(trained(Checkpoint(path), epochs=6)[0], trained(epochs=6)[0])
 
 
@@ -166,7 +174,8 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_runs(tmp_path):
     assert not canary.exists()
 
 
-# The command line, killed for real. A fork has the library imported already, so the time is the run's own.
+# The command line, killed for real. A fork has the library imported already, so the time is the
+# run's own.
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +212,27 @@ def status_of(process):
 
 
 def train_arguments(arrays, folder):
-    small = ["--epochs", "12", "--hidden", "8", "--groups-per-batch", "2", "--observations-per-group", "4"]
-    return ["train", "--data", f"npz:{arrays}", *small, "--device", "cpu", "--no-vae", "--out", str(folder)]
+    small = [
+        "--epochs",
+        "12",
+        "--hidden",
+        "8",
+        "--groups-per-batch",
+        "2",
+        "--observations-per-group",
+        "4",
+    ]
+    return [
+        "train",
+        "--data",
+        f"npz:{arrays}",
+        *small,
+        "--device",
+        "cpu",
+        "--no-vae",
+        "--out",
+        str(folder),
+    ]
 
 
 def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, tmp_path):
@@ -216,7 +244,9 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, 
     killed = 0
     while killed < KILLS:
         begun = (folder / runs.CONFIG).is_file()
-        process = child(["train", "--resume", str(folder)] if begun else train_arguments(arrays, folder))
+        process = child(
+            ["train", "--resume", str(folder)] if begun else train_arguments(arrays, folder)
+        )
         time.sleep(chance.uniform(0.0, seconds))
         os.kill(process, signal.SIGKILL)
         status = status_of(process)
@@ -238,7 +268,9 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, 
     assert runs.load_run(folder).config == runs.load_run(tmp_path / "whole").config
 
 
-def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(arrays, tmp_path, monkeypatch):
+def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(
+    arrays, tmp_path, monkeypatch
+):
     def kill_in_the_middle(arguments):
         process = child(arguments)
         checkpoint = tmp_path / "killed" / runs.CHECKPOINT
@@ -267,8 +299,11 @@ def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(arrays, t
     kill_in_the_middle(resume)
     whole = dict(np.load(data))
     changes = {
-        "it has 161 observations, not 160": {name: np.append(v, v[:1], 0) for name, v in whole.items()},
-        "1 of '2' have other values": whole | {"x": whole["x"] + np.eye(160)[2][:, None, None, None]},
+        "it has 161 observations, not 160": {
+            name: np.append(v, v[:1], 0) for name, v in whole.items()
+        },
+        "1 of '2' have other values": whole
+        | {"x": whole["x"] + np.eye(160)[2][:, None, None, None]},
         "the group '9' is new, and the group '3' is gone": whole
         | {"group": np.where(whole["group"] == 3, 9, whole["group"])},
     }
@@ -299,7 +334,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(arrays, tmp_pat
         said.seek(0)
         text = said.read()
     last = text.splitlines()[-1]
-    assert last.startswith(f"pyro-mlvae: {folder / runs.CHECKPOINT} cannot be written (File too large)")
+    assert last.startswith(
+        f"pyro-mlvae: {folder / runs.CHECKPOINT} cannot be written (File too large)"
+    )
     assert "Traceback" not in text
     assert (folder / runs.CHECKPOINT).read_bytes() == before
     assert not list(folder.glob(".*"))
@@ -321,7 +358,9 @@ def test_what_cannot_be_resumed_is_refused_in_one_sentence(arrays, tmp_path, cap
     )
     assert "got --overwrite" in refusal(["train", "--resume", str(folder), "--overwrite"], capsys)
     assert "name one folder" in refusal(["train"], capsys)
-    assert "name one folder" in refusal(["train", "--resume", str(folder), "--out", str(folder)], capsys)
+    assert "name one folder" in refusal(
+        ["train", "--resume", str(folder), "--out", str(folder)], capsys
+    )
     assert f"--resume {folder}" in refusal(train_arguments(arrays, folder), capsys)
     (folder / runs.WEIGHTS).unlink()
     assert f"finish it with train --resume {folder}" in refusal(["evaluate", str(folder)], capsys)

@@ -69,7 +69,9 @@ def measured(monkeypatch):
 
     for module in ("finishing", "evaluating"):
         monkeypatch.setattr(f"pyro_mlvae.cli.{module}.evaluate", note)
-        monkeypatch.setattr(f"pyro_mlvae.cli.{module}.write_report", lambda folder: folder / runs.REPORT)
+        monkeypatch.setattr(
+            f"pyro_mlvae.cli.{module}.write_report", lambda folder: folder / runs.REPORT
+        )
     monkeypatch.setattr(finishing, "draw_run", lambda *_, **__: {})
     for module in ("training", "evaluating"):
         monkeypatch.setattr(f"pyro_mlvae.cli.{module}.print_results", lambda *_: None)
@@ -115,7 +117,10 @@ CHANGES = {
         lambda x: Image.fromarray(np.zeros((8, 8), "u1")).save(x / "b" / "03.png"),
         "1 of 'b' have other values",
     ),
-    "another order": (lambda x: (x / "b" / "03.png").rename(x / "b" / "99.png"), "are in another order"),
+    "another order": (
+        lambda x: (x / "b" / "03.png").rename(x / "b" / "99.png"),
+        "are in another order",
+    ),
     "another size": (
         lambda x: [Image.new("L", (9, 9)).save(file) for file in x.rglob("*.png")],
         "it has observations of shape [1, 9, 9], not [1, 8, 8]",
@@ -131,7 +136,9 @@ def test_training_does_not_go_on_with_other_data(place, change, sentence, capsys
     assert said.startswith(f"folder:{place}/x is not the data that {place}/run was trained on: ")
     assert sentence in said
     assert "say where that lies now with --data, or start a new run with --out" in said
-    assert before == {file: file.read_bytes() for file in (place / "run").rglob("*") if file.is_file()}
+    assert before == {
+        file: file.read_bytes() for file in (place / "run").rglob("*") if file.is_file()
+    }
 
 
 def test_data_that_moved_is_named_and_recognised(place, capsys, measured, monkeypatch):
@@ -144,7 +151,10 @@ def test_data_that_moved_is_named_and_recognised(place, capsys, measured, monkey
     # Relative to where the command is given; the run keeps the absolute place.
     monkeypatch.chdir(place / "elsewhere")
     assert run([str(word) for word in resume(place, "--data", "folder:y")]) == 0
-    assert json.loads((place / "run" / runs.CONFIG).read_text())["data"] == f"folder:{place}/elsewhere/y"
+    assert (
+        json.loads((place / "run" / runs.CONFIG).read_text())["data"]
+        == f"folder:{place}/elsewhere/y"
+    )
     monkeypatch.chdir(place)
     assert run(["train", "--resume", "run", "--epochs", "4"]) == 0
     assert runs.load_run("run").config.epochs == 4
@@ -168,7 +178,10 @@ def test_nothing_that_training_saw_is_measured_when_a_folder_grew(place, measure
     [(train, test)] = measured
     assert (pictures(train), pictures(test)) == expected
     said = capsys.readouterr().err
-    assert "is not as it was in training: it has 68 observations, not 32, and the group 'e' is new" in said
+    assert (
+        "is not as it was in training: it has 68 observations, not 32, and the group 'e' is new"
+        in said
+    )
     assert "8 observations are left and used" in said
     # Nor is it drawn.
     opened = runs.load_run(place / "run")
@@ -180,7 +193,10 @@ def test_where_nothing_held_out_is_left_it_is_said(place, measured, capsys):
     for file in (place / "x").rglob("*.png"):
         Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
     said = refusal(["evaluate", place / "run"], capsys)
-    assert "32 of 'a', 'b', 'c', 'd' have other values, and nothing that was held out then is left" in said
+    assert (
+        "32 of 'a', 'b', 'c', 'd' have other values, and nothing that was held out then is left"
+        in said
+    )
     assert not measured
 
 
@@ -198,7 +214,10 @@ def test_of_other_data_what_training_saw_is_left_out(place, measured, capsys):
     trained_on, held_out = parts_of(place)
     other = f"folder:{place / 'copy'}"
     assert run(["evaluate", str(place / "run"), "--data", other]) == 0
-    assert f"left out: 24 observations of {other} that the run was trained on" in capsys.readouterr().err
+    assert (
+        f"left out: 24 observations of {other} that the run was trained on"
+        in capsys.readouterr().err
+    )
     [(train, test)] = measured
     assert pictures(train) == trained_on
     assert len(test) == 14
@@ -231,14 +250,19 @@ def test_a_run_without_a_recorded_split_draws_it_again(place, measured, capsys):
     assert runs.load_run(place / "run").recorded is not None
 
 
-def test_a_recorded_split_that_is_lost_is_drawn_again_from_the_same_data_alone(place, measured, capsys):
+def test_a_recorded_split_that_is_lost_is_drawn_again_from_the_same_data_alone(
+    place, measured, capsys
+):
     expected = parts_of(place)
     older(place)
     assert run(["evaluate", str(place / "run")]) == 0
     assert (pictures(measured[0][0]), pictures(measured[0][1])) == expected
     put(place / "x", "a", [8])
     said = refusal(["evaluate", place / "run"], capsys)
-    assert "is not the data that the run was trained on, and split.safetensors, which says what was" in said
+    assert (
+        "is not the data that the run was trained on, and split.safetensors, which says what was"
+        in said
+    )
 
 
 def test_whole_groups_stay_held_out_by_their_recorded_split(place, measured):

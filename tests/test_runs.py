@@ -49,7 +49,9 @@ def test_the_initial_weights_follow_from_the_seed_alone():
     other = RunConfig(seed=4).build(EVENT_SHAPE)
     for a, b, c in zip(first, second, other, strict=True):
         assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-        assert not all(torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True))
+        assert not all(
+            torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)
+        )
 
 
 def test_the_callers_random_state_is_left_alone():
@@ -86,7 +88,14 @@ def refusal(folder):
 
 
 def test_what_a_config_lacks_has_its_default(folder):
-    edit(folder, precision=None, hsic=None, format_version=None, trained_groups=None, value_range=None)
+    edit(
+        folder,
+        precision=None,
+        hsic=None,
+        format_version=None,
+        trained_groups=None,
+        value_range=None,
+    )
     opened = runs.load_run(folder)
     assert opened.config == CONFIG
     assert (opened.trained_groups, opened.value_range, opened.data_digest) == ((), None, None)
@@ -126,7 +135,10 @@ def test_settings_that_are_not_known_are_named_with_the_nearest(folder):
             {"event_shape": "1, 8, 8"},
             "event_shape must be the shape of one observation, as [1, 28, 28], got '1,",
         ),
-        ({"event_shape": [1, 8.5]}, "side 1 of event_shape must be a positive whole number, got 8.5"),
+        (
+            {"event_shape": [1, 8.5]},
+            "side 1 of event_shape must be a positive whole number, got 8.5",
+        ),
         ({"trained_groups": {"ann": 1}}, "trained_groups must be a list of names, got {'ann': 1}"),
         (
             {"value_range": [1.0, 0.0]},
@@ -144,7 +156,9 @@ def test_a_value_of_another_kind_is_named_with_its_key(folder, change, sentence)
 
 def test_without_the_shape_of_an_observation_it_is_asked_for(folder):
     edit(folder, event_shape=None)
-    assert "event_shape must be the shape of one observation, as [1, 28, 28], got None" in refusal(folder)
+    assert "event_shape must be the shape of one observation, as [1, 28, 28], got None" in refusal(
+        folder
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +178,9 @@ def test_a_config_that_is_no_json_says_where(folder, text, sentence):
 
 def test_a_config_of_a_later_version_says_so(folder):
     edit(folder, format_version=99, brand_new=True)
-    assert "has format_version 99, but this version of pyro_mlvae reads those up to 3" in refusal(folder)
+    assert "has format_version 99, but this version of pyro_mlvae reads those up to 3" in refusal(
+        folder
+    )
 
 
 def test_damaged_weights_are_refused(folder):

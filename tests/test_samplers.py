@@ -93,7 +93,9 @@ def test_an_epoch_visits_every_group_once_with_up_to_m_observations(data, groups
     batches = list(GroupSampler(data, groups_per_batch, m).epoch(0))
     # Every batch but the last is full.
     full, rest = divmod(len(SIZES), groups_per_batch)
-    assert [batch.num_groups for batch in batches] == [groups_per_batch] * full + [rest] * (rest > 0)
+    assert [batch.num_groups for batch in batches] == [groups_per_batch] * full + [rest] * (
+        rest > 0
+    )
     index = visited(batches)
     assert len(index.unique()) == len(index)
     taken = data.group[index].bincount(minlength=len(SIZES))
@@ -119,7 +121,9 @@ def test_every_observation_of_a_group_is_as_likely_as_any_other(data):
 def test_every_group_is_as_likely_as_any_other_to_come_first(data):
     epochs = 1000
     sampler = GroupSampler(data, 1, 1, seed=11)
-    first = torch.tensor([int(data.group[observations(next(sampler.epoch(i)))]) for i in range(epochs)])
+    first = torch.tensor(
+        [int(data.group[observations(next(sampler.epoch(i)))]) for i in range(epochs)]
+    )
     share = 1 / len(SIZES)
     # Binomial again, within five sd.
     bound = 5.0 * (epochs * share * (1 - share)) ** 0.5

@@ -83,7 +83,9 @@ def test_one_particle_is_the_exact_elbo_and_the_exact_upper_bound_on_average():
     differences = []
     for seed in range(8):
         drawn, latents = simulate(model, batch, seed=seed)
-        lower, upper = bounds(model, guide, drawn, log_weight(model, guide, drawn, latents), 1, seed=seed)
+        lower, upper = bounds(
+            model, guide, drawn, log_weight(model, guide, drawn, latents), 1, seed=seed
+        )
         exact = exact_elbo(model, guide, drawn), exact_eubo(solved, guide, drawn)
         pairs = zip((lower, upper), exact, strict=True)
         differences.append([float(own.sum()) - float(known.detach()) for own, known in pairs])

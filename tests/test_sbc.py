@@ -101,7 +101,9 @@ def test_p_values_are_those_of_the_nominal_level(make):
     batch = LinearGaussian.correlated().sample(torch.tensor([1, 3] * 60))
     if make is three_levels:
         simulations = 2
-        batch = ThreeLevelGaussian.correlated().sample(torch.tensor([1, 3] * 60), torch.arange(120) // 2)
+        batch = ThreeLevelGaussian.correlated().sample(
+            torch.tensor([1, 3] * 60), torch.arange(120) // 2
+        )
     for seed in range(20):
         found = checked(model, guide, batch, draws=19, simulations=simulations, seed=seed)
         p += [value for site in found["sites"].values() for value in site["p_of_dimensions"]]
@@ -126,7 +128,9 @@ def test_the_test_is_scipys_chi_square_and_the_band_its_binomial():
 
 def test_spread_is_one_for_uniform_ranks_and_counts_bias():
     uniform = torch.arange(100).remainder(20).unsqueeze(-1)
-    assert check_sbc({"content": uniform}, draws=19)["sites"]["content"]["spread"] == pytest.approx(1.0)
+    assert check_sbc({"content": uniform}, draws=19)["sites"]["content"]["spread"] == pytest.approx(
+        1.0
+    )
     high = torch.full_like(uniform, 19)
     assert check_sbc({"content": high}, draws=19)["sites"]["content"]["spread"] > 2.5
 
@@ -197,11 +201,15 @@ def test_models_that_cannot_be_simulated_are_refused_in_a_sentence():
         def forward(self, batch):
             self.draw_content(batch)
 
-    with pytest.raises(InputError, match=r"must observe x at the site 'x', got the sites .'content'"):
+    with pytest.raises(
+        InputError, match=r"must observe x at the site 'x', got the sites .'content'"
+    ):
         run_sbc(Elsewhere(LinearGaussian.correlated()), guide, batch)
     broken = LinearGaussianModel(LinearGaussian.correlated())
     broken.decoder = nn.Module()
-    broken.decoder.forward = lambda content, style: (torch.full((len(batch), 16), torch.nan).double(),)
+    broken.decoder.forward = lambda content, style: (
+        torch.full((len(batch), 16), torch.nan).double(),
+    )
     with pyro.validation_enabled(False), pytest.raises(InputError, match="x must be finite"):
         run_sbc(broken, guide, batch)
 
@@ -224,9 +232,17 @@ def test_numbers_that_make_no_sense_are_refused(wrong, sentence):
     [
         ({"style": torch.zeros(99, 1)}, {"draws": 20}, "divide draws . 1 = 21, .* got 10"),
         ({"style": torch.zeros(99, 1)}, {"draws": 9, "bins": 1}, "at least 2 .* got 1"),
-        ({"style": torch.zeros(49, 1)}, {"draws": 9}, "at least 50 .* got .49.: simulate more groups"),
+        (
+            {"style": torch.zeros(49, 1)},
+            {"draws": 9},
+            "at least 50 .* got .49.: simulate more groups",
+        ),
         ({}, {"draws": 9}, "got no site"),
-        ({"style": torch.full((50, 1), 10)}, {"draws": 9}, "'style' must lie in 0..draws = 0..9, .* 10"),
+        (
+            {"style": torch.full((50, 1), 10)},
+            {"draws": 9},
+            "'style' must lie in 0..draws = 0..9, .* 10",
+        ),
     ],
 )
 def test_ranks_that_cannot_be_tested_are_refused(ranks, settings, sentence):

@@ -109,7 +109,9 @@ def test_pixels_in_another_range_are_refused_with_both_ranges(of_pixels):
 
 def test_uint8_is_taken_for_numbers_where_training_had_them():
     model = fitted(VECTORS)
-    np.testing.assert_allclose(model.transform(VECTORS.astype("u1")), model.transform(VECTORS), atol=1e-5)
+    np.testing.assert_allclose(
+        model.transform(VECTORS.astype("u1")), model.transform(VECTORS), atol=1e-5
+    )
 
 
 def test_colour_images_with_channels_last_are_refused():
@@ -135,7 +137,9 @@ def holes(x, share=0.2):
     return x
 
 
-@pytest.mark.parametrize("x", [VECTORS, IMAGES / 16, IMAGES], ids=["vectors", "images in 0..1", "images"])
+@pytest.mark.parametrize(
+    "x", [VECTORS, IMAGES / 16, IMAGES], ids=["vectors", "images in 0..1", "images"]
+)
 def test_the_estimator_takes_missing_values(x):
     model = fitted(holes(x), missing="mask")
     codes = model.transform(holes(x))
@@ -222,7 +226,9 @@ def test_weights_without_a_sound_scaling_are_refused(tmp_path, change):
     else:
         tensors["guide.encoder.unit"] = torch.ones(3) if change == "shape" else torch.zeros(64)
     save_file(tensors, file)
-    with pytest.raises(InputError, match="lack the unit of x" if change != "unit" else "is damaged"):
+    with pytest.raises(
+        InputError, match="lack the unit of x" if change != "unit" else "is damaged"
+    ):
         runs.load_run(tmp_path)
 
 
@@ -303,8 +309,25 @@ def test_three_levels_take_missing_values():
 
 def test_estimators_are_compared_where_values_are_missing(tmp_path, capsys):
     np.savez(tmp_path / "train.npz", x=holes(VECTORS), group=TARGET)
-    few = ["--particles", "1", "--epochs", "1", "--draws", "4", "--reference-draws", "4", "--seconds", "0"]
-    command = ["compare-elbos", "--data", f"npz:{tmp_path}/train.npz", "--out", str(tmp_path / "out")]
+    few = [
+        "--particles",
+        "1",
+        "--epochs",
+        "1",
+        "--draws",
+        "4",
+        "--reference-draws",
+        "4",
+        "--seconds",
+        "0",
+    ]
+    command = [
+        "compare-elbos",
+        "--data",
+        f"npz:{tmp_path}/train.npz",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     options = ["--missing", "mask", "--hidden", "8", "--no-memory", "--groups", "3"]
     assert run([*command, *options, *few]) == 0, capsys.readouterr().err
     comparison = json.loads((tmp_path / "out" / "elbos.json").read_text())
@@ -325,7 +348,14 @@ def test_embed_takes_the_same_pixels_in_another_dtype(tmp_path, capsys):
     for name, array in {"u1": x, "f4": x.astype("f4"), "unit": x / 255.0}.items():
         np.savez(tmp_path / f"{name}.npz", x=array, group=TARGET)
         out = str(tmp_path / f"codes-{name}.npz")
-        command = ["embed", str(tmp_path / "run"), "--data", f"npz:{tmp_path / name}.npz", "--out", out]
+        command = [
+            "embed",
+            str(tmp_path / "run"),
+            "--data",
+            f"npz:{tmp_path / name}.npz",
+            "--out",
+            out,
+        ]
         assert run(command) == 0
         codes[name] = np.load(out)["content_loc"]
     np.testing.assert_allclose(codes["f4"], codes["u1"], atol=1e-5)
@@ -339,7 +369,14 @@ def test_embed_takes_the_same_pixels_in_another_dtype(tmp_path, capsys):
     assert run(command) == 2
     assert "from -255 to 253, but training had values from 0 to 0.99" in capsys.readouterr().err
     np.savez(tmp_path / "wide.npz", x=x * 257.0, group=TARGET)
-    command = ["embed", str(tmp_path / "run"), "--data", f"npz:{tmp_path / 'wide'}.npz", "--out", out]
+    command = [
+        "embed",
+        str(tmp_path / "run"),
+        "--data",
+        f"npz:{tmp_path / 'wide'}.npz",
+        "--out",
+        out,
+    ]
     assert run(command) == 2
     assert (
         "has values from 0 to 6.528e+04, but training had values from 0 to 0.9961"

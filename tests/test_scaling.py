@@ -161,8 +161,13 @@ def test_vectors_that_float32_cannot_square_are_refused_by_their_column(factor, 
     x = np.random.default_rng(0).normal(size=(20, 3))
     x[:, columns] *= factor
     data = data_of(x)
-    low, high = (re.escape(f"{end:.4g}") for end in (x[:, columns[0]].min(), x[:, columns[0]].max()))
-    for names, where in (((), f"feature {columns[0]}"), (("a", "b", "c"), f"column '{'abc'[columns[0]]}'")):
+    low, high = (
+        re.escape(f"{end:.4g}") for end in (x[:, columns[0]].min(), x[:, columns[0]].max())
+    )
+    for names, where in (
+        ((), f"feature {columns[0]}"),
+        (("a", "b", "c"), f"column '{'abc'[columns[0]]}'"),
+    ):
         said = f"size is between 1e-18 and 1e.18, .* but {where} has values from {low} to {high}: give it"
         with pytest.raises(InputError, match=said):
             scaling_of(replace(data, feature_names=names))
@@ -182,7 +187,9 @@ def test_large_and_small_units_have_the_density_of_x_to_the_jacobian(factor):
     x = np.random.default_rng(0).normal(size=(20, 3))
     scaling = scaling_of(data_of(x * factor))
     z = torch.zeros(1, 3)
-    density = ScaledLikelihood(NormalLikelihood(1.0), scaling)(z).log_prob(torch.tensor(x * factor).float())
+    density = ScaledLikelihood(NormalLikelihood(1.0), scaling)(z).log_prob(
+        torch.tensor(x * factor).float()
+    )
     expected = -0.5 * (scaling(torch.tensor(x * factor).float()).square() + math.log(2.0 * math.pi))
     torch.testing.assert_close(density, expected - scaling.unit.log(), rtol=1e-4, atol=1e-4)
 
@@ -204,7 +211,9 @@ def test_the_command_line_and_the_estimator_refuse_them_too(tmp_path, capsys):
     x = np.random.default_rng(0).normal(size=(20, 3))
     x[:, 2] *= 1e-30
     np.savez(tmp_path / "x.npz", x=x, group=np.arange(20) % 4)
-    assert run(["train", "--data", f"npz:{tmp_path / 'x.npz'}", "--out", str(tmp_path / "run")]) == 2
+    assert (
+        run(["train", "--data", f"npz:{tmp_path / 'x.npz'}", "--out", str(tmp_path / "run")]) == 2
+    )
     assert "but feature 2 has values from" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
     for factor in (1.0, 1e-20):  # beyond what float32 has at all
@@ -228,7 +237,9 @@ def test_the_density_in_own_units_is_that_of_scaled_x_and_the_jacobian(likelihoo
     normal = ScaledLikelihood(likelihood, scaling)(*parameters)
     x = scaling.shift + scaling.unit * z
     torch.testing.assert_close(normal.log_prob(x), expected, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(normal.mean, scaling.shift + scaling.unit * likelihood(*parameters).mean)
+    torch.testing.assert_close(
+        normal.mean, scaling.shift + scaling.unit * likelihood(*parameters).mean
+    )
 
 
 def test_shift_and_unit_are_saved_and_move_with_the_module():
@@ -256,7 +267,9 @@ def test_the_encoder_sees_scaled_x():
 def test_a_missing_value_is_its_features_mean_to_the_encoder():
     encoder = MLPEncoder((3,), 2, 1).double()
     scaling = affine([0.0, 10.0, 0.0], [1.0, 2.0, 1.0])
-    scaling = Scaling("standard", scaling.shift, scaling.unit, torch.tensor([1.0, 14.0, 3.0]).double())
+    scaling = Scaling(
+        "standard", scaling.shift, scaling.unit, torch.tensor([1.0, 14.0, 3.0]).double()
+    )
     got = ScaledEncoder(encoder, scaling)(torch.tensor([[0.5, NAN, NAN]]).double())
     torch.testing.assert_close(got, encoder(torch.tensor([[0.5, 2.0, 3.0]]).double()))
 
@@ -317,7 +330,9 @@ def test_a_fixed_scale_is_refused_for_other_likelihoods(name):
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, NAN, math.inf])
 def test_a_fixed_scale_that_is_not_positive_is_refused(scale):
-    with pytest.raises(InputError, match="scale of a Normal likelihood must be positive and finite"):
+    with pytest.raises(
+        InputError, match="scale of a Normal likelihood must be positive and finite"
+    ):
         make_likelihood("auto", (3,), scale=scale)
 
 
@@ -332,7 +347,11 @@ def test_missing_values_are_left_out_of_the_density_and_of_its_gradient(name):
     # In the support of every one of them.
     x = torch.randint(2, (4, 3), dtype=torch.float64)
     missing = torch.rand(4, 3) < 0.4
-    density = ObservedLikelihood(likelihood)(*parameters).to_event(1).log_prob(x.masked_fill(missing, NAN))
+    density = (
+        ObservedLikelihood(likelihood)(*parameters)
+        .to_event(1)
+        .log_prob(x.masked_fill(missing, NAN))
+    )
     whole = likelihood(*parameters).log_prob(x)
     torch.testing.assert_close(density, (whole * ~missing).sum(-1), rtol=1e-12, atol=1e-12)
     (gradient,) = torch.autograd.grad(density.sum(), parameters)
@@ -389,7 +408,9 @@ def test_training_with_missing_values_keeps_everything_finite(estimator):
 def test_missing_values_are_refused_without_a_mask():
     x = torch.ones(4, 5)
     x[2, 3] = NAN
-    with pytest.raises(InputError, match="first in observation 2: remove or impute them, or take NaN"):
+    with pytest.raises(
+        InputError, match="first in observation 2: remove or impute them, or take NaN"
+    ):
         data_of(x)
     data = data_of(x, missing="mask")
     with pytest.raises(InputError, match=r"x holds missing values .* does not leave out"):

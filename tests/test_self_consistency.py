@@ -30,8 +30,12 @@ def z_scores(product, expert, group, parts=40):
     The error is that of a mean over parts of the data, 100 groups each, that share no group.
     """
     rounds = []
-    for loc, scale, own in zip(*(t.chunk(parts) for t in (expert.loc, expert.scale, group)), strict=True):
-        rounds.append(self_consistency_metrics(Normal(loc, scale), own, ks=KS, levels=LEVELS)[product])
+    for loc, scale, own in zip(
+        *(t.chunk(parts) for t in (expert.loc, expert.scale, group)), strict=True
+    ):
+        rounds.append(
+            self_consistency_metrics(Normal(loc, scale), own, ks=KS, levels=LEVELS)[product]
+        )
     coverage = torch.tensor(rounds, dtype=torch.float64)
     return (coverage.mean(0) - torch.tensor(LEVELS)) / (coverage.std(0) / parts**0.5)
 
@@ -68,21 +72,27 @@ def test_the_closed_form_is_how_many_draws_fall_inside(product):
     group = torch.arange(groups).repeat_interleave(4)
     prior = Normal(torch.zeros(2), torch.ones(2)) if product == "with_prior" else None
     whole = Evidence.from_normals(Normal(loc, scale), group, groups).posterior(prior)
-    alone = Evidence.from_normals(Normal(loc, scale), torch.arange(4 * groups), 4 * groups).posterior(prior)
+    alone = Evidence.from_normals(
+        Normal(loc, scale), torch.arange(4 * groups), 4 * groups
+    ).posterior(prior)
     drawn = whole.sample((draws,))[:, group]
     z = Normal(0.0, 1.0).icdf(torch.tensor((1.0 + 0.8) / 2.0))
     counted = ((drawn - alone.loc).abs() < z * alone.scale).double().mean((1, 2))
     metrics = self_consistency_metrics(Normal(loc, scale), group, ks=[1], levels=[0.8])
     standard_error = counted.std() / draws**0.5
     assert standard_error < 0.001
-    assert metrics[product][0][0] == pytest.approx(float(counted.mean()), abs=4 * float(standard_error))
+    assert metrics[product][0][0] == pytest.approx(
+        float(counted.mean()), abs=4 * float(standard_error)
+    )
 
 
 def test_pieces_stay_inside_their_groups_and_numbers_of_groups_do_not_matter():
     """Every group agrees in itself, and groups are far apart: any mixing of groups would cover nothing."""
     group = torch.tensor([900, 7, -3, 7, -3, 7, -3, 7, -3])
     loc = group[:, None].double()
-    metrics = self_consistency_metrics(Normal(loc, torch.ones_like(loc)), group, ks=[2], levels=[0.8])
+    metrics = self_consistency_metrics(
+        Normal(loc, torch.ones_like(loc)), group, ks=[2], levels=[0.8]
+    )
     # Same loc, and half the evidence: an interval of sqrt(2) times the scale.
     z = 2**0.5 * Normal(0.0, 1.0).icdf(torch.tensor(0.9, dtype=torch.float64))
     expected = 2.0 * float(Normal(0.0, 1.0).cdf(z)) - 1.0

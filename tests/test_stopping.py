@@ -12,7 +12,8 @@ from pyro_mlvae import GroupSampler, InputError, fit
 from pyro_mlvae.penalties import HSIC, WeightedKL
 from pyro_mlvae.training import Checkpoint, DivergedError, elbo_terms
 
-# Two minibatches an epoch; the learning rate is large, so that the validation ELBO goes up and down.
+# Two minibatches an epoch; the learning rate is large, so that the validation ELBO goes up and
+# down.
 SAMPLER = GroupSampler(small_data(), 2, 4, seed=3)
 VALIDATION = small_data(low=0.3).batch()
 QUIET = {"seconds": None}
@@ -64,16 +65,21 @@ def test_so_many_steps_are_made_and_the_last_epoch_is_cut(steps):
         "Counted", (type(optimizer),), {"__call__": lambda *a: (seen.append(1), call(*a))}
     )
     history = fit(
-        *make_pair(), SAMPLER, steps=steps, validation=VALIDATION, validate_every=9, optimizer=optimizer
+        *make_pair(),
+        SAMPLER,
+        steps=steps,
+        validation=VALIDATION,
+        validate_every=9,
+        optimizer=optimizer,
     )
     assert len(seen) == steps
     assert history.ended == "budget"
     assert [record.steps for record in history.epochs] == [*range(2, steps, 2), steps]
     assert history.epochs[-1].terms.groups == (2 if steps % 2 else 4)
     # Measured where training ended.
-    assert [record.validation is not None for record in history.epochs] == [False] * ((steps - 1) // 2) + [
-        True
-    ]
+    assert [record.validation is not None for record in history.epochs] == [False] * (
+        (steps - 1) // 2
+    ) + [True]
 
 
 def test_whole_epochs_of_steps_are_the_same_as_epochs():
@@ -157,7 +163,9 @@ def test_what_functions_keep_in_the_store_is_given_back_as_well():
         pass
 
     optimizer = pyro.optim.SGD({"lr": 0.3})  # far too large: the first measurement is the best
-    history = fit(model, guide, SAMPLER, epochs=9, optimizer=optimizer, validation=VALIDATION, patience=2)
+    history = fit(
+        model, guide, SAMPLER, epochs=9, optimizer=optimizer, validation=VALIDATION, patience=2
+    )
     best = max(record.validation.elbo for record in history.epochs)
     assert history.ended == "patience"
     assert float(elbo_terms(model, guide, VALIDATION).elbo) == best
@@ -195,7 +203,9 @@ def test_a_penalty_that_is_not_finite_on_the_validation_batch_is_a_divergence():
         def __call__(self, latents):
             return super().__call__(latents) * (1.0 if math.isfinite(latents.step) else torch.nan)
 
-    with pytest.raises(DivergedError, match=r"the validation after epoch 1: the penalty Odd is not finite"):
+    with pytest.raises(
+        DivergedError, match=r"the validation after epoch 1: the penalty Odd is not finite"
+    ):
         trained(epochs=2, penalties=[Odd("style", 2.0)])
 
 

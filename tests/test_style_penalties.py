@@ -7,7 +7,15 @@ import pytest
 import torch
 from estimating import problem
 from normals import said_of
-from test_penalties import GROUP, divergence_of, double_pair, gradient_of, of_styles, one_pass, small_batch
+from test_penalties import (
+    GROUP,
+    divergence_of,
+    double_pair,
+    gradient_of,
+    of_styles,
+    one_pass,
+    small_batch,
+)
 from test_recorded_steps import PAIRS, steps_of
 
 from pyro_mlvae import VAE, InputError, MultiLevelVAE, VAEGuide
@@ -42,7 +50,9 @@ def test_the_style_cycle_of_the_solved_model_is_what_content_moves_in_style(make
         content[batch.group] - content[(batch.group + 1) % 3]
     ) @ model.decoder.content_loading.detach().mT
     expert, style = said_of(guide, batch.x)
-    alone = expert.variance[0].reciprocal() / (1.0 + expert.variance[0].reciprocal())  # the prior shrinks
+    alone = expert.variance[0].reciprocal() / (
+        1.0 + expert.variance[0].reciprocal()
+    )  # the prior shrinks
     read_content = alone * (moved @ guide.encoder.content.weight.mT)
     read_style = moved @ guide.encoder.style.weight.mT - read_content @ guide.shift.mT
     expected = 3.0 * 0.5 * (read_style.square() / style.variance).sum()
@@ -66,14 +76,21 @@ def test_one_group_has_no_say_in_the_style_cycle():
 
 def test_the_style_cycle_of_a_model_that_knows_no_groups_is_refused():
     model, guide = double_pair()
-    vae, vae_guide = VAE(model.decoder, model.likelihood, 2, 2).double(), VAEGuide(guide.encoder).double()
+    vae, vae_guide = (
+        VAE(model.decoder, model.likelihood, 2, 2).double(),
+        VAEGuide(guide.encoder).double(),
+    )
     objective = Objective(penalties=[StyleCycle(1.0)])
-    with pytest.raises(InputError, match="needs one content for each of the 3 groups, got 6: it is of"):
+    with pytest.raises(
+        InputError, match="needs one content for each of the 3 groups, got 6: it is of"
+    ):
         objective.loss(vae, vae_guide, small_batch())
 
 
 def test_the_style_cycle_beside_what_cannot_decode_is_refused():
-    with pytest.raises(InputError, match=r"^the style cycle needs a model that decodes and a guide"):
+    with pytest.raises(
+        InputError, match=r"^the style cycle needs a model that decodes and a guide"
+    ):
         StyleCycle(1.0)(of_styles(torch.randn(6, 2), GROUP))
 
 
@@ -85,7 +102,9 @@ def test_the_objective_decodes_and_reads_by_the_pair_itself():
     objective.loss(model, guide, batch)
     torch.manual_seed(5)
     expected = StyleCycle(2.0)(cycle(model, guide, batch))
-    assert float(objective.penalised["the penalty StyleCycle"]) == pytest.approx(float(expected.detach()))
+    assert float(objective.penalised["the penalty StyleCycle"]) == pytest.approx(
+        float(expected.detach())
+    )
 
 
 def brute_switching(loc, group, temperature):
@@ -170,7 +189,9 @@ def test_a_target_rises_and_then_stays():
     ],
 )
 def test_numbers_out_of_range_are_refused(make, name, bad):
-    with pytest.raises(InputError, match=f"^{name} must be a finite number of at least 0, got {bad}$"):
+    with pytest.raises(
+        InputError, match=f"^{name} must be a finite number of at least 0, got {bad}$"
+    ):
         make(bad)
 
 
@@ -187,12 +208,18 @@ def test_a_recorded_step_has_the_same_penalties():
     assert note is None
     for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
         assert other == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max()))
+        torch.testing.assert_close(
+            replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max())
+        )
 
 
 def test_options_of_a_run_make_the_penalties_and_a_plain_vae_has_none():
     config = RunConfig(
-        target_style=6.0, warmup_steps=9, style_cycle=1.0, pair_switching=2.0, evidence="random-part"
+        target_style=6.0,
+        warmup_steps=9,
+        style_cycle=1.0,
+        pair_switching=2.0,
+        evidence="random-part",
     )
     assert config.penalties() == [
         WeightedKL("content", warmup_steps=9),

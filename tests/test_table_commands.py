@@ -36,14 +36,24 @@ def table():
     donor = np.repeat([f"d{i}" for i in range(10)], 12)
     counts = generator.poisson([1.0, 20.0, 300.0], (120, 3))
     kind = np.tile(["t", "b"], 60)
-    return pandas.DataFrame({"donor": donor, "kind": kind, **{f"g{i}": counts[:, i] for i in range(3)}})
+    return pandas.DataFrame(
+        {"donor": donor, "kind": kind, **{f"g{i}": counts[:, i] for i in range(3)}}
+    )
 
 
 @pytest.fixture
 def trained(table, tmp_path):
     table.to_csv(tmp_path / "cells.csv", index=False)
     how = ["--group-column", "donor", "--label-column", "kind", "--likelihood", "counts"]
-    command = ["train", "--data", f"csv:{tmp_path}/cells.csv", *how, "--out", str(tmp_path / "run"), *SMALL]
+    command = [
+        "train",
+        "--data",
+        f"csv:{tmp_path}/cells.csv",
+        *how,
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
     assert run(command) == 0
     return tmp_path / "run"
 
@@ -63,14 +73,18 @@ def test_a_table_of_counts_trains_and_its_columns_are_found_by_name(trained, tab
     codes = []
     for data in (f"csv:{tmp_path}/cells.csv", f"parquet:{tmp_path}/new.parquet"):
         out = tmp_path / "codes.npz"
-        assert run(["embed", str(trained), "--data", data, "--out", str(out), "--device", "cpu"]) == 0
+        assert (
+            run(["embed", str(trained), "--data", data, "--out", str(out), "--device", "cpu"]) == 0
+        )
         codes.append(np.load(out)["content_loc"])
     np.testing.assert_allclose(codes[1], codes[0][:24], rtol=1e-5, atol=1e-6)
 
 
 def test_arrays_are_taken_where_a_table_was_trained_on(trained, table, tmp_path):
     np.savez(
-        tmp_path / "new.npz", x=table[["g0", "g1", "g2"]].to_numpy("f4"), group=table["donor"].to_numpy(str)
+        tmp_path / "new.npz",
+        x=table[["g0", "g1", "g2"]].to_numpy("f4"),
+        group=table["donor"].to_numpy(str),
     )
     out = str(tmp_path / "codes.npz")
     assert run(["embed", str(trained), "--data", f"npz:{tmp_path}/new.npz", "--out", out]) == 0
@@ -78,7 +92,14 @@ def test_arrays_are_taken_where_a_table_was_trained_on(trained, table, tmp_path)
 
 def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys, monkeypatch):
     table.to_csv(tmp_path / "cells.csv", index=False)
-    data = ["--data", f"csv:{tmp_path}/cells.csv", "--group-column", "donor", "--likelihood", "counts"]
+    data = [
+        "--data",
+        f"csv:{tmp_path}/cells.csv",
+        "--group-column",
+        "donor",
+        "--likelihood",
+        "counts",
+    ]
     data += ["--library-size", "--hidden", "8"]
     assert run(["train", *data, "--out", str(tmp_path / "run"), *SMALL]) == 0
     found = runs.load_run(tmp_path / "run")
@@ -91,7 +112,18 @@ def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys
     assert run(["swap", str(tmp_path / "run"), "--out", str(tmp_path / "swap.png")]) == 0
     _, styles, grid = drawn
     torch.testing.assert_close(grid.sum(-1), styles.sum(-1).to(grid).expand(grid.shape[:2]))
-    few = ["--particles", "1", "--epochs", "1", "--draws", "4", "--reference-draws", "4", "--seconds", "0"]
+    few = [
+        "--particles",
+        "1",
+        "--epochs",
+        "1",
+        "--draws",
+        "4",
+        "--reference-draws",
+        "4",
+        "--seconds",
+        "0",
+    ]
     few += ["--estimators", "trace", "--no-memory", "--groups", "3"]
     assert run(["compare-elbos", *data, "--out", str(tmp_path / "elbos"), *few]) == 0
     assert json.loads((tmp_path / "elbos" / "elbos.json").read_text())["sandwich"] == []
@@ -111,7 +143,15 @@ def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys
             "library_size is a setting of the likelihood 'counts'",
         ),
         (
-            ["--group-column", "donor", "--likelihood", "counts", "--library-size", "--missing", "mask"],
+            [
+                "--group-column",
+                "donor",
+                "--likelihood",
+                "counts",
+                "--library-size",
+                "--missing",
+                "mask",
+            ],
             "which missing='mask' leaves unknown: give one of them",
         ),
         (
@@ -120,9 +160,18 @@ def test_counts_given_their_totals_from_the_command_line(table, tmp_path, capsys
         ),
     ],
 )
-def test_columns_that_are_not_there_end_with_one_sentence(arguments, sentence, table, tmp_path, capsys):
+def test_columns_that_are_not_there_end_with_one_sentence(
+    arguments, sentence, table, tmp_path, capsys
+):
     table.assign(half=0.5).to_csv(tmp_path / "cells.csv", index=False)
-    command = ["train", "--data", f"csv:{tmp_path}/cells.csv", "--out", str(tmp_path / "run"), *SMALL]
+    command = [
+        "train",
+        "--data",
+        f"csv:{tmp_path}/cells.csv",
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
     assert run([*command, *arguments]) == 2
     assert sentence in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "run").exists()

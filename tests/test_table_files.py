@@ -82,14 +82,30 @@ def test_the_mark_of_utf8_and_quoted_names_are_read(written):
 @pytest.mark.parametrize(
     ("text", "columns", "sentence"),
     [
-        ("donor,g\na,1\n", TableColumns(), r"column that says the group of each row.*of 'donor', 'g'"),
-        ("donor,g\na,1\n,2\n", TableColumns("donor"), r"group must be known .* missing .* observation 1"),
+        (
+            "donor,g\na,1\n",
+            TableColumns(),
+            r"column that says the group of each row.*of 'donor', 'g'",
+        ),
+        (
+            "donor,g\na,1\n,2\n",
+            TableColumns("donor"),
+            r"group must be known .* missing .* observation 1",
+        ),
         ("donor,g\na,1\nb,\n", TableColumns("donor"), r"column 'g' has nan for observation 1"),
-        ("donor,g\na,1\nb,x\n", TableColumns("donor"), r"must have a column of numbers beside 'donor'"),
+        (
+            "donor,g\na,1\nb,x\n",
+            TableColumns("donor"),
+            r"must have a column of numbers beside 'donor'",
+        ),
         ("donor;g\na;1,5\n", TableColumns("donor", features=("g",)), r"'g' holds '1,5'"),
         ("donor,g\n", TableColumns("donor"), r"column of numbers"),
         ("", TableColumns("donor"), r"cannot be read as a csv file \(Empty CSV file\)"),
-        ("donor,g\na,1,2\n", TableColumns("donor"), r"Expected 2 columns, got 3.*a name for every column"),
+        (
+            "donor,g\na,1,2\n",
+            TableColumns("donor"),
+            r"Expected 2 columns, got 3.*a name for every column",
+        ),
         ("g\na,1\n", TableColumns("donor"), r"cannot be read as a csv file"),
         ("donor,g,g\na,1,2\n", TableColumns("donor"), r"'g' occurs twice"),
         ("donor,g\na,inf\n", TableColumns("donor"), r"column 'g' has inf"),
@@ -114,7 +130,9 @@ def test_other_places_and_other_files_are_refused(tmp_path):
             load(f"{kind}:{tmp_path / 'nothing'}")
         with pytest.raises(InputError, match=r"name one file in it"):
             load(f"{kind}:{tmp_path}")
-    with pytest.raises(InputError, match=r"columns of groups, labels and features .* the data is digits"):
+    with pytest.raises(
+        InputError, match=r"columns of groups, labels and features .* the data is digits"
+    ):
         load("digits")
     with pytest.raises(InputError, match=r"image_size.* the data is csv:"):
         load_dataset("csv:t", image_size=8)
@@ -122,7 +140,9 @@ def test_other_places_and_other_files_are_refused(tmp_path):
 
 def test_without_pyarrow_the_sentence_says_how_to_get_it(written, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"csv:PATH takes pyarrow.*pip install 'pyro-mlvae\[tables\]'"):
+    with pytest.raises(
+        InputError, match=r"csv:PATH takes pyarrow.*pip install 'pyro-mlvae\[tables\]'"
+    ):
         load(written("donor,g\na,1\n"))
 
 

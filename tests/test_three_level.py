@@ -24,7 +24,10 @@ from pyro_mlvae.models import ThreeLevelMLVAE
 from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
 from pyro_mlvae.training import elbo_terms
 
-LOADINGS = {"orthogonal": ThreeLevelGaussian.orthogonal, "correlated": ThreeLevelGaussian.correlated}
+LOADINGS = {
+    "orthogonal": ThreeLevelGaussian.orthogonal,
+    "correlated": ThreeLevelGaussian.correlated,
+}
 SIZES, PARENT = torch.tensor([1, 4, 2, 7, 1, 3]), torch.tensor([0, 2, 0, 1, 2, 0])
 both_models = pytest.mark.parametrize("make", LOADINGS.values(), ids=LOADINGS)
 
@@ -65,9 +68,13 @@ def super_groups(batch):
 @both_models
 def test_log_evidence_is_the_density_of_each_stacked_super_group(make):
     solved, batch = problem(make)
-    for log_evidence, (_, x, group) in zip(solved.log_evidence(batch), super_groups(batch), strict=True):
+    for log_evidence, (_, x, group) in zip(
+        solved.log_evidence(batch), super_groups(batch), strict=True
+    ):
         covariance, start = joint_covariance(solved, group)
-        stacked = MultivariateNormal(solved.two_level.offset.repeat(len(x)), covariance[start:, start:])
+        stacked = MultivariateNormal(
+            solved.two_level.offset.repeat(len(x)), covariance[start:, start:]
+        )
         torch.testing.assert_close(log_evidence, stacked.log_prob(x.flatten()), atol=1e-8, rtol=0)
 
 
@@ -180,7 +187,9 @@ def test_sites_stand_in_the_plates_of_their_levels():
     ):  # fmt: skip
         for trace in (guide_trace, model_trace):
             node = trace.nodes[site]
-            assert [(f.name, f.dim, f.size) for f in node["cond_indep_stack"]] == [(plate, -1, size)]
+            assert [(f.name, f.dim, f.size) for f in node["cond_indep_stack"]] == [
+                (plate, -1, size)
+            ]
             assert node["fn"].batch_shape == (size,)
 
 
@@ -190,7 +199,9 @@ def test_content_of_a_single_group_is_standard_normal_whatever_tau_is():
         model.within_logit.copy_(torch.tensor([-3.0, 0.0, 5.0]))
     variance = model.super_content_prior().variance + model.within_scale.square()
     torch.testing.assert_close(variance, torch.ones(3))
-    torch.testing.assert_close(model.content_prior(Groups(torch.arange(1), 1)).variance, torch.ones(3))
+    torch.testing.assert_close(
+        model.content_prior(Groups(torch.arange(1), 1)).variance, torch.ones(3)
+    )
 
 
 def test_groups_without_super_groups_are_refused_in_one_sentence():
@@ -223,7 +234,9 @@ def test_fit_takes_a_random_guide_to_the_exact_posterior_of_three_levels():
     fit(model, guide, Whole(), epochs=800, optimizer=optimizer, dtype=torch.float64)
     estimate = Trace_ELBO(50, max_plate_nesting=1, vectorize_particles=True)
     gap = float(solved.log_evidence(batch).sum()) + estimate.loss(model, guide, batch)
-    print(f"gap {gap / len(batch):.5f} nats per observation, tau {guide.within_logit.sigmoid().sqrt()}")
+    print(
+        f"gap {gap / len(batch):.5f} nats per observation, tau {guide.within_logit.sigmoid().sqrt()}"
+    )
     assert -0.001 < gap / len(batch) < 0.02
     # The truth has not moved.
     assert torch.equal(model.within_scale, ThreeLevelGaussianModel(solved).within_scale)

@@ -15,7 +15,9 @@ SIZES, PARENT = torch.tensor([1, 4, 2, 7, 1, 3]), torch.tensor([0, 2, 0, 1, 2, 0
 
 def problem(wrong=0.0):
     """The solved model, a batch, and its exact guide, whose content scales are off by a factor e^wrong."""
-    solved = ThreeLevelGaussian.correlated(dim=6, content_dim=3, style_dim=2, noise_scale=0.7, seed=3)
+    solved = ThreeLevelGaussian.correlated(
+        dim=6, content_dim=3, style_dim=2, noise_scale=0.7, seed=3
+    )
     guide = ThreeLevelGaussianGuide.exact(solved)
     with torch.no_grad():
         guide.encoder.content_log_scale += wrong
@@ -70,8 +72,12 @@ def test_the_nested_bound_lies_between_the_elbo_and_the_evidence_and_above_one_w
     bounds = [nested_bound(model, guide, batch, 10, 5, seed=s).sum() for s in range(8)]
     nested = torch.stack(bounds)
     # As many draws, but one weight for all that a super-group has.
-    single = torch.tensor([-make_estimator("group-iwae", 500).loss(model, guide, batch) for _ in range(8)])
-    elbo = -Trace_ELBO(2000, max_plate_nesting=1, vectorize_particles=True).loss(model, guide, batch)
+    single = torch.tensor(
+        [-make_estimator("group-iwae", 500).loss(model, guide, batch) for _ in range(8)]
+    )
+    elbo = -Trace_ELBO(2000, max_plate_nesting=1, vectorize_particles=True).loss(
+        model, guide, batch
+    )
     assert elbo < single.mean() < nested.mean() < evidence + 3 * nested.std() / 8**0.5
 
 
@@ -80,7 +86,9 @@ def test_the_metrics_of_three_levels_keep_super_groups_whole(as_functions):
     """Whatever the classes are: it is the guide's plates that tell."""
     solved, model, guide, batch = problem()
     pair = (
-        (poutine.mask(model, mask=True), poutine.mask(guide, mask=True)) if as_functions else (model, guide)
+        (poutine.mask(model, mask=True), poutine.mask(guide, mask=True))
+        if as_functions
+        else (model, guide)
     )
     names = [f"{parent}-{group}" for group, parent in enumerate(PARENT.tolist())]
     data = GroupedDataset.from_arrays(

@@ -15,10 +15,14 @@ def test_a_torchvision_data_set_is_grouped_by_a_function_of_its_target():
     assert data.x.dtype == torch.uint8
     assert data.event_shape == (3, 6, 5)
     assert [data.label_names[i] for i in data.label.tolist()] == [int(target) for _, target in fake]
-    assert [data.group_names[i] for i in data.group.tolist()] == [int(target) % 2 for _, target in fake]
+    assert [data.group_names[i] for i in data.group.tolist()] == [
+        int(target) % 2 for _, target in fake
+    ]
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("L", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("1", 1), ("L", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)]
+)
 def test_images_of_every_mode_become_bytes(mode, channels):
     image = Image.new("L", (4, 3), 255).convert(mode)
     data = from_torchvision([(image, 0), (image, 1)])

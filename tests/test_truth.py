@@ -59,7 +59,10 @@ def test_a_swap_that_is_the_truth_has_no_error_and_a_blank_has_one(data):
     # Every swap is in the training data.
     every = torch.cartesian_prod(torch.arange(200), torch.arange(200))
     train = GroupedDataset.from_arrays(data.render(*every.mT), torch.zeros(40_000))
-    assert truth_metrics(*pair(), data, train=train.sample(20_000), swaps=200)["nearest_training"] < 0.01
+    assert (
+        truth_metrics(*pair(), data, train=train.sample(20_000), swaps=200)["nearest_training"]
+        < 0.01
+    )
     assert truth_metrics(*pair(Blank()), data)["error"]["1"] == pytest.approx(1.0)
 
 
@@ -87,7 +90,9 @@ def test_style_is_kept_by_a_swap_that_shows_it_and_by_no_other(data):
         for join in (Join, Plain, Wrong)
     }
     assert kept[Join] == pytest.approx(1.0)
-    assert kept[Plain] == pytest.approx(0.0, abs=0.01)  # the mean style, but for the mean of the donors
+    assert kept[Plain] == pytest.approx(
+        0.0, abs=0.01
+    )  # the mean style, but for the mean of the donors
     assert kept[Wrong] == pytest.approx(-3.0, abs=0.1)
 
 
@@ -134,7 +139,8 @@ def test_the_vae_gets_every_number_of_the_model_and_unseen_groups_those_without_
     assert set(vae) == set(swap) - {"vae", "reader_accuracy"}
     assert vae == {name: swap[name] for name in vae}
     assert swap["truth"]["error"]["1"] == pytest.approx(0.0, abs=1e-9)
-    # These are of groups that training saw; the nearest of its observations is no donor, and no copy.
+    # These are of groups that training saw; the nearest of its observations is no donor, and no
+    # copy.
     assert swap["truth"]["seen"] is None
     assert 0.0 < swap["truth"]["nearest_training"] < swap["truth"]["copy_style_donor"]
     assert metrics["factors"] is None  # nobody says what style was made from

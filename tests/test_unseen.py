@@ -68,7 +68,10 @@ def test_controls_are_measured_like_what_they_control(data):
     guide = ProductOfNormals(Informed(0.5))
     metrics = unseen_metrics(guide, guide, data, vae=guide, episodes=50)
     assert metrics["untrained"] == metrics["vae"]
-    assert metrics["untrained"] == {**metrics["shots"], "verification_auc": metrics["verification_auc"]}
+    assert metrics["untrained"] == {
+        **metrics["shots"],
+        "verification_auc": metrics["verification_auc"],
+    }
     assert metrics["pixels"]["verification_auc"] < metrics["verification_auc"]
 
 
@@ -94,7 +97,9 @@ def test_protocols_name_ways_shots_and_where_groups_come_from(data):
         assert set(row["pixels"]) == set(scores)
     for k in (1, 5):
         mixed = by_kind[5, k, False]
-        assert {name: mixed[name] for name in ("accuracy", "standard_error")} == metrics["shots"][str(k)]
+        assert {name: mixed[name] for name in ("accuracy", "standard_error")} == metrics["shots"][
+            str(k)
+        ]
         for ways in (5, 20):
             assert by_kind[ways, k, True]["accuracy"] < by_kind[ways, k, False]["accuracy"]
 
@@ -102,7 +107,10 @@ def test_protocols_name_ways_shots_and_where_groups_come_from(data):
 def test_protocols_without_enough_groups_or_super_groups_are_left_out(data):
     guide = ProductOfNormals(Informed(1.0))
     rows = unseen_metrics(guide, guide, data, episodes=10)["protocols"].values()
-    assert [(row["ways"], row["shots"], row["within"]) for row in rows] == [(5, 1, False), (5, 5, False)]
+    assert [(row["ways"], row["shots"], row["within"]) for row in rows] == [
+        (5, 1, False),
+        (5, 5, False),
+    ]
     few = data.subset((data.group < 3).nonzero().flatten())
     assert unseen_metrics(guide, guide, few, episodes=10)["protocols"] == {}
 
@@ -123,7 +131,9 @@ def test_held_out_groups_are_recorded_by_name_and_found_again(trained):
     assert len(config["hold_out_groups"]) == 20
     assert config["hold_out_fraction"] == 0.0
     assert run(["evaluate", str(trained), "--device", "cpu"]) == 0
-    assert json.loads((trained / runs.METRICS).read_text()) | {"seconds": 0} == before | {"seconds": 0}
+    assert json.loads((trained / runs.METRICS).read_text()) | {"seconds": 0} == before | {
+        "seconds": 0
+    }
 
 
 def test_metrics_of_unseen_groups_have_no_probe(trained):

@@ -84,6 +84,8 @@ def test_config_chooses_its_guide_and_refuses_another():
 def test_the_networks_and_their_first_weights_are_the_mlvaes():
     pairs = [RunConfig(model=name).build((1, 8, 8)) for name in ("vae", "mlvae")]
     for one, other in zip(*pairs, strict=True):
-        for (name, a), (same, b) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+        for (name, a), (same, b) in zip(
+            one.named_parameters(), other.named_parameters(), strict=True
+        ):
             assert name == same
             assert torch.equal(a, b)

@@ -80,7 +80,10 @@ def test_of_groups_of_one_any_may_be_taken():
     assert len(split.validation) == 30
 
 
-CANNOT = {"few": data_of(*[11] * 9), "groups of little more than one": data_of(*[1] * 190, *[2] * 10)}
+CANNOT = {
+    "few": data_of(*[11] * 9),
+    "groups of little more than one": data_of(*[1] * 190, *[2] * 10),
+}
 
 
 @pytest.mark.parametrize("data", CANNOT.values(), ids=CANNOT)
@@ -99,7 +102,9 @@ def test_of_large_data_no_more_is_taken_than_is_measured():
     groups = data_of(*[300] * 100)
     split = with_validation(Split.by_groups(groups, 0.1), groups, 0.2, unseen_groups=True)
     assert len(split.validation) == 2000
-    assert not set(groups.group[split.train].tolist()) & set(groups.group[split.validation].tolist())
+    assert not set(groups.group[split.train].tolist()) & set(
+        groups.group[split.validation].tolist()
+    )
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])

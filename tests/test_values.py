@@ -72,7 +72,9 @@ class Unknown:
     ],
 )
 def test_a_missing_group_is_no_group(group):
-    with pytest.raises(InputError, match=r"group must be known for every observation.*for observation 2"):
+    with pytest.raises(
+        InputError, match=r"group must be known for every observation.*for observation 2"
+    ):
         GroupedDataset.from_arrays(torch.rand(4, 2), group)
 
 
@@ -98,7 +100,10 @@ def test_x_may_carry_a_graph_and_be_turned_around_on_disk(tmp_path):
         (torch.rand(4, 2, device="meta"), r"as a dense tensor, got one on the device meta"),
         (np.ma.array(np.ones((4, 2)), mask=np.eye(4, 2)), r"but 2 are masked"),
         (torch.rand(4, 2).to(torch.float8_e4m3fn), r"got one of torch.float8_e4m3fn: use x.float"),
-        (torch.ones(4, 2, dtype=torch.complex64).conj(), r"x must hold real numbers, got torch.complex64"),
+        (
+            torch.ones(4, 2, dtype=torch.complex64).conj(),
+            r"x must hold real numbers, got torch.complex64",
+        ),
     ],
 )
 def test_values_that_cannot_be_taken_as_they_are_get_one_sentence(x, sentence):
@@ -118,12 +123,16 @@ def test_numbers_are_found_in_whatever_holds_them_or_named(x):
         with pytest.raises(InputError, match=r"got a sparse one: use x.toarray\(\)"):
             GroupedDataset.from_arrays(x, PEOPLE)
     else:
-        assert torch.equal(GroupedDataset.from_arrays(x, PEOPLE).x, torch.eye(4, dtype=torch.float64))
+        assert torch.equal(
+            GroupedDataset.from_arrays(x, PEOPLE).x, torch.eye(4, dtype=torch.float64)
+        )
 
 
 @pytest.mark.parametrize("group", [(i for i in range(4)), None, 3, {0, 1, 2, 3}, "abba", {"a": 1}])
 def test_groups_that_are_in_no_order_or_none_get_one_sentence(group):
-    with pytest.raises(InputError, match=r"group must be a sequence .* got a \w+: give a list or an array"):
+    with pytest.raises(
+        InputError, match=r"group must be a sequence .* got a \w+: give a list or an array"
+    ):
         GroupedDataset.from_arrays(torch.rand(4, 2), group)
 
 
@@ -153,12 +162,15 @@ def test_channels_that_come_last_are_named_wherever_x_comes_from(shape, remedy, 
         lambda: from_torchvision(pairs, lazy=True),
         lambda: MultiLevelVAE().fit(x, groups=group),
     ):
-        with pytest.raises(InputError, match=rf"whose last dimension looks like channels: {remedy}"):
+        with pytest.raises(
+            InputError, match=rf"whose last dimension looks like channels: {remedy}"
+        ):
             take()
 
 
 @pytest.mark.parametrize(
-    "shape", [(4, 3, 32, 4), (4, 3, 5, 3), (4, 2, 3), (4, 3, 64), (4, 16, 4), (4, 8, 3), (4, 1, 8, 3)]
+    "shape",
+    [(4, 3, 32, 4), (4, 3, 5, 3), (4, 2, 3), (4, 3, 64), (4, 16, 4), (4, 8, 3), (4, 1, 8, 3)],
 )
 def test_few_channels_that_come_first_and_small_images_are_taken(shape):
     assert GroupedDataset.from_arrays(np.ones(shape), PEOPLE).event_shape == shape[1:]

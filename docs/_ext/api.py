@@ -1,7 +1,8 @@
 """The reference: every public name of a module, from its docstring, under the shortest name it has.
 
-``.. api:: pyro_mlvae.guides`` writes a table of the names and then each of them. Nothing is listed by hand:
-what ``__all__`` has is there, or, where a module has none, what it defines without an underscore.
+``.. api:: pyro_mlvae.guides`` writes a table of the names and then each of them. Nothing is listed
+by hand: what ``__all__`` has is there, or, where a module has none, what it defines without an
+underscore.
 """
 
 import importlib
@@ -78,14 +79,18 @@ class Api(SphinxDirective):
         module = importlib.import_module(self.arguments[0])
         names = self.options.get("only", "").split() or sorted(public_names(module), key=str.lower)
         lines = [".. autosummary::", "   :nosignatures:", ""]
-        lines += [f"   ~{shortest(module, name)}" for name in names if callable(getattr(module, name))] + [
-            ""
-        ]
+        lines += [
+            f"   ~{shortest(module, name)}" for name in names if callable(getattr(module, name))
+        ] + [""]
         if "table" in self.options:
             # What is told of on a page of its own is not told again.
             pages = Path(self.env.srcdir).glob("api/*.rst")
-            told = set(re.findall(r"api:: ([\w.]+\.\w+)", " ".join(page.read_text() for page in pages)))
-            homes = {name: ".".join(getattr(module, name).__module__.split(".")[:2]) for name in names}
+            told = set(
+                re.findall(r"api:: ([\w.]+\.\w+)", " ".join(page.read_text() for page in pages))
+            )
+            homes = {
+                name: ".".join(getattr(module, name).__module__.split(".")[:2]) for name in names
+            }
             names = [name for name in names if homes[name] not in told]
         else:
             lines = [*inspect.cleandoc(module.__doc__ or "").splitlines(), "", *lines]
@@ -93,7 +98,9 @@ class Api(SphinxDirective):
             if is_at_home(module, getattr(module, name)):
                 lines += entry(shortest(module, name), getattr(module, name))
         container = nodes.Element()
-        self.state.nested_parse(StringList(lines, source=module.__file__), self.content_offset, container)
+        self.state.nested_parse(
+            StringList(lines, source=module.__file__), self.content_offset, container
+        )
         return container.children
 
 
@@ -102,7 +109,8 @@ def resolve(
 ) -> nodes.Element | None:
     """Follow a name of this library's that a docstring writes otherwise than the reference does.
 
-    ``GroupedGuide``, or ``pyro_mlvae.guides.GroupedGuide``, is documented as ``pyro_mlvae.GroupedGuide``.
+    ``GroupedGuide``, or ``pyro_mlvae.guides.GroupedGuide``, is documented as
+    ``pyro_mlvae.GroupedGuide``.
     """
     if node.get("refdomain") != "py":
         return None
@@ -134,8 +142,8 @@ def documented(env: BuildEnvironment, dotted: str) -> str | None:
 def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Link what a page sets as code to the reference, where it is a name of this library's.
 
-    So pages need no roles, which GitHub would show. A name in lower case is taken for one only if the
-    package itself has it: ``swap`` may be the command, and ``content`` a site.
+    So pages need no roles, which GitHub would show. A name in lower case is taken for one only if
+    the package itself has it: ``swap`` may be the command, and ``content`` a site.
     """
     if docname.startswith("api/"):
         return
@@ -183,7 +191,9 @@ class Docstring(GoogleDocstring):
     Annotations say the types here, so a colon in such a text is the text's own.
     """
 
-    def _consume_returns_section(self, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:
+    def _consume_returns_section(
+        self, preprocess_types: bool = False
+    ) -> list[tuple[str, str, list[str]]]:
         lines = self._dedent(self._consume_to_next_section())
         return [("", "", lines)] if lines else []
 

@@ -15,7 +15,9 @@ from sphinx.util.docutils import SphinxDirective
 from pyro_mlvae.cli.main import PROGRAM, Command
 
 # Options, places of data, a class in a file, and what is quoted.
-TYPED = re.compile(r"(--[a-z][a-z-]*[a-z]|(?:folder|npz|npy):[A-Z]+|path/to/file\.py:Class|`[^`]+`)")
+TYPED = re.compile(
+    r"(--[a-z][a-z-]*[a-z]|(?:folder|npz|npy):[A-Z]+|path/to/file\.py:Class|`[^`]+`)"
+)
 
 
 def commands() -> dict[str, type]:
@@ -88,7 +90,9 @@ class Commands(SphinxDirective):
         section = nodes.section(ids=[f"command-{name}"], names=[name])
         section += nodes.title("", "", nodes.literal("", name))
         boxes = grouped(cls)
-        needed = [signature(f, a) for _, options in boxes for f, a, _ in options if default(f) is MISSING]
+        needed = [
+            signature(f, a) for _, options in boxes for f, a, _ in options if default(f) is MISSING
+        ]
         usage = " ".join([PROGRAM, name, *needed, "[options]"])
         block = nodes.literal_block(usage, usage, language="text")
         for paragraph in inspect.cleandoc(cls.__doc__).split("\n\n"):
@@ -121,7 +125,9 @@ class Commands(SphinxDirective):
 def _prose(text: str) -> list[nodes.Node]:
     """Text, with what is typed as it stands set as code; the quotes around `code` are dropped."""
     pieces = TYPED.split(text)
-    return [nodes.literal("", p.strip("`")) if i % 2 else nodes.Text(p) for i, p in enumerate(pieces)]
+    return [
+        nodes.literal("", p.strip("`")) if i % 2 else nodes.Text(p) for i, p in enumerate(pieces)
+    ]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

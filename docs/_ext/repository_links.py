@@ -1,7 +1,7 @@
 """Links to files of the repository, which pages write as GitHub follows them: ``../examples/mnist.py``.
 
-On the site a module leads to its highlighted source, a folder of modules to its page in the reference, and
-an example or a benchmark to its place on the page that shows them all.
+On the site a module leads to its highlighted source, a folder of modules to its page in the
+reference, and an example or a benchmark to its place on the page that shows them all.
 """
 
 import ast
@@ -79,7 +79,9 @@ class Scripts(SphinxDirective):
         source = path.read_text(encoding="utf-8")
         section = nodes.section(ids=[anchor(path.name)], names=[path.name])
         section += nodes.title("", path.name)
-        section += nodes.paragraph("", (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0])
+        section += nodes.paragraph(
+            "", (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
+        )
         section += nodes.literal_block(source, source, language="python")
         return section
 

@@ -1,7 +1,7 @@
 """``check``: all that is wrong with a model and its guide, before they are trained.
 
-Both are run again and again from one random state: first to see how their sites stand, then with all
-draws pinned while something is changed on which they must not depend.
+Both are run again and again from one random state: first to see how their sites stand, then with
+all draws pinned while something is changed on which they must not depend.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
     """Raise for all that is wrong with a model and its guide, and change nothing of the caller's.
 
     It looks at sites, plates, shapes, scales and densities; whether what belongs to one group or
-    observation depends on others; whether every parameter would be trained; and whether what training
-    draws from is what test time reads. Model and guide are taken in the mode, training or evaluation, in
-    which they come.
+    observation depends on others; whether every parameter would be trained; and whether what
+    training draws from is what test time reads. Model and guide are taken in the mode, training or
+    evaluation, in which they come.
 
     Args:
         model: the model, which observes ``batch.x``.
         guide: its guide.
-        batch: what to run them on, which is put where their parameters are. A small one will do, but of
-            at least two groups: in a single one there is no other group to depend on.
+        batch: what to run them on, which is put where their parameters are. A small one will do,
+            but of at least two groups: in a single one there is no other group to depend on.
         seed: of the draws.
 
     Raises:
@@ -78,7 +78,9 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
     """
     if not isinstance(batch, GroupedBatch):
         came = type(batch).__name__
-        raise InputError(f"batch must be a GroupedBatch, got {came}: GroupedBatch(x, group, num_groups)")
+        raise InputError(
+            f"batch must be a GroupedBatch, got {came}: GroupedBatch(x, group, num_groups)"
+        )
     require_seed(seed)
     batch = batch.to(**place_of(guide, model))  # as fit does
     with (
@@ -100,7 +102,9 @@ def _find_faults(pair: Pair, batch: GroupedBatch) -> list[str]:
             sites[kind] = pair.sites(kind, batch, {})
         except CannotRunError as fault:
             faults.append(str(fault))
-    frames = [f for kind in sites for site in sites[kind].values() for f in frames_of(site).values()]
+    frames = [
+        f for kind in sites for site in sites[kind].values() for f in frames_of(site).values()
+    ]
     if {frame.size for frame in frames if frame.name == GROUPS} == {len(batch)}:
         batch = batch.singletons()
     misplaced = [fault for kind in sites for fault in plate_faults(kind, sites[kind], batch)]

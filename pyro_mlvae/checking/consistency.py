@@ -17,8 +17,8 @@ from pyro_mlvae.models import MLVAE
 def consistency_faults(pair: Pair, batch: GroupedBatch) -> Iterator[str]:
     """Sites whose distribution is not that of the method which everything at test time calls.
 
-    Where groups share a latent of their super-group, content is drawn given it, and the methods, which give
-    content by itself, say something else by design.
+    Where groups share a latent of their super-group, content is drawn given it, and the methods,
+    which give content by itself, say something else by design.
     """
     guide, model = (module_of(pair.programs[kind]) for kind in ("guide", "model"))
     with in_mode(*pair.programs.values(), training=False):
@@ -38,7 +38,10 @@ def consistency_faults(pair: Pair, batch: GroupedBatch) -> Iterator[str]:
                 ),
             )
         if isinstance(model, MLVAE):
-            methods["model", "content"] = ("content_prior", lambda: model.content_prior(batch.groups))
+            methods["model", "content"] = (
+                "content_prior",
+                lambda: model.content_prior(batch.groups),
+            )
             methods["model", "style"] = ("style_prior", lambda: model.style_prior(batch.groups))
         for (kind, name), (method, read) in methods.items():
             site = sites[kind].get(name)

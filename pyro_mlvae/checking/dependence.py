@@ -17,7 +17,10 @@ def dependence_faults(
     pair: Pair, kind: str, sites: Sites, batch: GroupedBatch, draws: dict[str, Tensor]
 ) -> Iterator[str]:
     """Sites whose density, at fixed draws, moves with what belongs to others than their own member."""
-    frames = {name: next(f for f in frames_of(sites[name]).values() if f.name in MEMBERS) for name in sites}
+    frames = {
+        name: next(f for f in frames_of(sites[name]).values() if f.name in MEMBERS)
+        for name in sites
+    }
     owners = {OBSERVATIONS: torch.arange(len(batch), device=batch.x.device), GROUPS: batch.group}
     if batch.parent is not None:
         owners[SUPER_GROUPS] = batch.parent[batch.group]
@@ -34,7 +37,9 @@ def dependence_faults(
         latents = [name for name in frames if name in draws and frames[name].name == level]
         for half in _halves(sizes_of(batch)[level], batch):
             touched = half[owner]
-            moved = {n: _mixed(draws[n], half, frames[n].dim - sites[n]["fn"].event_dim) for n in latents}
+            moved = {
+                n: _mixed(draws[n], half, frames[n].dim - sites[n]["fn"].event_dim) for n in latents
+            }
             trials = [(listed(latents), batch, draws | moved)] if latents else []
             # A model's x is what its latents explain: only the guide may be asked to see another.
             if kind == "guide":

@@ -29,7 +29,11 @@ def explained(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), "no message")
-        hint = ": declare the dimensions of one event with .to_event" if "inside plate" in first else ""
+        hint = (
+            ": declare the dimensions of one event with .to_event"
+            if "inside plate" in first
+            else ""
+        )
         raise CannotRunError(f"{what} raises {type(error).__name__}: {first}{hint}") from error
 
 
@@ -44,7 +48,9 @@ class Pair:
             for kind, program in self.programs.items()
             if (module := module_of(program)) is not None
         }
-        self.parameters = {kind: dict(module.named_parameters()) for kind, module in modules.items()}
+        self.parameters = {
+            kind: dict(module.named_parameters()) for kind, module in modules.items()
+        }
         self._parts = [part for module in modules.values() for part in module.modules()]
         self._seed = seed
 
@@ -70,9 +76,13 @@ class Pair:
     def sites(self, kind: str, batch: GroupedBatch, draws: Mapping[str, Tensor]) -> Sites:
         """The sites of the model or the guide, run with ``draws`` pinned."""
         with self.run(f"the {kind}", batch):
-            return dict(sample_sites(poutine.trace(pin(self.programs[kind], draws)).get_trace(batch)))
+            return dict(
+                sample_sites(poutine.trace(pin(self.programs[kind], draws)).get_trace(batch))
+            )
 
-    def densities(self, kind: str, batch: GroupedBatch, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def densities(
+        self, kind: str, batch: GroupedBatch, draws: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """The log density of each site, likewise; masks count, scales do not."""
         densities = {}
         for name, site in self.sites(kind, batch, draws).items():

@@ -90,10 +90,14 @@ def shape_faults(kind: str, sites: Sites) -> Iterator[str]:
 def matching_faults(guide: Sites, model: Sites, batch: GroupedBatch) -> Iterator[str]:
     """Sites that only one of the two has, or each in a shape of its own, and x that is not observed."""
     latent = [name for name, site in model.items() if not site["is_observed"]]
-    observed = [name for name in model if name not in latent and not isinstance(model[name]["fn"], Unit)]
+    observed = [
+        name for name in model if name not in latent and not isinstance(model[name]["fn"], Unit)
+    ]
     missing = [name for name in latent if name not in guide]
     if not any(_holds_x(site, batch) for site in model.values()):
-        forgotten = [name for name in missing if name == "x" or model[name]["value"].shape == batch.x.shape]
+        forgotten = [
+            name for name in missing if name == "x" or model[name]["value"].shape == batch.x.shape
+        ]
         missing = [name for name in missing if name not in forgotten]
         came = f"something else in {listed(observed)}" if observed else "no observed site"
         where = listed(forgotten or observed or ["x"])
@@ -119,7 +123,9 @@ def scale_faults(sites: dict[str, Sites]) -> Iterator[str]:
     for kind in sites:
         for name, site in sites[kind].items():
             values = torch.as_tensor(site["scale"], dtype=torch.float64).unique()
-            text = " to ".join(f"{value:.6g}" for value in {float(values[0]): 0, float(values[-1]): 0})
+            text = " to ".join(
+                f"{value:.6g}" for value in {float(values[0]): 0, float(values[-1]): 0}
+            )
             scales.setdefault(text, []).append(f"the {kind}'s {name!r}")
     if len(scales) > 1:
         came = "; ".join(f"{text} at {', '.join(names)}" for text, names in scales.items())

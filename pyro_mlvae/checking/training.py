@@ -41,7 +41,9 @@ def density_faults(pair: Pair, batch: GroupedBatch, draws: dict[str, Tensor]) ->
 def parameter_faults(pair: Pair, batch: GroupedBatch) -> Iterator[str]:
     """Parameters that would never be trained, or whose gradient is NaN or infinite."""
     with pair.run("the loss", batch):
-        loss = Trace_ELBO().differentiable_loss(pair.programs["model"], pair.programs["guide"], batch)
+        loss = Trace_ELBO().differentiable_loss(
+            pair.programs["model"], pair.programs["guide"], batch
+        )
         stored = {id(p): (name, p) for name, p in pyro.get_param_store().named_parameters()}
         known = {id(p) for parameters in pair.parameters.values() for p in parameters.values()}
         functions = {name: p for key, (name, p) in stored.items() if key not in known}
@@ -57,7 +59,9 @@ def parameter_faults(pair: Pair, batch: GroupedBatch) -> Iterator[str]:
             gradients = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
     faults: dict[tuple[str, str], list[str]] = {}
     for ((kind, name), p), gradient in zip(live.items(), gradients, strict=True):
-        namesakes = [parameters[name] for parameters in pair.parameters.values() if name in parameters]
+        namesakes = [
+            parameters[name] for parameters in pair.parameters.values() if name in parameters
+        ]
         if id(p) not in stored and any(id(namesake) in stored for namesake in namesakes):
             fault = "shadowed"
         elif gradient is None:

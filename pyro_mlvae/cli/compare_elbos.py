@@ -12,8 +12,8 @@ from pyro_mlvae.runs.options import FetchedDataOptions, ModelOptions, TrainingOp
 class CompareElbos:
     """Compare ELBO estimators on grouped data: how tight, how noisy, how biased, how slow each is.
 
-    Beside what train takes, --data takes linear-gaussian and mixture, which bring models whose evidence
-    is known, and mixture one whose posterior no guide of Normals can be.
+    Beside what train takes, --data takes linear-gaussian and mixture, which bring models whose
+    evidence is known, and mixture one whose posterior no guide of Normals can be.
     """
 
     out: Path

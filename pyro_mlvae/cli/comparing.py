@@ -59,7 +59,11 @@ def compare(options: CompareElbos) -> int:
     check_settings(options.epochs, **checked, seed=options.seed)
     problem = _problem(options)
     folder = runs.prepare_folder(
-        options.out, ELBOS_JSON, (ELBOS_JSON, ELBOS_CSV), what="comparison", overwrite=options.overwrite
+        options.out,
+        ELBOS_JSON,
+        (ELBOS_JSON, ELBOS_CSV),
+        what="comparison",
+        overwrite=options.overwrite,
     )
     with tqdm(
         unit="part",
@@ -96,7 +100,10 @@ def compare(options: CompareElbos) -> int:
 
 def _problem(options: CompareElbos) -> Problem:
     device, name = find_device(options.device), options.data.data
-    sizes: Any = {"groups": options.groups, "observations_per_group": options.observations_per_group}
+    sizes: Any = {
+        "groups": options.groups,
+        "observations_per_group": options.observations_per_group,
+    }
     if name in SOLVED:
         own = ModelOptions()
         for option in ("model", "guide", "style_given_content"):
@@ -106,7 +113,9 @@ def _problem(options: CompareElbos) -> Problem:
                     f"--data {name} brings its own model and guide, got {option} {came!r}: leave that out, "
                     f"or name other data"
                 )
-        own_rate: Any = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+        own_rate: Any = (
+            {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+        )
         # Small and in float64: nothing for a GPU.
         return SOLVED[name](**sizes, **own_rate, seed=options.seed)
     rate = TrainingOptions.learning_rate if options.learning_rate is None else options.learning_rate

@@ -19,7 +19,12 @@ def advice(comparison: Mapping[str, Any]) -> str:
     Intervals that overlap are called a tie.
     """
     rows = [row for row in comparison["rows"] if row["stage"] == "trained"]
-    said = [_for_training(comparison), _for_values(rows), _trust(rows), _between(comparison["sandwich"])]
+    said = [
+        _for_training(comparison),
+        _for_values(rows),
+        _trust(rows),
+        _between(comparison["sandwich"]),
+    ]
     refused = [entry["estimator"] for entry in comparison["refused"]]
     if refused:
         said.append(f"Left out, for they do not take this model and guide: {', '.join(refused)}.")
@@ -30,12 +35,18 @@ def _for_training(comparison: Mapping[str, Any]) -> str:
     ends = [
         (curve["elbo"][-1], curve["elbo_interval"][-1] or 0.0, curve)
         for curve in comparison["curves"]
-        if curve["elbo"] and curve["elbo"][-1] is not None and len(curve["elbo"]) == _longest(comparison)
+        if curve["elbo"]
+        and curve["elbo"][-1] is not None
+        and len(curve["elbo"]) == _longest(comparison)
     ]
     if not ends:
         return ""
     best, width, curve = max(ends, key=lambda end: end[0])
-    tied = [_name(other) for elbo, own, other in ends if other is not curve and best - elbo <= width + own]
+    tied = [
+        _name(other)
+        for elbo, own, other in ends
+        if other is not curve and best - elbo <= width + own
+    ]
     sentence = (
         f"To train on the ELBO for {curve['seconds'][-1]:.2g} s take {_name(curve)} at learning rate "
         f"{curve['learning_rate']:g}: its held-out ELBO is highest, {best:.2f} +- {width:.2f} "
@@ -59,12 +70,16 @@ def _for_values(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _trust(rows: Sequence[Mapping[str, Any]]) -> str:
-    tails = [row["k_hat"] for row in rows if row["k_hat"] is not None and row["estimator"] != "renyi"]
+    tails = [
+        row["k_hat"] for row in rows if row["k_hat"] is not None and row["estimator"] != "renyi"
+    ]
     if not tails:
         return ""
     k = tails[0]
     if k > _HEAVY:
-        steady = ", ".join(name for name in UNWEIGHTED if name in {row["estimator"] for row in rows})
+        steady = ", ".join(
+            name for name in UNWEIGHTED if name in {row["estimator"] for row in rows}
+        )
         return (
             f"The weights of a group have a k-hat of {k:.2f}, above {_HEAVY}: their means, and gradients "
             f"made of them, rest on few draws ({steady or 'trace'} weigh nothing)."

@@ -63,7 +63,9 @@ def _cells(row: Mapping[str, Any], rate: float | None) -> dict[str, str]:
         "gap": _fixed(row["gap"], 3),
         **{
             heading: _short(value)
-            for heading, value in zip(("cont.", "style", "dec."), row["gradient_snr"].values(), strict=True)
+            for heading, value in zip(
+                ("cont.", "style", "dec."), row["gradient_snr"].values(), strict=True
+            )
         },
         "|z|": _fixed(max(biases, default=None), 1),
         "ESS": _fixed(row["effective_sample_size"], 1),

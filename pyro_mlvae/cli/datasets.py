@@ -23,7 +23,14 @@ class Datasets:
         find_path(self.data_root)
         rows = [
             ("digits", 1797, 10, (1, 8, 8), "yes", "CC BY 4.0 (comes with scikit-learn)"),
-            ("glyphs", 9880, 494, (1, 28, 28), "yes", "free; drawn from the typefaces of matplotlib"),
+            (
+                "glyphs",
+                9880,
+                494,
+                (1, 28, 28),
+                "yes",
+                "free; drawn from the typefaces of matplotlib",
+            ),
             ("linear-gaussian", 2201, 200, (16,), "yes", "drawn from the solved model"),
         ]
         rows += [

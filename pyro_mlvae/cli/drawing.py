@@ -62,7 +62,11 @@ def _swap(options: Swap, run: Run) -> tuple[Figure, str]:
     content = mean_of(group_content(run.guide, codes, torch.arange(len(row)), row))
     style = mean_of(_codes(run, choice, styles).style)
     grid = operations.swap(run.model, content, style, data.observations(styles))
-    source = "one observation" if options.evidence == 1 else f"{options.evidence} observations of its group"
+    source = (
+        "one observation"
+        if options.evidence == 1
+        else f"{options.evidence} observations of its group"
+    )
     figure = plotting.swap_grid(
         data.observations(contents),
         data.observations(styles),
@@ -80,7 +84,9 @@ def _interpolate(options: Interpolate, run: Run) -> tuple[Figure, str]:
     """The lines, and the observations at their ends."""
     _require_count("--steps", options.steps, least=2)
     choice = _choice(options, run)
-    contents, styles = choice.same(options.content, options.style, 2, "2 positions, the ends of a line")
+    contents, styles = choice.same(
+        options.content, options.style, 2, "2 positions, the ends of a line"
+    )
     decoded = operations.interpolate(
         run.model,
         mean_of(_codes(run, choice, contents).content),
@@ -106,7 +112,9 @@ def _generate(options: Generate, run: Run) -> tuple[Figure, str]:
         ("--columns", options.columns, "--style", options.style),
     ):
         if count is not None and index:
-            raise InputError(f"{flag} says how many to draw, but {by} names them: leave out one of them")
+            raise InputError(
+                f"{flag} says how many to draw, but {by} names them: leave out one of them"
+            )
         if count is not None:
             _require_count(flag, count, least=1)
     latents, originals, look = {}, {}, None
@@ -123,7 +131,10 @@ def _generate(options: Generate, run: Run) -> tuple[Figure, str]:
     groups = None
     if is_custom(run.config.model):
         # Its priors may depend on what is known of groups: those of observations drawn by the seed.
-        data, generator = _choice(options, run).source.data, torch.Generator().manual_seed(options.seed)
+        data, generator = (
+            _choice(options, run).source.data,
+            torch.Generator().manual_seed(options.seed),
+        )
         order = torch.randint(len(data), (max(rows, columns),), generator=generator)
         groups = data.groups(order).singletons()
     generated = operations.generate(
@@ -138,7 +149,9 @@ def _generate(options: Generate, run: Run) -> tuple[Figure, str]:
 def _traverse(options: Traverse, run: Run) -> tuple[Figure, str]:
     """One row a dimension, the one that changes the observation most first."""
     choice = _choice(options, run)
-    contents, styles = choice.same(options.content, options.style, 1, "1 position, from which to start")
+    contents, styles = choice.same(
+        options.content, options.style, 1, "1 position, from which to start"
+    )
     content = mean_of(_codes(run, choice, contents).content)[0]
     style = mean_of(_codes(run, choice, styles).style)[0]
     traversed = operations.traverse(run.model, content, style, options.which)

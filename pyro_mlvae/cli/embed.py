@@ -38,7 +38,9 @@ class Embed:
 
         device = find_device(self.device)
         if self.out.suffix != ".npz":
-            raise InputError(f"--out {self.out} must end in .npz, which is what is written: rename it")
+            raise InputError(
+                f"--out {self.out} must end in .npz, which is what is written: rename it"
+            )
         run = runs.load_run(self.folder)
         source = load_for(run, self.data, self.data_root)
         started = time.perf_counter()

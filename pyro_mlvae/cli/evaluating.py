@@ -66,7 +66,8 @@ def evaluate_run(options: Evaluate) -> int:
     )
     name = re.sub(r"[^-.0-9A-Za-z]+", "-", source.name)
     runs.write_json(options.folder / f"metrics-{name}.json", metrics)
-    # Without the run's own numbers, as after an interrupted training, there is nothing to report on.
+    # Without the run's own numbers, as after an interrupted training, there is nothing to report
+    # on.
     if (options.folder / runs.METRICS).is_file():
         write_report(options.folder)
     print_results(metrics, run.config)
@@ -85,5 +86,7 @@ def _trained_on(run: runs.Run) -> GroupedDataset | None:
                 f"the run does not say which groups it was trained on, and its own data cannot be read "
                 f"({error}): put that where it was, or train the run again"
             ) from None
-        print(f"the run's own data cannot be read, so no probe is trained ({error})", file=sys.stderr)
+        print(
+            f"the run's own data cannot be read, so no probe is trained ({error})", file=sys.stderr
+        )
         return None

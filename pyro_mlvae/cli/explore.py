@@ -29,7 +29,10 @@ class Explore:
         out = write_explorer(self.folder, self.out or self.folder / EXPLORER_PAGE)
         print(out)
         # Without a display, a browser of text would take the terminal.
-        display = {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ) or sys.platform in ("darwin", "win32")
+        display = {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ) or sys.platform in (
+            "darwin",
+            "win32",
+        )
         if sys.stdout.isatty() and display:
             webbrowser.open(out.resolve().as_uri())
         return 0

@@ -93,7 +93,9 @@ def _explorer(folder: Path, pair: Pair, measured: GroupedDataset) -> None:
     try:
         why = save_explorer(folder, *pair, measured)
         if why:
-            print(f"the explorer has decoded pictures instead of the decoder: {why}", file=sys.stderr)
+            print(
+                f"the explorer has decoded pictures instead of the decoder: {why}", file=sys.stderr
+            )
     except Exception as error:
         (folder / EXPLORER).unlink(missing_ok=True)
         print(f"there is no explorer ({type(error).__name__}: {error})", file=sys.stderr)

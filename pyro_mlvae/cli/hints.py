@@ -14,7 +14,10 @@ _EASY = 0.9
 
 
 def hints(
-    metrics: Mapping[str, Any], *, hsic: float = ObjectiveOptions.hsic, network: str = ModelOptions.network
+    metrics: Mapping[str, Any],
+    *,
+    hsic: float = ObjectiveOptions.hsic,
+    network: str = ModelOptions.network,
 ) -> list[str]:
     """A sentence for each number that asks for something, with the option that may help.
 

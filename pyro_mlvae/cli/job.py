@@ -57,11 +57,12 @@ def job(device: str) -> Iterator[Job]:
     """Join the processes that ``torchrun`` has started, if it has.
 
     Args:
-        device: the name of the device, as :func:`find_device` takes it. Of several processes on a machine
-            with GPUs, each has the GPU of its own number.
+        device: the name of the device, as :func:`find_device` takes it. Of several processes on a
+            machine with GPUs, each has the GPU of its own number.
 
     Raises:
-        InputError: the device is not here; or another process ended, and this one cannot go on alone.
+        InputError: the device is not here; or another process ended, and this one cannot go on
+            alone.
     """
     if processes() == 1:
         yield Job(find_device(device))

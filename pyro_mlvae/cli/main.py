@@ -1,7 +1,8 @@
 """Entry point: which command, and what becomes of its errors.
 
-Results go to stdout, progress and errors to stderr. Exit status: 0; 2 for what the user can correct,
-with one sentence as the last line on stderr; 1 for a bug, with a traceback; 130 when interrupted.
+Results go to stdout, progress and errors to stderr. Exit status: 0; 2 for what the user can
+correct, with one sentence as the last line on stderr; 1 for a bug, with a traceback; 130 when
+interrupted.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def _run(arguments: Sequence[str]) -> int:
 def parse(arguments: Sequence[str]) -> Any:
     """The command and its options.
 
-    Where a command has defaults that depend on its options, as those of a resumed run, the arguments are
-    read a second time, upon these.
+    Where a command has defaults that depend on its options, as those of a resumed run, the
+    arguments are read a second time, upon these.
 
     Raises:
         InputError: the arguments are not understood.
@@ -147,9 +148,12 @@ def _wrapped(text: str) -> str:
 
 def _sentence(box: str, arguments: Sequence[str]) -> str:
     """What tyro says in a frame of several lines, as one sentence with the nearest option or command."""
-    # Between paragraphs is a rule, of hyphens where the terminal has nothing better, or an empty line.
+    # Between paragraphs is a rule, of hyphens where the terminal has nothing better, or an empty
+    # line.
     lines = [line.strip("│| ╰╯─").strip() for line in box.splitlines()[1:]]
-    paragraphs = [[*group] for rule, group in groupby(lines, lambda line: not line.strip("-+")) if not rule]
+    paragraphs = [
+        [*group] for rule, group in groupby(lines, lambda line: not line.strip("-+")) if not rule
+    ]
     sentence = " ".join(paragraphs[0]).rstrip(".")
     command = [name for name in arguments[:1] if name in names()]
     near: Sequence[str] = ()
@@ -157,7 +161,10 @@ def _sentence(box: str, arguments: Sequence[str]) -> str:
         near = get_close_matches(arguments[0], names(), n=1)
     elif sentence.startswith("Unrecognized"):
         near = [
-            line.split()[0].rstrip(",") for each in paragraphs for line in each if line.startswith("--")
+            line.split()[0].rstrip(",")
+            for each in paragraphs
+            for line in each
+            if line.startswith("--")
         ]
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"{sentence}{hint}; see {' '.join([PROGRAM, *command, '--help'])}"

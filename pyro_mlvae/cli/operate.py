@@ -64,8 +64,8 @@ class Interpolate(Operation):
 class Generate(Operation):
     """Draw new observations: contents and styles from the prior, or one of them of observations.
 
-    With --content, those contents in styles from the prior; with --style, contents from the prior in
-    those styles.
+    With --content, those contents in styles from the prior; with --style, contents from the prior
+    in those styles.
     """
 
     rows: int | None = None
@@ -78,8 +78,8 @@ class Generate(Operation):
 class Traverse(Operation):
     """Draw what each dimension of content, or of style, does: one at a time, all else held.
 
-    Name one observation with --content, one with --style, or both; the same one gives both where only
-    one is named.
+    Name one observation with --content, one with --style, or both; the same one gives both where
+    only one is named.
     """
 
     which: Literal["content", "style"] = "content"

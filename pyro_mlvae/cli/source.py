@@ -61,7 +61,8 @@ class Source:
                     f"the run was trained on all of {self.name}: name data that it has not seen"
                 )
             print(
-                f"left out: {seen} observations of {self.name} that the run was trained on", file=sys.stderr
+                f"left out: {seen} observations of {self.name} that the run was trained on",
+                file=sys.stderr,
             )
         return test
 

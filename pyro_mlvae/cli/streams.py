@@ -13,8 +13,8 @@ from typing import Any
 class LenientStream:
     """A text stream for which what is written is never a reason to stop.
 
-    ``head -1`` closes its end after a line: what follows is dropped. A terminal of few characters shows
-    question marks for others.
+    ``head -1`` closes its end after a line: what follows is dropped. A terminal of few characters
+    shows question marks for others.
 
     Args:
         stream: what is written to.

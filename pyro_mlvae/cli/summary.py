@@ -87,7 +87,9 @@ def _unseen_lines(unseen: Mapping[str, Any]) -> Iterator[str]:
         rows: list[Row] = [(f"{ways}-way {k}-shot", itemgetter(k)) for k in unseen["shots"]]
         many = f"{unseen['groups']} unseen groups"
         yield from _table(f"Telling {many} apart", columns, rows, unseen["chance"])
-    auc: list[Row] = [("same group or not, ROC AUC", lambda of: {"accuracy": of["verification_auc"]})]
+    auc: list[Row] = [
+        ("same group or not, ROC AUC", lambda of: {"accuracy": of["verification_auc"]})
+    ]
     yield from _table("Pairs with an unseen group", columns, auc, 0.5)
 
 
@@ -103,7 +105,9 @@ def _swap_lines(swap: Mapping[str, Any]) -> Iterator[str]:
         for k in swap[name]
     ]
     yield from _table("Whose label a reader sees in a swap", columns, rows)
-    kept: list[Row] = [(f"content of {k}", partial(_of_swap, "style_kept", k)) for k in swap["style_kept"]]
+    kept: list[Row] = [
+        (f"content of {k}", partial(_of_swap, "style_kept", k)) for k in swap["style_kept"]
+    ]
     yield from _table("How much style a swap keeps, R2", columns, kept)
     truths = {name: of and of["truth"] for name, of in columns.items()}
     if swap["truth"] is not None:
@@ -122,7 +126,9 @@ def _truth_lines(title: str, truths: Mapping[str, Any]) -> Iterator[str]:
     }
     errors = {name: truth and truth["error"] for name, truth in truths.items()}
     errors |= {name: dict.fromkeys(of["error"], error) for name, error in copies.items()}
-    yield from _table(title, errors, [(f"content of {k}", partial(_number, k)) for k in of["error"]])
+    yield from _table(
+        title, errors, [(f"content of {k}", partial(_number, k)) for k in of["error"]]
+    )
 
 
 def _factor_lines(factors: Mapping[str, Any]) -> Iterator[str]:

@@ -18,15 +18,19 @@ def width() -> int:
 
 
 def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[int] = (0,), gap: int = 2
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Sequence[int] = (0,),
+    gap: int = 2,
 ) -> str:
     """Rows in columns under their headings.
 
     Args:
         headings: one for each column.
         rows: the cells of each.
-        text: which columns hold text, which is set to the left and wrapped where it is long; the others
-            hold numbers.
+        text: which columns hold text, which is set to the left and wrapped where it is long; the
+            others hold numbers.
         gap: blanks between two columns.
 
     >>> print(table(["--data", "groups"], [["digits", "10"], ["mnist", "10"]]))

@@ -36,8 +36,9 @@ class Train:
 
     preset: Literal["paper", "unseen-images"] | None = None
     """Start from these settings instead of the defaults; options beside it override them. paper: the
-    paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO alone.
-    unseen-images: to tell groups apart that training never saw, by posed networks and evidence of every
+    paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO
+    alone. unseen-images: to tell groups apart that training never saw, by posed networks and
+    evidence of every
     size."""
     data: FetchedDataOptions = field(default_factory=FetchedDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -67,7 +68,9 @@ class Train:
 
     def _with(self, settings: Mapping[str, Any]) -> Train:
         def changed(group: Any) -> Any:
-            return replace(group, **{name: settings[name] for name in vars(group) if name in settings})
+            return replace(
+                group, **{name: settings[name] for name in vars(group) if name in settings}
+            )
 
         return replace(
             self,

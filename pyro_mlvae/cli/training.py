@@ -66,7 +66,8 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     train, validation, test = found.split.of(data)
     if here.first and automatic and looks_like_counts(train):
         print("x looks like counts: try --likelihood counts", file=sys.stderr)
-    # Before anything is written, whatever is wrong with the data, the options, or a user's own pair.
+    # Before anything is written, whatever is wrong with the data, the options, or a user's own
+    # pair.
     make_sampler(config, train)
     model, guide, scaling = checked_pair(config, data, train)
     with here.after_first():
@@ -82,7 +83,9 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
         vae = baseline.build(data.event_shape, scaling)
         if _train(command.training, folder / runs.VAE, baseline, vae, *common).interrupted:
             if here.first:
-                print(f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr)
+                print(
+                    f"the model itself is complete: pyro-mlvae evaluate {folder}", file=sys.stderr
+                )
             return INTERRUPTED
     if not here.first:
         return 0
@@ -112,7 +115,9 @@ def _config(command: Train) -> RunConfig:
     """What to train: as the options say, or as the run that is resumed was."""
     output, config = command.output, config_of(command)
     if (output.out is None) == (output.resume is None):
-        raise InputError("name one folder: --out RUN for a new run, or --resume RUN to go on with one")
+        raise InputError(
+            "name one folder: --out RUN for a new run, or --resume RUN to go on with one"
+        )
     if output.resume is None:
         return at_absolute_place(config)
     resumed, _ = runs.load_config(output.resume)
@@ -121,7 +126,9 @@ def _config(command: Train) -> RunConfig:
         for field in fields(RunConfig)
         if getattr(config, field.name) != getattr(resumed, field.name) and field.name not in _ANEW
     ]
-    given += [name for name, came in (("preset", command.preset), ("overwrite", output.overwrite)) if came]
+    given += [
+        name for name, came in (("preset", command.preset), ("overwrite", output.overwrite)) if came
+    ]
     if given:
         named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise InputError(

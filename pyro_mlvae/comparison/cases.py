@@ -12,8 +12,8 @@ from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.estimators.miwae import most_square
 from pyro_mlvae.estimators.names import HAVE_ORDER
 
-# Another estimator of the same objective, whose mean gradient an estimator's is checked against; those
-# that have none are their own reference, and are not checked.
+# Another estimator of the same objective, whose mean gradient an estimator's is checked against;
+# those that have none are their own reference, and are not checked.
 _ANOTHER = {
     "trace": "mean-field",
     "graph": "mean-field",
@@ -57,12 +57,14 @@ class Case:
         return f"{self.name}, {self.num_particles} particle{'s' if self.num_particles > 1 else ''}"
 
 
-def check_cases(estimators: Sequence[str], particles: Sequence[int], alpha: float | None) -> list[Case]:
+def check_cases(
+    estimators: Sequence[str], particles: Sequence[int], alpha: float | None
+) -> list[Case]:
     """Every estimator with every number of particles, in that order, each once.
 
     Raises:
-        InputError: an estimator is not known, a number of particles is not positive, none is given, or
-            alpha is out of range or given to no estimator that has an order.
+        InputError: an estimator is not known, a number of particles is not positive, none is given,
+            or alpha is out of range or given to no estimator that has an order.
     """
     names, counts = list(dict.fromkeys(estimators)), list(dict.fromkeys(particles))
     if not names or not counts:
@@ -73,7 +75,11 @@ def check_cases(estimators: Sequence[str], particles: Sequence[int], alpha: floa
         raise InputError(
             f"alpha is the order of {' and '.join(HAVE_ORDER)}, but neither is compared: leave it out"
         )
-    cases = [Case(name, count, alpha if name in HAVE_ORDER else None) for name in names for count in counts]
+    cases = [
+        Case(name, count, alpha if name in HAVE_ORDER else None)
+        for name in names
+        for count in counts
+    ]
     for case in cases:
         case.make()
     return cases

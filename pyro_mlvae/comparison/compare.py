@@ -29,7 +29,12 @@ DEFAULT_ESTIMATORS = (
 )  # fmt: skip
 TIMED_ROUNDS = 15
 # What a comparison takes unless it is told otherwise: on digits three minutes of two cores.
-USUAL: Mapping[str, Any] = {"draws": 80, "reference_draws": 160, "seconds": 0.45, "nested_draws": (50, 20)}
+USUAL: Mapping[str, Any] = {
+    "draws": 80,
+    "reference_draws": 160,
+    "seconds": 0.45,
+    "nested_draws": (50, 20),
+}
 
 Callback = Callable[[str, int, int], None]
 
@@ -65,27 +70,28 @@ def compare_elbos(
         seconds: for which every estimator trains for its curve; 0 for no curves.
         rates: learning rates that each may choose from, as multiples of the problem's.
         seeds: with which each trains.
-        nested_draws: of content, and of style given each, in the nested bound that values are compared
-            with where the evidence is not known.
+        nested_draws: of content, and of style given each, in the nested bound that values are
+            compared with where the evidence is not known.
         memory: whether to measure the growth of memory, each in a child process.
         seed: of all draws and of training.
         callback: called with what is done next, how many parts are done, and of how many.
 
     Returns:
-        What elbos.json holds. Values are in nats per observation (pseudo-nats where ``units`` says so),
-        at scale 1: ``gap`` is how far below the reference. Estimators that are equal draw by draw share a
-        row: ``also`` names the others. For each part of the parameters, which are those of the two heads
-        of the encoder and of the decoder: ``gradient_variance`` is the trace of the covariance of one
-        gradient of the batch's loss, in nats, ``gradient_snr`` the norm of its mean over the root of
-        that, ``gradient_bias_z`` the deviation of its mean from the gradient of the estimator's own
-        objective, along that, in standard errors; ``gradient_cosine`` and ``gradient_directional_snr``
-        compare with the exact gradient of the ELBO. ``sandwich`` has bounds from both sides on data
-        that the trained model drew (empty of one that cannot draw x), ``curves`` training for equal time.
-        None is what is not defined: a part without parameters, or a ratio to a variance of zero.
+        What elbos.json holds. Values are in nats per observation (pseudo-nats where ``units`` says
+        so), at scale 1: ``gap`` is how far below the reference. Estimators that are equal draw by
+        draw share a row: ``also`` names the others. For each part of the parameters, which are
+        those of the two heads of the encoder and of the decoder: ``gradient_variance`` is the trace
+        of the covariance of one gradient of the batch's loss, in nats, ``gradient_snr`` the norm of
+        its mean over the root of that, ``gradient_bias_z`` the deviation of its mean from the
+        gradient of the estimator's own objective, along that, in standard errors;
+        ``gradient_cosine`` and ``gradient_directional_snr`` compare with the exact gradient of the
+        ELBO. ``sandwich`` has bounds from both sides on data that the trained model drew (empty of
+        one that cannot draw x), ``curves`` training for equal time. None is what is not defined: a
+        part without parameters, or a ratio to a variance of zero.
 
     Raises:
-        InputError: an estimator is not known, an argument is out of range, or none of the estimators takes
-            this pair.
+        InputError: an estimator is not known, an argument is out of range, or none of the
+            estimators takes this pair.
 
     >>> from pyro_mlvae.comparison import solved_problem
     >>> exact = solved_problem(groups=2, observations_per_group=3, exact=True)
@@ -182,7 +188,9 @@ class _Progress:
             self._callback(what, self._done, self._total)
 
 
-def check_settings(epochs: int, draws: int, reference_draws: int, seconds: float, seed: int) -> None:
+def check_settings(
+    epochs: int, draws: int, reference_draws: int, seconds: float, seed: int
+) -> None:
     """Raise where :func:`compare_elbos` would refuse one of these, before anything is done.
 
     Raises:
@@ -193,7 +201,9 @@ def check_settings(epochs: int, draws: int, reference_draws: int, seconds: float
     _require_at_least(2, draws=draws)
     _require_at_least(4, reference_draws=reference_draws)
     if not seconds >= 0.0:
-        raise InputError(f"seconds must be at least 0, got {seconds}: give the time of each training curve")
+        raise InputError(
+            f"seconds must be at least 0, got {seconds}: give the time of each training curve"
+        )
 
 
 def _require_at_least(least: int, **arguments: int) -> None:

@@ -30,8 +30,8 @@ def step_times(
     """The times of whole steps (the objective of ``fit``, its gradient, its optimiser), in milliseconds.
 
     They take their steps in turns, so that whatever else the machine does falls on all of them. The
-    learning rate is zero, which costs the same, and leaves the pair as it was. Steps are eager: ``fit``
-    records those that it can, which takes a millisecond or two off each.
+    learning rate is zero, which costs the same, and leaves the pair as it was. Steps are eager:
+    ``fit`` records those that it can, which takes a millisecond or two off each.
     """
     device = batch.x.device
     times: dict[Key, list[float]] = {case: [] for case in estimators}
@@ -49,7 +49,9 @@ def step_times(
     return times
 
 
-def make_step(model: nn.Module, guide: nn.Module, estimator: ELBO) -> Callable[[GroupedBatch], float]:
+def make_step(
+    model: nn.Module, guide: nn.Module, estimator: ELBO
+) -> Callable[[GroupedBatch], float]:
     """A whole step of ``fit``, with a learning rate of zero, and a parameter store of its own."""
     svi = SVI(model, guide, fused_adam(0.0), loss=Objective(estimator))
     store: Any = {"params": {}, "constraints": {}}
@@ -76,8 +78,9 @@ def network_passes(
 ) -> float | None:
     """How often one loss sends each observation through a network: the encoder's times plus the decoder's.
 
-    A count of forward passes, the same on every machine: 2 for "trace" with one particle, 11 with ten.
-    None where model and guide have no ``observation`` and ``encode`` through which all of them go.
+    A count of forward passes, the same on every machine: 2 for "trace" with one particle, 11 with
+    ten. None where model and guide have no ``observation`` and ``encode`` through which all of them
+    go.
 
     >>> from pyro_mlvae import make_estimator
     >>> from pyro_mlvae.comparison import solved_problem

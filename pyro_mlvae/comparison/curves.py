@@ -35,9 +35,10 @@ def training_curves(
 ) -> list[dict[str, Any]]:
     """Train with each estimator for ``seconds`` at the best of its learning rates, with several seeds.
 
-    A learning rate is chosen for each by the held-out ELBO after a quarter of the time, with a seed of its
-    own. They train in turns, from one checkpoint to the next, so that whatever else the machine does
-    falls on all of them. The clock of each runs only while it trains, with the steps of ``fit``.
+    A learning rate is chosen for each by the held-out ELBO after a quarter of the time, with a seed
+    of its own. They train in turns, from one checkpoint to the next, so that whatever else the
+    machine does falls on all of them. The clock of each runs only while it trains, with the steps
+    of ``fit``.
 
     Args:
         problem: what is trained, on what, and what it is measured on.
@@ -50,19 +51,24 @@ def training_curves(
         progress: called with what is done next, once a rate and once a checkpoint.
 
     Returns:
-        One curve a case. Its lists are of equal length, means over seeds: ``seconds`` and ``steps`` of
-        training, ``passes`` through the networks for each observation of a minibatch, and what was
-        measured then in nats per observation: ``elbo`` and ``nested_iwae``, with the same draws every
-        time, each with the half width of its 95 % interval. The curve of an estimator that diverges with
-        any seed ends there.
+        One curve a case. Its lists are of equal length, means over seeds: ``seconds`` and ``steps``
+        of training, ``passes`` through the networks for each observation of a minibatch, and what
+        was measured then in nats per observation: ``elbo`` and ``nested_iwae``, with the same draws
+        every time, each with the half width of its 95 % interval. The curve of an estimator that
+        diverges with any seed ends there.
     """
     chosen = dict.fromkeys(cases, problem.learning_rate)
     if len(rates) > 1:
-        chosen = _best_rates(problem, cases, rates, seconds / 4.0, mixed_seed(seed, seeds), progress)
+        chosen = _best_rates(
+            problem, cases, rates, seconds / 4.0, mixed_seed(seed, seeds), progress
+        )
     # Curves bend most at their start, so it is looked at more often.
     ends = [seconds * (i / CHECKPOINTS) ** 2 for i in range(CHECKPOINTS + 1)]
     trainees = {
-        case: [Trainee(problem, case, chosen[case], mixed_seed(seed, number)) for number in range(seeds)]
+        case: [
+            Trainee(problem, case, chosen[case], mixed_seed(seed, number))
+            for number in range(seeds)
+        ]
         for case in cases
     }
     everyone = [trainee for own in trainees.values() for trainee in own]

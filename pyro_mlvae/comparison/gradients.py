@@ -89,7 +89,9 @@ def draw_gradients(
 def collect_gradients(parts: Mapping[str, Sequence[Piece]]) -> dict[str, Tensor]:
     """What the last backward pass left, flat and in float64, for each part that has parameters."""
     return {
-        part: torch.cat([piece.gradient() for piece in pieces]) for part, pieces in parts.items() if pieces
+        part: torch.cat([piece.gradient() for piece in pieces])
+        for part, pieces in parts.items()
+        if pieces
     }
 
 
@@ -134,7 +136,9 @@ class Moments:
     @property
     def variance(self) -> float:
         """The trace of the unbiased estimate of the covariance."""
-        return max(0.0, self._squares - float(self._sum.square().sum()) / self.count) / (self.count - 1)
+        return max(0.0, self._squares - float(self._sum.square().sum()) / self.count) / (
+            self.count - 1
+        )
 
 
 def reference_from(draws: Iterable[Draw], count: int) -> dict[str, Reference]:

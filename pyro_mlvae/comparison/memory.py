@@ -1,6 +1,7 @@
 """The growth of resident memory in one step, each measured in a child process of its own.
 
-A fork has the pair as it is: nothing is written down, sent or unpickled, so any model and guide will do.
+A fork has the pair as it is: nothing is written down, sent or unpickled, so any model and guide
+will do.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pyro_mlvae.comparison.cost import make_step
 from pyro_mlvae.data.batch import GroupedBatch
 
 _STATUS = Path("/proc/self/status")
-# A child that takes longer than so many seconds has stopped: a lock that was held when it was forked.
+# A child that takes longer than so many seconds has stopped: a lock that was held when it was
+# forked.
 _PATIENCE = 60.0
 
 
@@ -31,8 +33,8 @@ def memory_of_steps(
 ) -> list[float | None]:
     """Megabytes that a step of each case adds to resident memory at its peak, on one thread.
 
-    None where they cannot be known: on a GPU, where the system has no ``fork`` and no ``/proc``, or where
-    the step fails.
+    None where they cannot be known: on a GPU, where the system has no ``fork`` and no ``/proc``, or
+    where the step fails.
     """
     if not (_STATUS.exists() and hasattr(os, "fork") and batch.x.device.type == "cpu"):
         return [None] * len(cases)

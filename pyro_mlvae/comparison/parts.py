@@ -37,8 +37,8 @@ class Piece:
 def gradient_parts(model: nn.Module, guide: nn.Module) -> dict[str, list[Piece]]:
     """The pieces of each part of :data:`PARTS`; a part without any has no gradient to speak of.
 
-    - In our encoders a trunk is shared, and the rows of its last layer are those of content's loc and
-      scale, then of style's: each head is its part's, the trunk is neither's.
+    - In our encoders a trunk is shared, and the rows of its last layer are those of content's loc
+      and scale, then of style's: each head is its part's, the trunk is neither's.
     - Any other parameter of the guide belongs to the one of "content" and "style" that its name
       mentions first, and a ``shift`` to style; to neither where it mentions none.
     - All parameters of the model are the decoder's.
@@ -68,7 +68,9 @@ def gradient_parts(model: nn.Module, guide: nn.Module) -> dict[str, list[Piece]]
             part = _part_of(name)
             if part is not None:
                 parts[part].append(Piece(parameter))
-    parts["decoder"] = [Piece(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    parts["decoder"] = [
+        Piece(parameter) for parameter in model.parameters() if parameter.requires_grad
+    ]
     return parts
 
 

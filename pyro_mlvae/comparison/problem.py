@@ -52,7 +52,8 @@ class Problem:
         sampler: of the minibatches of training.
         held_out: the fixed batch on which training curves are measured.
         solved: the solved model that the data is drawn from, where the evidence is known exactly.
-        units: what values are measured in: "nats", or "pseudo-nats" of a likelihood that is no density.
+        units: what values are measured in: "nats", or "pseudo-nats" of a likelihood that is no
+            density.
         learning_rate: Adam's, in training.
     """
 
@@ -72,7 +73,9 @@ class Problem:
 
     def trained_model(self, model: nn.Module) -> nn.Module:
         """The model as it takes part in training: of the solved model the truth, which must not move."""
-        return LinearGaussianModel(self.solved) if isinstance(self.solved, LinearGaussian) else model
+        return (
+            LinearGaussianModel(self.solved) if isinstance(self.solved, LinearGaussian) else model
+        )
 
     def log_evidence(self, batch: GroupedBatch) -> float | None:
         """The exact log evidence of all groups together, in nats, where it is known."""
@@ -109,8 +112,8 @@ def make_problem(
         seed: of the choice of groups and observations.
 
     Raises:
-        InputError: a number is not positive, or a draw of the guide is not reparameterised: gradients and
-            weights of most estimators ask for that.
+        InputError: a number is not positive, or a draw of the guide is not reparameterised:
+            gradients and weights of most estimators ask for that.
     """
     require_positive(groups=groups, observations_per_group=observations_per_group)
     own = GroupSampler(train, groups, observations_per_group, seed=seed)
@@ -119,7 +122,9 @@ def make_problem(
     batch = next(own.epoch(0)).to(weight.device, weight.dtype)
     with seeded(guide, device=weight.device, seed=seed):
         reparameterised("the comparison", poutine.trace(guide).get_trace(batch))
-    curves = fixed_groups(held_out.sample(MOST_HELD_OUT, seed=seed), observations_per_group, seed=seed)
+    curves = fixed_groups(
+        held_out.sample(MOST_HELD_OUT, seed=seed), observations_per_group, seed=seed
+    )
     return Problem(
         name,
         model,

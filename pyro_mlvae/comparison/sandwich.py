@@ -4,12 +4,14 @@ r"""The evidence from below and from above, on data that the model itself has dr
     E\Big[\log \frac{1}{K} \Big(w(z^*) + \sum_{k=2}^{K} w(z_k)\Big)\Big], \qquad
     z_k \sim q(z \mid X), \quad z^* \sim p(z \mid X)
 
-Latents and observations that are drawn together, :math:`z^*, X \sim p(z, X)`, make the latents a draw of
-the posterior of the observations, whatever the model. K = 1 is the ELBO and the evidence upper bound
-(EUBO), :math:`\log p(X) + KL(p \,\|\, q)`. What is between the two is all that the evidence of such data
-can be: a narrow sandwich says that both bounds are tight, and so is the reference.
+Latents and observations that are drawn together, :math:`z^*, X \sim p(z, X)`, make the latents a
+draw of the posterior of the observations, whatever the model. K = 1 is the ELBO and the evidence
+upper bound (EUBO), :math:`\log p(X) + KL(p \,\|\, q)`. What is between the two is all that the
+evidence of such data can be: a narrow sandwich says that both bounds are tight, and so is the
+reference.
 
-References: Grosse, Ghahramani, Adams (2015), arXiv 1511.02543; Sobolev, Vetrov (2019), arXiv 1902.09600.
+References: Grosse, Ghahramani, Adams (2015), arXiv 1511.02543; Sobolev, Vetrov (2019), arXiv
+1902.09600.
 """
 
 from __future__ import annotations
@@ -58,9 +60,9 @@ def sandwich(
         seed: of all draws.
 
     Returns:
-        For each K: ``num_particles``, ``lower`` and ``upper`` in nats per observation, ``difference``
-        between the two, each with its standard error over data sets and draws (``lower_error`` and so on),
-        and ``log_evidence``, None where it is not known.
+        For each K: ``num_particles``, ``lower`` and ``upper`` in nats per observation,
+        ``difference`` between the two, each with its standard error over data sets and draws
+        (``lower_error`` and so on), and ``log_evidence``, None where it is not known.
 
     Raises:
         InputError: a number is not positive, there are fewer than two repeats, or x has no draws.
@@ -136,7 +138,9 @@ def simulate(
     """
     with seeded(model, device=batch.x.device, seed=seed):
         trace, drawn = simulation.simulate(model, batch)
-    latents: dict[str, Any] = {name: site["value"] for name, site in sample_sites(trace) if name != "x"}
+    latents: dict[str, Any] = {
+        name: site["value"] for name, site in sample_sites(trace) if name != "x"
+    }
     return drawn, latents
 
 
@@ -146,7 +150,9 @@ def log_weight(
 ) -> Float[Tensor, " units"]:
     """The log importance weight of each unit at the given latents, in nats, in float64."""
     with pyro.get_param_store().scope():
-        traces = [poutine.trace(pin(program, latents)).get_trace(batch) for program in (model, guide)]
+        traces = [
+            poutine.trace(pin(program, latents)).get_trace(batch) for program in (model, guide)
+        ]
     for trace in traces:
         trace.compute_log_prob()
     return group_log_weights(traces[0], traces[1], batch).double()

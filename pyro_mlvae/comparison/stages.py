@@ -66,8 +66,8 @@ def measure_stage(
         cases: what is measured.
         draws: of each estimator and its gradient, the same seeds for all of them.
         reference_draws: of the estimators against which gradients are checked.
-        nested_draws: of content, and of style given each, in the bound that stands for an evidence that is
-            not known.
+        nested_draws: of content, and of style given each, in the bound that stands for an evidence
+            that is not known.
         seed: of all draws.
         progress: called with what is done next.
     """
@@ -100,7 +100,8 @@ def measure_stage(
         values = -torch.tensor(losses, dtype=torch.float64) / len(batch)
         rounding = rounding_of(max(map(abs, losses)), batch.x.dtype)
         statistics = {
-            part: gradient_statistics(found, reference[part], rounding) for part, found in moments.items()
+            part: gradient_statistics(found, reference[part], rounding)
+            for part, found in moments.items()
         }
         # What is rounding alone points nowhere.
         known = {part: own for part, own in aligned.items() if statistics[part].snr is not None}
@@ -118,10 +119,14 @@ def measure_stage(
                 "standard_error": _finite(float(values.std()) / math.sqrt(len(values))),
                 "gap": _finite(evidence / len(batch) - value),
                 **{
-                    column: {part: getattr(statistics.get(part, _UNDEFINED), name) for part in PARTS}
+                    column: {
+                        part: getattr(statistics.get(part, _UNDEFINED), name) for part in PARTS
+                    }
                     for column, name in _COLUMNS.items()
                 },
-                "gradient_cosine": {part: getattr(known.get(part), "cosine", None) for part in PARTS},
+                "gradient_cosine": {
+                    part: getattr(known.get(part), "cosine", None) for part in PARTS
+                },
                 "gradient_directional_snr": {
                     part: getattr(known.get(part), "directional_snr", None) for part in PARTS
                 },
@@ -159,7 +164,8 @@ def _references(
         if reference is None or reference in found:
             continue
         if reference == case:
-            # Only itself to compare with, which would say that draws repeat, not that they are right.
+            # Only itself to compare with, which would say that draws repeat, not that they are
+            # right.
             found[case] = {part: Reference(None) for part in PARTS}
             continue
         own_seed = mixed_seed(seed, _REFERENCE)

@@ -40,12 +40,18 @@ class Trainee:
 
     Attributes:
         curve: what was measured: ``seconds``, ``steps``, ``elbo`` and ``nested_iwae``.
-        diverged: whether a loss or a gradient was not finite; then nothing is done or measured any more.
+        diverged: whether a loss or a gradient was not finite; then nothing is done or measured any
+            more.
     """
 
     def __init__(self, problem: Problem, case: Case, learning_rate: float, seed: int) -> None:
         self.diverged = False
-        self.curve: dict[str, list[Any]] = {"seconds": [], "steps": [], "elbo": [], "nested_iwae": []}
+        self.curve: dict[str, list[Any]] = {
+            "seconds": [],
+            "steps": [],
+            "elbo": [],
+            "nested_iwae": [],
+        }
         model, self._guide = problem.pair()
         self._model = problem.trained_model(model)
         self._loss = Checked(Objective(case.make()))

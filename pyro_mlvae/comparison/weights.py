@@ -45,8 +45,8 @@ def weighs_units(case: Case) -> bool:
 def effective_sample_size(case: Case, log_weights: Float[Tensor, "draws units"]) -> float | None:
     """How many of K samples count, of 1 to K: one over the sum of squared weights.
 
-    A mean over as many draws of K weights as there are, and over groups where every group has weights of
-    its own. None for an estimator that has no such weights.
+    A mean over as many draws of K weights as there are, and over groups where every group has
+    weights of its own. None for an estimator that has no such weights.
 
     Args:
         case: the estimator, with its number of particles K.

@@ -45,8 +45,9 @@ def load_npz(path: str | Path, *, missing: str = "refuse") -> GroupedDataset:
 
     Args:
         path: the file, as :func:`numpy.savez` or :func:`numpy.savez_compressed` writes it: x
-            ``[N, *event_shape]``, group and label ``[N]`` of numbers or text; and fields, as arrays named
-            ``of_groups.NAME`` and ``of_observations.NAME``, see :meth:`GroupedDataset.from_arrays`.
+            ``[N, *event_shape]``, group and label ``[N]`` of numbers or text; and fields, as arrays
+            named ``of_groups.NAME`` and ``of_observations.NAME``, see
+            :meth:`GroupedDataset.from_arrays`.
         missing: "refuse" NaN in x, or "mask": NaN marks a missing value.
 
     Returns:
@@ -76,7 +77,9 @@ def load_npz(path: str | Path, *, missing: str = "refuse") -> GroupedDataset:
             for name, info in found.items():
                 packed = min(info.compress_size, path.stat().st_size)
                 if info.file_size > packed * _MOST_PACKED.get(info.compress_type, 0):
-                    raise InputError(_damaged(f"{path}: {name}", "its zip entry claims an impossible size"))
+                    raise InputError(
+                        _damaged(f"{path}: {name}", "its zip entry claims an impossible size")
+                    )
                 with archive.open(info) as file:
                     _check_header(f"{path}: {name}", name, file, info.file_size)
                     if info.file_size > memory_size():
@@ -127,7 +130,9 @@ def load_npy(folder: str | Path, *, missing: str = "refuse") -> GroupedDataset:
     if not folder.is_dir():
         hint = "npz:PATH reads an npz file" if folder.is_file() else "check the path"
         raise InputError(f"there is no folder {folder} of npy files: {hint}")
-    found = {name: folder / f"{name}.npy" for name in _known(file.name for file in folder.glob("*.npy"))}
+    found = {
+        name: folder / f"{name}.npy" for name in _known(file.name for file in folder.glob("*.npy"))
+    }
     _require(folder, found, [file.name for file in sorted(folder.glob("*.npy"))])
     arrays = {}
     for name, path in found.items():
@@ -168,7 +173,9 @@ def _require(path: Path, found: Mapping[str, object], there: list[str]) -> None:
             )
 
 
-def _check_header(where: str | Path, name: str, file: Any, size: int) -> tuple[tuple[int, ...], bool]:
+def _check_header(
+    where: str | Path, name: str, file: Any, size: int
+) -> tuple[tuple[int, ...], bool]:
     """The shape of the array whose npy file begins here, and whether it is in Fortran order.
 
     Raises:
@@ -227,7 +234,9 @@ def _data_set(path: Path, arrays: dict[str, np.ndarray], missing: str) -> Groupe
             kind, _, key = name.partition(".")
             if kind in fields:
                 fields[kind][key] = arrays[name]
-        return GroupedDataset.from_arrays(x, _text(arrays["group"]), label, missing=missing, **fields)
+        return GroupedDataset.from_arrays(
+            x, _text(arrays["group"]), label, missing=missing, **fields
+        )
     except ValueError as error:  # an InputError, or text that is none
         raise InputError(f"{path}: {error}") from None
 

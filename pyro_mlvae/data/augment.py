@@ -65,7 +65,11 @@ class AffineJitter:
         draws = 2.0 * torch.rand(6, count, generator=generator) - 1.0
         angle = draws[0] * math.radians(self.degrees)
         wide, high = (draws[1] * self.scale).exp(), (draws[2] * self.scale).exp()
-        shear, across, down = draws[3] * self.shear, 2 * draws[4] * self.shift, 2 * draws[5] * self.shift
+        shear, across, down = (
+            draws[3] * self.shear,
+            2 * draws[4] * self.shift,
+            2 * draws[5] * self.shift,
+        )
         first = torch.stack([angle.cos() * wide, shear - angle.sin() * high, across], -1)
         second = torch.stack([angle.sin() * wide, angle.cos() * high, down], -1)
         return torch.stack([first, second], 1)
@@ -103,7 +107,9 @@ class HorizontalFlip:
 AUGMENTATIONS = {"affine": AffineJitter, "flip": HorizontalFlip}
 
 
-def augmented(sampler: Sampler, names: Sequence[str], event_shape: Sequence[int], *, seed: int) -> Sampler:
+def augmented(
+    sampler: Sampler, names: Sequence[str], event_shape: Sequence[int], *, seed: int
+) -> Sampler:
     """A sampler with augmentations by name, in order: "affine" (:class:`AffineJitter`) and "flip".
 
     Args:

@@ -29,7 +29,8 @@ class GroupedBatch(Groups):
 
     It is validated once, here, where data enters; :meth:`trusted` builds one from parts that are
     already known to be good, so that the training loop never pays for (or, on a GPU, waits for)
-    the checks. Every view of it carries everything: ``to``, ``members``, ``singletons``, ``pinned``.
+    the checks. Every view of it carries everything: ``to``, ``members``, ``singletons``,
+    ``pinned``.
 
     Raises:
         InputError: an argument is not as said above; the sentence says which, and what came.
@@ -54,7 +55,14 @@ class GroupedBatch(Groups):
         of_observations: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._set(
-            x, group, num_groups, parent, num_parents, group_id, of_groups or {}, of_observations or {}
+            x,
+            group,
+            num_groups,
+            parent,
+            num_parents,
+            group_id,
+            of_groups or {},
+            of_observations or {},
         )
         check_observations(x)
         _check_index("group", group, len(x), "x", num_groups, "num_groups")
@@ -82,7 +90,14 @@ class GroupedBatch(Groups):
         """A batch from parts that are known to be good: nothing is checked or waited for."""
         batch = object.__new__(cls)
         batch._set(
-            x, group, num_groups, parent, num_parents, group_id, of_groups or {}, of_observations or {}
+            x,
+            group,
+            num_groups,
+            parent,
+            num_parents,
+            group_id,
+            of_groups or {},
+            of_observations or {},
         )
         batch.__post_init__()
         return batch
@@ -109,7 +124,9 @@ class GroupedBatch(Groups):
     def groups(self) -> Groups:
         """The batch without its observations."""
         groups = object.__new__(Groups)
-        groups.__dict__.update({name: value for name, value in self.__dict__.items() if name != "x"})
+        groups.__dict__.update(
+            {name: value for name, value in self.__dict__.items() if name != "x"}
+        )
         return groups
 
     def check_fields(self) -> None:
@@ -123,7 +140,9 @@ class GroupedBatch(Groups):
                 label = f"{name}[{key!r}]" if key else name
                 if not isinstance(value, Tensor) or value.ndim < 1 or len(value) != length:
                     came = (
-                        f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                        f"shape {list(value.shape)}"
+                        if isinstance(value, Tensor)
+                        else type(value).__name__
                     )
                     raise InputError(
                         f"{label} must be a tensor with one entry for each of {what} = {length}, got {came}"
@@ -139,7 +158,9 @@ def check_observations(x: Tensor, *, missing: bool = False) -> None:
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         came = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"x must be a floating-point tensor [N, *event_shape], got {came}: convert it")
+        raise InputError(
+            f"x must be a floating-point tensor [N, *event_shape], got {came}: convert it"
+        )
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(
             f"x must hold at least one observation, of at least one value, as [N, *event_shape], got shape "
@@ -150,7 +171,11 @@ def check_observations(x: Tensor, *, missing: bool = False) -> None:
         bad = int((~finite).sum())
         row = int((~finite).flatten(1).any(1).nonzero()[0])
         what = "infinite value(s)" if missing else "NaN or infinite value(s)"
-        mask = "" if missing else ", or take NaN for missing values with missing='mask' (--missing mask)"
+        mask = (
+            ""
+            if missing
+            else ", or take NaN for missing values with missing='mask' (--missing mask)"
+        )
         raise InputError(
             f"x must be finite, got {bad} {what}, the first in observation {row}: remove or impute "
             f"them{mask}"
@@ -162,9 +187,15 @@ def check_observations(x: Tensor, *, missing: bool = False) -> None:
         )
 
 
-def _check_index(name: str, index: Tensor, length: int, of: str, count: int, count_name: str) -> None:
+def _check_index(
+    name: str, index: Tensor, length: int, of: str, count: int, count_name: str
+) -> None:
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
-        came = f"{index.dtype} {list(index.shape)}" if isinstance(index, Tensor) else type(index).__name__
+        came = (
+            f"{index.dtype} {list(index.shape)}"
+            if isinstance(index, Tensor)
+            else type(index).__name__
+        )
         raise InputError(f"{name} must be an int64 tensor of one dimension, got {came}: convert it")
     if len(index) != length:
         raise InputError(

@@ -19,8 +19,8 @@ class BatchIndices(torch.utils.data.Sampler[list[int]]):
 
     Args:
         sampler: which observations go into each minibatch: a ``GroupSampler`` or an
-            ``ObservationSampler``. Its data has the order of the data set that is loaded, as that of
-            ``from_torchvision(dataset, groups, lazy=True)`` has.
+            ``ObservationSampler``. Its data has the order of the data set that is loaded, as that
+            of ``from_torchvision(dataset, groups, lazy=True)`` has.
 
     Raises:
         InputError: the sampler gives no indices.

@@ -55,9 +55,9 @@ def load_dataset(
     """The data set of that name, or at that place.
 
     Args:
-        name: ``digits``, ``glyphs``, ``linear-gaussian``, ``mnist``, ``fashion-mnist``, ``omniglot``,
-            ``celeba``, ``lfw``; ``folder:PATH``, ``npz:PATH``, ``npy:DIR``, ``csv:PATH`` and
-            ``parquet:PATH``.
+        name: ``digits``, ``glyphs``, ``linear-gaussian``, ``mnist``, ``fashion-mnist``,
+            ``omniglot``, ``celeba``, ``lfw``; ``folder:PATH``, ``npz:PATH``, ``npy:DIR``,
+            ``csv:PATH`` and ``parquet:PATH``.
         root: where the files of named data sets are.
         download: whether they may be fetched.
         image_size: the side to which the images of a folder are resized and cropped.

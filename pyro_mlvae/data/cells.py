@@ -35,8 +35,8 @@ def from_anndata(
         The data set; x is ``[cells, genes]``, and ``feature_names`` are ``adata.var_names``.
 
     Raises:
-        InputError: there is no such column or layer, a group is missing, or dense x would not fit into
-            memory.
+        InputError: there is no such column or layer, a group is missing, or dense x would not fit
+            into memory.
 
     >>> import anndata, pandas
     >>> from pyro_mlvae import GroupedDataset

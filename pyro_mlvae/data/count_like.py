@@ -12,9 +12,9 @@ _LEAST_LARGEST = 10
 def looks_like_counts(data: GroupedDataset) -> bool:
     """Whether x are vectors of whole numbers from 0 upward that are spread as counts are.
 
-    It is said only where it is sure: 0 is the most frequent value, 1 the next, each by a tenth, as in
-    pixels and marks they are not; the largest is at least 10; and in most of the features the variance is
-    above the mean. At most 10,000 observations are read.
+    It is said only where it is sure: 0 is the most frequent value, 1 the next, each by a tenth, as
+    in pixels and marks they are not; the largest is at least 10; and in most of the features the
+    variance is above the mean. At most 10,000 observations are read.
 
     >>> import torch
     >>> counts = torch.distributions.NegativeBinomial(0.3, torch.tensor(0.9)).sample((100, 5))

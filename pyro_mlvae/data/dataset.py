@@ -26,8 +26,9 @@ class GroupedDataset:
     """Observations with the group of each; build one with :meth:`from_arrays`.
 
     Attributes:
-        x: the observations as they are kept, ``[N, *event_shape]``: floating point, or uint8 pixels,
-            in a tensor or read when asked for. :meth:`observations` gives them as numbers to compute with.
+        x: the observations as they are kept, ``[N, *event_shape]``: floating point, or uint8
+            pixels, in a tensor or read when asked for. :meth:`observations` gives them as numbers
+            to compute with.
         group: index of each observation's group into ``group_names``, int64 ``[N]``.
         group_names: what the groups are called, in sorted order where they can be sorted.
         label: index of each observation's evaluation label, int64 ``[N]``. Labels are only ever
@@ -78,13 +79,14 @@ class GroupedDataset:
 
         Args:
             x: observations, ``[N, *event_shape]``, numbers. uint8 is kept as it is and taken for
-                pixels, which :meth:`observations` scales to [0, 1]; a memory-mapped array stays one.
+                pixels, which :meth:`observations` scales to [0, 1]; a memory-mapped array stays
+                one.
             group: each observation's group, N values of any hashable kind.
             label: each observation's evaluation label, N values of any hashable kind.
             parent: the super-group of each group, by name.
             held_out: which observations the data's authors hold out for tests, N booleans.
-            of_groups: covariates and the like by name, which reach model and guide in every batch: of each
-                group, a mapping from its name, or N values, equal in each group.
+            of_groups: covariates and the like by name, which reach model and guide in every batch:
+                of each group, a mapping from its name, or N values, equal in each group.
             of_observations: masks and the like by name, N values each.
             missing: "refuse" NaN in x, or "mask": NaN marks a missing value.
 
@@ -115,7 +117,10 @@ class GroupedDataset:
             *parents,
             held_out,
             {key: field_of_groups(key, value, *groups) for key, value in (of_groups or {}).items()},
-            {k: field_of_observations(k, value, len(x)) for k, value in (of_observations or {}).items()},
+            {
+                k: field_of_observations(k, value, len(x))
+                for k, value in (of_observations or {}).items()
+            },
         )
 
     def __len__(self) -> int:
@@ -177,8 +182,8 @@ class GroupedDataset:
         Args:
             index: which observations, int64.
             group: another grouping of those same observations; by default their own groups. Only
-                the groups that occur are in the batch, in the order of their numbers. Super-groups are
-                in it unless another grouping mixes them.
+                the groups that occur are in the batch, in the order of their numbers. Super-groups
+                are in it unless another grouping mixes them.
         """
         x = self.observations(slice(None) if index is None else index)
         groups = self.groups(index, group).to(x.device)
@@ -202,12 +207,15 @@ class GroupedDataset:
             return whole.members(index)
         return whole.regrouped(index, group)
 
-    def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple[GroupedDataset, GroupedDataset]:
+    def split(
+        self, fraction: float = 0.2, *, seed: int = 0
+    ) -> tuple[GroupedDataset, GroupedDataset]:
         """Split by observations: the same groups, of each about ``fraction`` of its observations held out.
 
         Of a group of n observations, ``round(fraction * n)`` are held out but at least one is kept
         for training, so every group is seen and a singleton is never held out. Data whose authors
-        hold out observations of their own (``held_out``) is split as they do, whatever ``fraction``.
+        hold out observations of their own (``held_out``) is split as they do, whatever
+        ``fraction``.
 
         Returns:
             The training part and the held-out part.
@@ -224,8 +232,8 @@ class GroupedDataset:
         """Split by groups: those held out are never seen in training, with any of their observations.
 
         Args:
-            hold_out: names of groups or of super-groups, as text; or the fraction of groups that are
-                held out, chosen at random.
+            hold_out: names of groups or of super-groups, as text; or the fraction of groups that
+                are held out, chosen at random.
             seed: of that choice.
 
         Returns:

@@ -32,8 +32,8 @@ def field_of_groups(key: str, value: Any, group: Tensor, names: Sequence[Hashabl
 
     Args:
         key: what it is called.
-        value: a mapping from the name of each group; or one entry for each observation, equal in each
-            group; or, where groups are fewer, one for each group in the order of ``names``.
+        value: a mapping from the name of each group; or one entry for each observation, equal in
+            each group; or, where groups are fewer, one for each group in the order of ``names``.
         group: the index of each observation's group.
         names: what the groups are called.
 
@@ -80,5 +80,7 @@ def _tensor(name: str, key: str, value: Any) -> Tensor:
     if array.is_complex():
         raise InputError(f"{name}[{key!r}] must hold real numbers, got {array.dtype}")
     if array.is_floating_point() and not array.isfinite().all():
-        raise InputError(f"{name}[{key!r}] must be finite, got NaN or an infinity: remove or impute it")
+        raise InputError(
+            f"{name}[{key!r}] must be finite, got NaN or an infinity: remove or impute it"
+        )
     return array.to(torch.get_default_dtype()) if array.is_floating_point() else array

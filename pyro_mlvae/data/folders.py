@@ -26,14 +26,19 @@ _LOG = logging.getLogger("pyro_mlvae")
 
 
 def load_folder(
-    path: str | Path, *, image_size: int | None = None, grayscale: bool = False, skip_bad: bool = False
+    path: str | Path,
+    *,
+    image_size: int | None = None,
+    grayscale: bool = False,
+    skip_bad: bool = False,
 ) -> GroupedDataset:
     """The images in and below a folder, grouped by the folder that holds them.
 
     A group is called by its path from the root, ``Greek/character01``, and images directly in the
     root are the group ``.``; a super-group is the folder above the group. Where every group lies
-    directly under the root there are no super-groups. Hidden files are not looked at, files of other
-    kinds are counted in the log; images come in the order of their names, and of an animation the first.
+    directly under the root there are no super-groups. Hidden files are not looked at, files of
+    other kinds are counted in the log; images come in the order of their names, and of an animation
+    the first.
 
     Images are turned upright as their EXIF says, what is transparent is laid on white, and 16 bits
     are cut to 8. Grey and 1-bit images have one channel and colour ones three; where both occur all
@@ -49,8 +54,8 @@ def load_folder(
         x uint8 ``[N, C, H, W]``, groups and super-groups named by relative path.
 
     Raises:
-        InputError: there is no such folder, fewer than two images are in it, some cannot be read, or
-            they differ in size and no ``image_size`` is given.
+        InputError: there is no such folder, fewer than two images are in it, some cannot be read,
+            or they differ in size and no ``image_size`` is given.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -69,7 +74,9 @@ def load_folder(
     if len(files) < 2:
         kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         found = f"only one image, {files[0].name}, was" if files else "no images were"
-        raise InputError(f"{found} found in or below {root}: put at least two ({kinds}) there, by group")
+        raise InputError(
+            f"{found} found in or below {root}: put at least two ({kinds}) there, by group"
+        )
     mode, fit = "L" if grayscale else None, square(image_size)
 
     def read(file: Path) -> np.ndarray:
@@ -87,7 +94,9 @@ def load_folder(
         if image is not None
     ]
     if len(names) < 2:
-        raise InputError(f"{unreadable(bad, len(files), root)}, and fewer than two are left: replace them")
+        raise InputError(
+            f"{unreadable(bad, len(files), root)}, and fewer than two are left: replace them"
+        )
     if bad:
         _LOG.warning("skipped: %s", unreadable(bad, len(files), root))
     groups = [PurePosixPath(name).parent for name in names]
@@ -103,8 +112,8 @@ def size_for_first_run(path: str | Path) -> int | None:
     """The ``image_size`` with which a first run takes minutes, not hours: that of the images or 32.
 
     Returns:
-        None where all images have one size, whose shorter side is at most 64 pixels; else 32. Files that
-        cannot be read are not counted.
+        None where all images have one size, whose shorter side is at most 64 pixels; else 32. Files
+        that cannot be read are not counted.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -156,7 +165,9 @@ def find_images(root: Path) -> list[Path]:
     others: Counter[str] = Counter()
     for folder, below, names in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(folder)
-        below[:] = [name for name in below if not name.startswith(".") and not _leads_back(here / name)]
+        below[:] = [
+            name for name in below if not name.startswith(".") and not _leads_back(here / name)
+        ]
         for name in names:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 files.append(here / name)
@@ -164,7 +175,9 @@ def find_images(root: Path) -> list[Path]:
                 others[Path(name).suffix or name] += 1
     if others:
         kinds = ", ".join(f"{count} of {printable(kind)}" for kind, count in others.most_common(5))
-        _LOG.warning("left out of %s: %d files that are no images (%s)", root, others.total(), kinds)
+        _LOG.warning(
+            "left out of %s: %d files that are no images (%s)", root, others.total(), kinds
+        )
     return sorted(files, key=lambda file: file.relative_to(root).parts)
 
 

@@ -16,7 +16,8 @@ def orthogonal_loadings(
     """Random mutually orthogonal loadings of content and style, and an offset.
 
     Returns:
-        ``[dim, content_dim]`` and ``[dim, style_dim]``, with columns of length 1.0 to 2.0, and ``[dim]``.
+        ``[dim, content_dim]`` and ``[dim, style_dim]``, with columns of length 1.0 to 2.0, and
+        ``[dim]``.
 
     Raises:
         InputError: there are more columns than dimensions, or none.

@@ -54,8 +54,8 @@ class Glyphs(GroupedDataset):
             style_of: which give typeface, turn, size, place and colours, int64 ``[n]``.
 
         Returns:
-            ``[n, *event_shape]``, on the scale of ``observations()``. Of an observation with itself it is
-            that observation, to the last bit.
+            ``[n, *event_shape]``, on the scale of ``observations()``. Of an observation with itself
+            it is that observation, to the last bit.
 
         Raises:
             InputError: a typeface lacks a character.
@@ -83,17 +83,17 @@ def load_glyphs(
 ) -> Glyphs:
     """Draw every character of some scripts in random typefaces, turns, sizes and places.
 
-    A group is a character, such as ``Georgian/...``, and its super-group is the script: hold one out by
-    its name. By default there are 9,880 drawings of 494 characters, which take 2 s; they are drawn anew
-    each time, and are the same for the same arguments.
+    A group is a character, such as ``Georgian/...``, and its super-group is the script: hold one
+    out by its name. By default there are 9,880 drawings of 494 characters, which take 2 s; they are
+    drawn anew each time, and are the same for the same arguments.
 
     Args:
-        scripts: of Armenian, Cyrillic, Digits, Georgian, Greek and Latin; by default all of which the
-            typefaces hold characters.
-        typefaces: names of matplotlib's; by default the 12 of DejaVu. Others are ``STIXGeneral`` (also
-            ``Bol``, ``Italic``, ``BolIta``), with Latin, Greek and Cyrillic, and ``cmr10``, ``cmb10``,
-            ``cmss10`` and ``cmtt10``, with A to Z, a to z and digits. Characters are those that *all* of
-            them hold, so that every character can be drawn in every style.
+        scripts: of Armenian, Cyrillic, Digits, Georgian, Greek and Latin; by default all of which
+            the typefaces hold characters.
+        typefaces: names of matplotlib's; by default the 12 of DejaVu. Others are ``STIXGeneral``
+            (also ``Bol``, ``Italic``, ``BolIta``), with Latin, Greek and Cyrillic, and ``cmr10``,
+            ``cmb10``, ``cmss10`` and ``cmtt10``, with A to Z, a to z and digits. Characters are
+            those that *all* of them hold, so that every character can be drawn in every style.
         per_character: how many drawings of each.
         image_size: side in pixels, from 8 to 256.
         colour: whether ink and ground have random colours, of different luminance. Otherwise ink is
@@ -102,19 +102,20 @@ def load_glyphs(
 
     Returns:
         x uint8 ``[N, 1, image_size, image_size]``, or with 3 channels. ``of_observations`` holds
-        ``typeface``, an index into ``typefaces``; ``bold``, 0 or 1, which follows from it; ``turn`` in
-        degrees anticlockwise, from -20 to 20; ``size`` of the em as a part of the side, from 0.48 to 0.72;
-        ``place``, how far right and down of the picture's middle the middle of the ink is, ``[N, 2]``,
-        from -0.06 to 0.06 of the side; and of coloured drawings ``ink`` and ``ground``, red, green and
-        blue from 0 to 1, ``[N, 3]``.
+        ``typeface``, an index into ``typefaces``; ``bold``, 0 or 1, which follows from it; ``turn``
+        in degrees anticlockwise, from -20 to 20; ``size`` of the em as a part of the side, from
+        0.48 to 0.72; ``place``, how far right and down of the picture's middle the middle of the
+        ink is, ``[N, 2]``, from -0.06 to 0.06 of the side; and of coloured drawings ``ink`` and
+        ``ground``, red, green and blue from 0 to 1, ``[N, 3]``.
 
-    Characters that look the same are different groups where they are different characters: Latin A, Greek
-    Alpha and Cyrillic A, or Latin Eth and D with stroke. No model can tell them apart. Characters that
-    are taller or wider than 0.95 em are drawn as much smaller, so that none leaves its picture.
+    Characters that look the same are different groups where they are different characters: Latin A,
+    Greek Alpha and Cyrillic A, or Latin Eth and D with stroke. No model can tell them apart.
+    Characters that are taller or wider than 0.95 em are drawn as much smaller, so that none leaves
+    its picture.
 
     Raises:
-        InputError: a script or typeface is not known, the typefaces hold no common character of a script,
-            or a number makes no sense.
+        InputError: a script or typeface is not known, the typefaces hold no common character of a
+            script, or a number makes no sense.
 
     >>> data = load_glyphs(scripts=["Georgian", "Digits"], per_character=3)
     >>> data.parent_names, len(data), data.event_shape
@@ -138,7 +139,9 @@ def load_glyphs(
     x = _draw([name[-1] for name in group], typefaces, image_size, style)
     parent = {name: name.partition("/")[0] for name in names}
     data = GroupedDataset.from_arrays(x, group, parent=parent, of_observations=style)
-    return Glyphs(**{f.name: getattr(data, f.name) for f in fields(data)}, typefaces=tuple(typefaces))
+    return Glyphs(
+        **{f.name: getattr(data, f.name) for f in fields(data)}, typefaces=tuple(typefaces)
+    )
 
 
 def _styles(
@@ -158,23 +161,32 @@ def _styles(
     if colour:
         style["ink"], style["ground"] = uniform(0.0, 1.0, count, 3), uniform(0.0, 1.0, count, 3)
         weight = torch.tensor(_LUMINANCE)
-        while len(alike := (((style["ink"] - style["ground"]) @ weight).abs() < CONTRAST).nonzero()[:, 0]):
+        while len(
+            alike := (((style["ink"] - style["ground"]) @ weight).abs() < CONTRAST).nonzero()[:, 0]
+        ):
             style["ink"][alike] = uniform(0.0, 1.0, len(alike), 3)
             style["ground"][alike] = uniform(0.0, 1.0, len(alike), 3)
     return style
 
 
 def _draw(
-    characters: Sequence[str], typefaces: Sequence[str], image_size: int, style: Mapping[str, Tensor]
+    characters: Sequence[str],
+    typefaces: Sequence[str],
+    image_size: int,
+    style: Mapping[str, Tensor],
 ) -> np.ndarray:
     """Each character in its own style: uint8 ``[N, channels, image_size, image_size]``."""
     coverage = np.empty((len(characters), 1, image_size, image_size), np.uint8)
     numbers = (style[name].tolist() for name in ("typeface", "size", "turn", "place"))
-    for i, (character, typeface, size, turn, place) in enumerate(zip(characters, *numbers, strict=True)):
+    for i, (character, typeface, size, turn, place) in enumerate(
+        zip(characters, *numbers, strict=True)
+    ):
         coverage[i, 0] = draw_character(
             character, typefaces[typeface], image_size, size=size, turn=turn, place=place
         )
     if "ink" not in style:
         return coverage
-    ink, ground = (style[name].numpy().astype(np.float32)[..., None, None] for name in ("ink", "ground"))
+    ink, ground = (
+        style[name].numpy().astype(np.float32)[..., None, None] for name in ("ink", "ground")
+    )
     return np.rint(255.0 * ground + (ink - ground) * coverage).astype(np.uint8)

@@ -109,7 +109,9 @@ class Groups:
             )
         return self.parent
 
-    def to(self: Kind, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Kind:
+    def to(
+        self: Kind, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Kind:
         """The same on ``device``, with everything that is floating point in ``dtype``."""
 
         def moved(tensor: Tensor) -> Tensor:
@@ -154,8 +156,8 @@ class Groups:
     def regrouped(self: Kind, index: Tensor, group: Tensor) -> Kind:
         """The observations at ``index`` in other groups, in the order of their numbers.
 
-        What is known of a group stays known where all of its observations come from one group here, and
-        of a super-group likewise. Otherwise its ``group_id`` is -1, and fields of groups and
+        What is known of a group stays known where all of its observations come from one group here,
+        and of a super-group likewise. Otherwise its ``group_id`` is -1, and fields of groups and
         super-groups are dropped.
 
         >>> groups = Groups(torch.tensor([0, 1, 1]), num_groups=2)
@@ -190,7 +192,9 @@ class Groups:
 
     def with_tensors(self: Kind, tensors: Mapping[str, Tensor]) -> Kind:
         """The same with other tensors in the places that :meth:`tensors` names; nothing is checked."""
-        changes: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if "." not in name}
+        changes: dict[str, Any] = {
+            name: tensor for name, tensor in tensors.items() if "." not in name
+        }
         for name in ("of_groups", "of_observations"):
             keys = getattr(self, name)
             changes[name] = Fields(name, {key: tensors[f"{name}.{key}"] for key in keys})

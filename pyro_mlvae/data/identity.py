@@ -46,7 +46,9 @@ class Identity:
     @property
     def digest(self) -> str:
         """A digest of all of it, the order of the observations included, hexadecimal."""
-        return blake2b(self.key.numpy().tobytes() + self.labels.encode(), digest_size=16).hexdigest()
+        return blake2b(
+            self.key.numpy().tobytes() + self.labels.encode(), digest_size=16
+        ).hexdigest()
 
     def places_of(self, keys: Tensor) -> Tensor:
         """The position here of each observation, known by its key, int64 ``[M]``; -1 where it has none.
@@ -86,7 +88,9 @@ class Identity:
         for names, what in ((after.keys() - before, "new"), (before.keys() - after, "gone")):
             if names:
                 plural = len(names) > 1
-                parts.append(f"the group{'s' * plural} {_listed(names)} {'are' if plural else 'is'} {what}")
+                parts.append(
+                    f"the group{'s' * plural} {_listed(names)} {'are' if plural else 'is'} {what}"
+                )
         if changed:
             parts.append(f"{sum(changed.values())} of {_listed(changed)} have other values")
         if not parts and (lost or new):
@@ -99,20 +103,24 @@ class Identity:
     def _sizes(self, which: Tensor | slice = slice(None)) -> Counter[str]:
         """The number of observations of each group that has one."""
         sizes = self.group[which].bincount(minlength=len(self.group_names)).tolist()
-        names = (name for name, size in zip(self.group_names, sizes, strict=True) for _ in range(size))
+        names = (
+            name for name, size in zip(self.group_names, sizes, strict=True) for _ in range(size)
+        )
         return Counter(names)
 
 
 def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:
     """What the observations are known by: the name of the group of each, and the bytes of its x.
 
-    So an observation is found again in data that has grown, was put in another order, or lies elsewhere. Of
-    data with more than a GiB of x, or more than a million observations, one in so many is read, that there
-    are no more; the others are known by their group and their position alone.
+    So an observation is found again in data that has grown, was put in another order, or lies
+    elsewhere. Of data with more than a GiB of x, or more than a million observations, one in so
+    many is read, that there are no more; the others are known by their group and their position
+    alone.
 
     Args:
         data: the data set as it was loaded.
-        every: one in how many is read, if it is to be compared with an identity that has been recorded.
+        every: one in how many is read, if it is to be compared with an identity that has been
+            recorded.
 
     >>> data = GroupedDataset.from_arrays([[0.0], [0.5]], ["ann", "bob"])
     >>> identify(data).digest == identify(data.subset(torch.tensor([0, 1]))).digest
@@ -132,10 +140,14 @@ def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:
         rows = data.subset(read)
         x = rows.x if isinstance(rows.x, Tensor) else rows.x.read(slice(None))
         values = x.detach().cpu().reshape(len(read), -1).contiguous().view(torch.uint8).numpy()
-        hashes = [_hash(row.data, of_groups[g]) for row, g in zip(values, rows.group.tolist(), strict=True)]
+        hashes = [
+            _hash(row.data, of_groups[g])
+            for row, g in zip(values, rows.group.tolist(), strict=True)
+        ]
         key[read.numpy()] = np.frombuffer(b"".join(hashes), "<i8")
     labels = (
-        json.dumps([name_of(name) for name in data.label_names]).encode() + data.label.numpy().tobytes()
+        json.dumps([name_of(name) for name in data.label_names]).encode()
+        + data.label.numpy().tobytes()
     )
     return Identity(torch.from_numpy(key), data.group, names, _hash(labels).hex(), every)
 

@@ -53,7 +53,8 @@ def load_fashion_mnist(root: str | Path, *, download: bool = False) -> GroupedDa
         download: fetch the files where they are missing.
 
     Returns:
-        x uint8 ``[70000, 1, 28, 28]``, groups by class name, the official 10,000 test pictures held out.
+        x uint8 ``[70000, 1, 28, 28]``, groups by class name, the official 10,000 test pictures held
+        out.
 
     Raises:
         InputError: files are missing or damaged, or cannot be fetched.

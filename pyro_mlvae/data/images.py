@@ -40,7 +40,8 @@ def read_image(
         file: where it is.
         mode: ``L`` for grey, ``RGB`` for colour; by default what the file has.
         fit: crops or resizes the image, which by then is grey or RGB, 8 bits.
-        smallest: the size that ``fit`` makes of it; a JPEG then is decoded no larger than it must be.
+        smallest: the size that ``fit`` makes of it; a JPEG then is decoded no larger than it must
+            be.
 
     Returns:
         uint8 ``[C, H, W]``.
@@ -54,7 +55,9 @@ def read_image(
 
 
 def pixels_of(
-    image: Image.Image, mode: str | None = None, fit: Callable[[Image.Image], Image.Image] | None = None
+    image: Image.Image,
+    mode: str | None = None,
+    fit: Callable[[Image.Image], Image.Image] | None = None,
 ) -> np.ndarray:
     """The pixels of an image, as :func:`read_image` gives them: 16 bits cut to 8, transparency on white.
 
@@ -102,7 +105,9 @@ def read_images(
     def attempt(file: Path) -> np.ndarray | str:
         try:
             return read(file)
-        except Exception as error:  # a broken file makes Pillow's decoders raise errors of every kind
+        except (
+            Exception
+        ) as error:  # a broken file makes Pillow's decoders raise errors of every kind
             return _reason(error)
 
     images: list[np.ndarray | None] = []
@@ -142,7 +147,9 @@ def _reason(error: Exception) -> str:
 
 def unreadable(bad: dict[Path, str], count: int, root: Path) -> str:
     """The beginning of a sentence that names the first few of the ``count`` files that are bad."""
-    named = ", ".join(f"{file.relative_to(root)} ({why})" for file, why in list(bad.items())[:_NAMED])
+    named = ", ".join(
+        f"{file.relative_to(root)} ({why})" for file, why in list(bad.items())[:_NAMED]
+    )
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     return f"{len(bad)} of the {count} images in {root} cannot be read, {named}{more}"
 

@@ -14,7 +14,16 @@ from pyro_mlvae.files import find_path
 
 FETCH = "fetch it with --download"
 # What torchvision, and the readers under it, raise for files that are not what they should be.
-DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AssertionError, RuntimeError, zlib.error)
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AssertionError,
+    RuntimeError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,14 @@ def open_files(info: DatasetInfo, checksums: Mapping[Path, str], make: Callable[
         return make()
     except (RuntimeError, OSError, ValueError, IndexError, KeyError) as error:
         wrong = [str(file) for file, md5 in checksums.items() if not check_integrity(file, md5)]
-        why = f"the MD5 of {wrong[0]} is not the published one" if wrong else " ".join(str(error).split())
-        raise InputError(f"{info.title} is damaged ({why}): remove that file, and {info.get}") from None
+        why = (
+            f"the MD5 of {wrong[0]} is not the published one"
+            if wrong
+            else " ".join(str(error).split())
+        )
+        raise InputError(
+            f"{info.title} is damaged ({why}): remove that file, and {info.get}"
+        ) from None
 
 
 def damaged(info: DatasetInfo, file: Path, why: str) -> str:

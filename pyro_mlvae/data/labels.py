@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pyro_mlvae.errors import InputError
 
-# What names the group or the label of each observation: a sequence of hashable values, an array, a tensor,
-# a series of pandas or polars, an array of pyarrow, or a frame of one column.
+# What names the group or the label of each observation: a sequence of hashable values, an array, a
+# tensor, a series of pandas or polars, an array of pyarrow, or a frame of one column.
 Labels: TypeAlias = Any
 
 
@@ -27,20 +27,24 @@ def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Has
         length: how many are expected.
 
     Raises:
-        InputError: there are more or fewer, or more than one column of them; one is missing (None, NaN or
-            pandas' NA, or masked), or cannot be hashed.
+        InputError: there are more or fewer, or more than one column of them; one is missing (None,
+            NaN or pandas' NA, or masked), or cannot be hashed.
 
     >>> factorise("group", ["b", "a", "b"], 3)
     (tensor([1, 0, 1]), ('a', 'b'))
     """
     labels = _one_column(name, labels)
     if len(labels) != length:
-        raise InputError(f"{name} must have one entry for each of x, expected {length}, got {len(labels)}")
+        raise InputError(
+            f"{name} must have one entry for each of x, expected {length}, got {len(labels)}"
+        )
     if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "biu":
         # Numbers, of which none can be missing: a million of them are no loop in Python.
         distinct, number = np.unique(labels, return_inverse=True)
         return torch.from_numpy(number.astype(np.int64)), tuple(distinct.tolist())
-    values = labels.tolist() if isinstance(labels, np.ndarray) else [_plain(value) for value in labels]
+    values = (
+        labels.tolist() if isinstance(labels, np.ndarray) else [_plain(value) for value in labels]
+    )
     for i, value in enumerate(values):
         if is_missing(value):
             raise InputError(
@@ -50,7 +54,9 @@ def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Has
     try:
         appeared = dict.fromkeys(values)
     except TypeError as error:
-        raise InputError(f"{name} must hold hashable values ({error}): use strings or numbers") from None
+        raise InputError(
+            f"{name} must hold hashable values ({error}): use strings or numbers"
+        ) from None
     try:
         names = tuple(sorted(appeared))
     except TypeError:
@@ -151,7 +157,10 @@ def find_groups(
     Raises:
         InputError: a name is neither's; the sentence lists near ones.
     """
-    groups, parents = [name_of(name) for name in group_names], [name_of(name) for name in parent_names]
+    groups, parents = (
+        [name_of(name) for name in group_names],
+        [name_of(name) for name in parent_names],
+    )
     found = torch.zeros(len(groups), dtype=torch.bool)
     for name in map(name_of, wanted):
         if name in groups:
@@ -160,7 +169,9 @@ def find_groups(
             found |= torch.tensor([each == name for each in parents])[parent]
         else:
             near = difflib.get_close_matches(name, [*parents, *groups], n=3, cutoff=0.4)
-            hint = f"near are {', '.join(near)}" if near else f"there are {', '.join(groups[:5])}, ..."
+            hint = (
+                f"near are {', '.join(near)}" if near else f"there are {', '.join(groups[:5])}, ..."
+            )
             raise InputError(f"no group or super-group is called {name!r}: {hint}")
     return found
 

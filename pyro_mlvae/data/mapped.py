@@ -85,8 +85,8 @@ class MappedRows(Rows):
     def read(self, index: Tensor | slice) -> Tensor:
         """The rows at ``index`` in memory.
 
-        One call of torch, which holds no lock of Python's while it waits for the disk, so a thread that
-        reads ahead does not stop the one that trains.
+        One call of torch, which holds no lock of Python's while it waits for the disk, so a thread
+        that reads ahead does not stop the one that trains.
         """
         return self.array.index_select(0, self.rows[index])
 

@@ -40,7 +40,9 @@ LFW_SETS = {
 FACE_SIZE = 64
 
 
-def load_omniglot(root: str | Path, *, download: bool = False, image_size: int = 28) -> GroupedDataset:
+def load_omniglot(
+    root: str | Path, *, download: bool = False, image_size: int = 28
+) -> GroupedDataset:
     """Omniglot: 20 drawings of each of 1,623 characters, black on white, of 50 alphabets.
 
     Both of its parts, background and evaluation, are one data set: hold alphabets out by name.
@@ -87,14 +89,17 @@ def load_omniglot(root: str | Path, *, download: bool = False, image_size: int =
         files += found
         groups += [f"{file.parent.parent.name}/{file.parent.name}" for file in found]
     x = _read(files, base, "L", square(image_size))
-    return GroupedDataset.from_arrays(x, groups, parent={group: group.split("/")[0] for group in groups})
+    return GroupedDataset.from_arrays(
+        x, groups, parent={group: group.split("/")[0] for group in groups}
+    )
 
 
 def load_celeba(root: str | Path, *, download: bool = False) -> GroupedDataset:
     """CelebA: 202,599 faces of 10,177 people, grouped by person.
 
-    It stands in for MS-Celeb-1M, the faces of the paper, which was withdrawn. Its official partition
-    is not taken over: hold people out by a fraction of the groups. In memory it takes 2.5 GB.
+    It stands in for MS-Celeb-1M, the faces of the paper, which was withdrawn. Its official
+    partition is not taken over: hold people out by a fraction of the groups. In memory it takes 2.5
+    GB.
 
     Args:
         root: holds ``celeba/``, as torchvision lays it out.
@@ -146,10 +151,14 @@ def load_lfw(root: str | Path, *, download: bool = False) -> GroupedDataset:
     root, info = Path(root).expanduser(), NAMED["lfw"]
     base = root / LFWPeople.base_folder
     require_files(info, root)
-    kind = next(kind for kind, names in LFW_SETS.items() if all((base / name).exists() for name in names))
+    kind = next(
+        kind for kind, names in LFW_SETS.items() if all((base / name).exists() for name in names)
+    )
     _, archive, md5 = LFWPeople.file_dict[kind]
     sums = {base / name: LFWPeople.checksums[name] for name in ("people.txt", "lfw-names.txt")}
-    faces = open_files(info, {base / archive: md5, **sums}, lambda: LFWPeople(str(root), "10fold", kind))
+    faces = open_files(
+        info, {base / archive: md5, **sums}, lambda: LFWPeople(str(root), "10fold", kind)
+    )
     names = {number: name for name, number in faces.class_to_idx.items()}
     files = [Path(file) for file in faces.data]
     return GroupedDataset.from_arrays(
@@ -160,7 +169,9 @@ def load_lfw(root: str | Path, *, download: bool = False) -> GroupedDataset:
 def _face(crop: int) -> Callable[[Image.Image], Image.Image]:
     from torchvision.transforms import functional
 
-    return lambda image: functional.resize(functional.center_crop(image, [crop]), [FACE_SIZE, FACE_SIZE])
+    return lambda image: functional.resize(
+        functional.center_crop(image, [crop]), [FACE_SIZE, FACE_SIZE]
+    )
 
 
 def _read(
@@ -184,7 +195,9 @@ def _missing_celeba(root: Path) -> list[Path]:
 def _missing_lfw(root: Path) -> list[Path]:
     base = root / "lfw-py"
     lists = _absent([base / "people.txt", base / "lfw-names.txt"])
-    return min((_absent([base / name for name in names]) + lists for names in LFW_SETS.values()), key=len)
+    return min(
+        (_absent([base / name for name in names]) + lists for names in LFW_SETS.values()), key=len
+    )
 
 
 def _absent(files: Sequence[Path]) -> list[Path]:

@@ -45,13 +45,16 @@ def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
         return mapped
     x = unmasked(x, missing)
     if hasattr(x, "toarray"):
-        raise InputError("x must hold its values as a dense array, got a sparse one: use x.toarray()")
+        raise InputError(
+            "x must hold its values as a dense array, got a sparse one: use x.toarray()"
+        )
     if not isinstance(x, Tensor):
         try:
             array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
             array = np.array(array.tolist()) if array.dtype.kind == "O" else array
             array = array.astype(np.float64) if array.dtype == np.longdouble else array
-            # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only ones.
+            # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only
+            # ones.
             array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "W"))
             x = torch.from_numpy(array)
         except (TypeError, ValueError) as error:
@@ -98,7 +101,8 @@ def unmasked(x: Any, missing: str) -> Any:
             f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, "
             f"leave out their observations, or take them for missing values with missing='mask'"
         )
-    # What is masked has no number, and uint8 pixels, which hold no NaN, are scaled as they would be.
+    # What is masked has no number, and uint8 pixels, which hold no NaN, are scaled as they would
+    # be.
     pixels = x.dtype == np.uint8
     x = np.ma.filled(x.astype(np.float32 if x.dtype.itemsize < 4 else np.float64), np.nan)
     return x / np.float32(255.0) if pixels else x
@@ -107,7 +111,9 @@ def unmasked(x: Any, missing: str) -> Any:
 def _require_plain(x: Tensor) -> None:
     """Raise :class:`InputError` unless a tensor holds plain real numbers, and here."""
     if x.is_complex():
-        raise InputError(f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part")
+        raise InputError(
+            f"x must hold real numbers, got {x.dtype}: give the real and the imaginary part"
+        )
     for wrong, kind, remedy in (
         (x.is_nested, "nested", "x.to_padded_tensor(...)"),
         (x.device.type == "meta", "on the device meta", "a tensor with values"),
@@ -116,7 +122,9 @@ def _require_plain(x: Tensor) -> None:
         (x.is_floating_point() and x.dtype.itemsize == 1, f"of {x.dtype}", "x.float()"),
     ):
         if wrong:
-            raise InputError(f"x must hold its values as a dense tensor, got one {kind}: use {remedy}")
+            raise InputError(
+                f"x must hold its values as a dense tensor, got one {kind}: use {remedy}"
+            )
 
 
 def _require_channels_first(shape: Sequence[int]) -> None:

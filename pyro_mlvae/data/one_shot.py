@@ -44,13 +44,13 @@ def load_one_shot(
 ) -> OneShotTrials:
     """Read the official one-shot test, or folders of its form.
 
-    The folder holds ``run01``, ``run02`` and so on; each of them holds images in ``training``, one of
-    each character, images in ``test``, and ``class_labels.txt``. A line of that file names a test
-    image and the training image of the same character, from the folder:
+    The folder holds ``run01``, ``run02`` and so on; each of them holds images in ``training``, one
+    of each character, images in ``test``, and ``class_labels.txt``. A line of that file names a
+    test image and the training image of the same character, from the folder:
     ``run01/test/item01.png run01/training/class08.png``.
 
-    Drawings are prepared as ``load_dataset("omniglot")`` prepares them: grey, uint8, ink as dark as it
-    is in the files, and resized with antialiasing.
+    Drawings are prepared as ``load_dataset("omniglot")`` prepares them: grey, uint8, ink as dark as
+    it is in the files, and resized with antialiasing.
 
     Args:
         folder: what holds the runs.
@@ -58,8 +58,8 @@ def load_one_shot(
         invert: make dark ink bright, for a model that was trained on such drawings.
 
     Raises:
-        InputError: the folder is not of this form, a label names an image that is not there, an image
-            is missing, blank or cannot be read, or runs differ in size.
+        InputError: the folder is not of this form, a label names an image that is not there, an
+            image is missing, blank or cannot be read, or runs differ in size.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -149,7 +149,9 @@ def _read_run(root: Path, run: Path) -> tuple[list[Path], list[Path], list[int]]
         found[words[0]] = place[words[1]]
     unnamed = [name for name in known if name not in found]
     if unnamed:
-        raise InputError(f"{labels} does not name {unnamed[0]}: give one line for every image in test")
+        raise InputError(
+            f"{labels} does not name {unnamed[0]}: give one line for every image in test"
+        )
     return training, [known[name] for name in found], list(found.values())
 
 

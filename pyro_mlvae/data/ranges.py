@@ -42,8 +42,9 @@ def as_in_training(
 ) -> GroupedDataset:
     """The data with x on the scale of training.
 
-    Whole numbers from 0 to 255 are scaled to [0, 1] where training had uint8. Where training had other
-    numbers, beyond [0, 1], uint8 is taken for numbers too. What is on disk is scaled as it is read.
+    Whole numbers from 0 to 255 are scaled to [0, 1] where training had uint8. Where training had
+    other numbers, beyond [0, 1], uint8 is taken for numbers too. What is on disk is scaled as it is
+    read.
 
     Args:
         name: what the data is called, for the error.
@@ -86,12 +87,12 @@ def _divided(x: Tensor | Rows, divisor: float) -> Tensor | Rows:
 def _is_on_another_scale(x: Tensor, trained: tuple[float, float], uint8: bool) -> bool:
     """Whether x differs from training in a way that no sample of it would.
 
-    Any of these: more than half of the observations have values outside of the range of training by more
-    than half its width (of fewer than 10 observations, which may be unusual, by five times the width). More
-    than a tenth of all values leave, by a tenth of the width, bounds that training has: a least of exactly
-    0, and [0, 1] or 0..255 where it fills them. All values of 10 observations or more fill less than a
-    tenth of the range. Pixels of -1..1 begin at exactly 0, which is none of theirs. Or a single value is
-    too large to be squared in float32.
+    Any of these: more than half of the observations have values outside of the range of training by
+    more than half its width (of fewer than 10 observations, which may be unusual, by five times the
+    width). More than a tenth of all values leave, by a tenth of the width, bounds that training
+    has: a least of exactly 0, and [0, 1] or 0..255 where it fills them. All values of 10
+    observations or more fill less than a tenth of the range. Pixels of -1..1 begin at exactly 0,
+    which is none of theirs. Or a single value is too large to be squared in float32.
     """
     (low, high), (least, largest) = _range(x), trained
     width, few = largest - least, len(x) < _TELLING

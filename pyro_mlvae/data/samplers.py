@@ -40,8 +40,8 @@ class GroupSampler:
     Args:
         data: where observations come from.
         groups_per_batch: groups in a minibatch; the last one of an epoch may have fewer.
-        observations_per_group: how many observations, chosen anew in every epoch, stand for a group.
-            A group with no more than that, or every group by default, takes part whole.
+        observations_per_group: how many observations, chosen anew in every epoch, stand for a
+            group. A group with no more than that, or every group by default, takes part whole.
         seed: of the order of groups and the choice of observations.
 
     A group that is represented by m of its n observations is treated as a smaller group, as in the
@@ -98,7 +98,8 @@ class ObservationSampler:
 
     Args:
         data: where observations come from.
-        observations_per_batch: observations in a minibatch; the last one of an epoch may have fewer.
+        observations_per_batch: observations in a minibatch; the last one of an epoch may have
+            fewer.
         seed: of the order of observations.
 
     >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
@@ -167,9 +168,9 @@ def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
 def ahead_if_spare(sampler: Sampler) -> Sampler:
     """The sampler reading ahead, where something is left to read with while a step computes.
 
-    That is a core beyond those that torch computes on, or a GPU to compute on instead. Where every core
-    takes part in the step, a reader delays it by more than it saves: 27 ms a step instead of 21 with a
-    million drawings on a disk and two cores.
+    That is a core beyond those that torch computes on, or a GPU to compute on instead. Where every
+    core takes part in the step, a reader delays it by more than it saves: 27 ms a step instead of
+    21 with a million drawings on a disk and two cores.
     """
     spare = torch.cuda.is_available() or torch.get_num_threads() < (os.cpu_count() or 1)
     return ReadAhead(sampler) if spare else sampler

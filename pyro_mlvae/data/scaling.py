@@ -26,12 +26,12 @@ class Scaling:
     """The scaling ``z = (x - shift) / unit``; networks compute with z, everything else is in units of x.
 
     Attributes:
-        kind: "none"; "standard", where every feature of z has mean 0 and standard deviation 1; or "range",
-            where all of z lies in [0, 1].
+        kind: "none"; "standard", where every feature of z has mean 0 and standard deviation 1; or
+            "range", where all of z lies in [0, 1].
         shift: in units of x, ``[*event_shape]`` or a scalar.
         unit: likewise, positive.
-        mean: the mean of every value of x, ``[*event_shape]``, which the encoder is given where a value is
-            missing; None where none may be.
+        mean: the mean of every value of x, ``[*event_shape]``, which the encoder is given where a
+            value is missing; None where none may be.
         rate: the mean of every value of x where it is counts, at which their likelihood starts.
 
     Raises:
@@ -46,9 +46,13 @@ class Scaling:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"the kind of a scaling must be one of {', '.join(KINDS)}, got {self.kind!r}")
+            raise InputError(
+                f"the kind of a scaling must be one of {', '.join(KINDS)}, got {self.kind!r}"
+            )
         if not (self.unit.isfinite() & (self.unit > 0.0)).all():
-            raise InputError("the units of a scaling must be positive and finite: leave constant ones at 1")
+            raise InputError(
+                "the units of a scaling must be positive and finite: leave constant ones at 1"
+            )
 
     def __call__(self, x: Tensor) -> Tensor:
         """z, on the device of x; a missing value is the mean of its feature."""
@@ -79,11 +83,12 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
     """How x is to be scaled, from the observations that training sees.
 
     Args:
-        train: the training part. Vectors, observations of one dimension, are standardised feature by
-            feature; a constant feature, one that varies by less than 1e-6 of its mean, has the median unit
-            of the others, or 1 where all are constant. Images that lie in [0, 1] and fill half of it stay
-            as they are, also as uint8, whose ``observations()`` are in [0, 1]. The range of other images is
-            mapped to [0, 1], alike for all pixels; it is that of at most 10,000 of them.
+        train: the training part. Vectors, observations of one dimension, are standardised feature
+            by feature; a constant feature, one that varies by less than 1e-6 of its mean, has the
+            median unit of the others, or 1 where all are constant. Images that lie in [0, 1] and
+            fill half of it stay as they are, also as uint8, whose ``observations()`` are in [0, 1].
+            The range of other images is mapped to [0, 1], alike for all pixels; it is that of at
+            most 10,000 of them.
         missing: whether NaN in x marks a missing value; those are left out of all moments.
         rescale: False for a likelihood that takes x as it is.
 
@@ -104,7 +109,8 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
         if standard:
             constant = scale <= _CONSTANT * own_mean.abs()
             varying = scale[~constant]
-            # Of the scale of the others, so that x in other units, all alike, is the same to the networks.
+            # Of the scale of the others, so that x in other units, all alike, is the same to the
+            # networks.
             stand_in = varying.median() if len(varying) else unit.double()
             units = torch.where(constant, stand_in, scale)
             _require_moderate(low, high, units, train.feature_names)
@@ -135,7 +141,8 @@ def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     count, mean, squares = torch.zeros(3, *data.event_shape, dtype=torch.float64)
     low, high = torch.full_like(mean, math.inf), torch.full_like(mean, -math.inf)
-    # Chunks are joined as by Chan, Golub, LeVeque (1983): sums of squares would lose what is far from 0.
+    # Chunks are joined as by Chan, Golub, LeVeque (1983): sums of squares would lose what is far
+    # from 0.
     for index in torch.arange(len(data)).split(_CHUNK):
         x = data.observations(index).cpu().double()
         here = (~x.isnan()).sum(0)
@@ -163,7 +170,9 @@ def _require_moderate(low: Tensor, high: Tensor, unit: Tensor, names: Sequence[s
     wrong = size.isfinite() & ((size > LARGEST) | ~(unit >= _SMALLEST))
     if wrong.any():
         first = int(wrong.nonzero()[0])
-        where = f"column {names[first]!r}" if names else "x" if len(wrong) == 1 else f"feature {first}"
+        where = (
+            f"column {names[first]!r}" if names else "x" if len(wrong) == 1 else f"feature {first}"
+        )
         raise InputError(
             f"x must be in units in which its size is between {_SMALLEST:g} and {LARGEST:g}, as it is "
             f"squared in float32, but {where} has values from {low[first]:.4g} to {high[first]:.4g}: give "

@@ -47,7 +47,9 @@ class Split:
         return cls.holding_out(of_every_group(data.group, data.sizes, fraction, seed))
 
     @classmethod
-    def by_groups(cls, data: GroupedDataset, hold_out: Sequence[str] | float, seed: int = 0) -> Split:
+    def by_groups(
+        cls, data: GroupedDataset, hold_out: Sequence[str] | float, seed: int = 0
+    ) -> Split:
         """See :meth:`GroupedDataset.split_groups`."""
         present = data.sizes > 0
         if isinstance(hold_out, float | int):
@@ -87,7 +89,9 @@ def of_every_group(group: Tensor, sizes: Tensor, fraction: float, seed: int) -> 
 def at_random(present: Tensor, fraction: float, seed: int) -> Tensor:
     """A fraction of the groups that are present, at least one of them, bool ``[groups]``."""
     if not 0.0 < fraction < 1.0:
-        raise InputError(f"the fraction of groups to hold out must lie between 0 and 1, got {fraction}")
+        raise InputError(
+            f"the fraction of groups to hold out must lie between 0 and 1, got {fraction}"
+        )
     count = _at_least_two(present)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     chosen = present.nonzero().flatten()[order[: min(max(round(fraction * count), 1), count - 1)]]

@@ -43,11 +43,11 @@ def load_csv(path: str | Path, columns: TableColumns, *, missing: str = "refuse"
     """The table in a csv file with one line of names; gz and bz2 files are unpacked.
 
     Args:
-        path: the file, UTF-8. What stands between the columns is found in the line of names: a comma, a
-            semicolon, a tab or a bar.
-        columns: which columns are what. Names of groups, labels and super-groups are whole numbers where
-            all of a column are, and otherwise text, so that 007 stays 007; where the text is empty, it is
-            missing.
+        path: the file, UTF-8. What stands between the columns is found in the line of names: a
+            comma, a semicolon, a tab or a bar.
+        columns: which columns are what. Names of groups, labels and super-groups are whole numbers
+            where all of a column are, and otherwise text, so that 007 stays 007; where the text is
+            empty, it is missing.
         missing: "refuse" numbers that are missing, or "mask": they are NaN in x.
 
     Raises:
@@ -68,7 +68,9 @@ def load_csv(path: str | Path, columns: TableColumns, *, missing: str = "refuse"
         names = [name for name in (columns.group, columns.label, columns.parent) if name]
         table = csv.read_csv(
             path,
-            parse_options=csv.ParseOptions(delimiter=_delimiter(pyarrow, path), newlines_in_values=True),
+            parse_options=csv.ParseOptions(
+                delimiter=_delimiter(pyarrow, path), newlines_in_values=True
+            ),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
         )
         for name in set(names) & set(table.column_names):
@@ -77,7 +79,9 @@ def load_csv(path: str | Path, columns: TableColumns, *, missing: str = "refuse"
     return _data_set(path, table, columns, missing)
 
 
-def load_parquet(path: str | Path, columns: TableColumns, *, missing: str = "refuse") -> GroupedDataset:
+def load_parquet(
+    path: str | Path, columns: TableColumns, *, missing: str = "refuse"
+) -> GroupedDataset:
     """The table in a parquet file, of which only the columns that are asked for are read.
 
     Args:
@@ -86,8 +90,8 @@ def load_parquet(path: str | Path, columns: TableColumns, *, missing: str = "ref
         missing: as for :func:`load_csv`.
 
     Raises:
-        InputError: there is no such file, it is no parquet file, pyarrow is not installed, or the table
-            cannot be read as data, see :meth:`GroupedDataset.from_dataframe`.
+        InputError: there is no such file, it is no parquet file, pyarrow is not installed, or the
+            table cannot be read as data, see :meth:`GroupedDataset.from_dataframe`.
 
     >>> import tempfile, pandas
     >>> file = Path(tempfile.mkdtemp()) / "cells.parquet"
@@ -104,7 +108,9 @@ def load_parquet(path: str | Path, columns: TableColumns, *, missing: str = "ref
         # All of them where one is missing: the sentence about it names those that there are.
         few = [name for name in wanted if name] if columns.features and columns.group else None
         known = few is not None and set(few) <= set(there)
-        table = parquet.read_table(path, columns=list(dict.fromkeys(few)) if known and few else None)
+        table = parquet.read_table(
+            path, columns=list(dict.fromkeys(few)) if known and few else None
+        )
     return _data_set(path, table, columns, missing)
 
 
@@ -152,7 +158,9 @@ def _names(pyarrow: Any, column: Any) -> Any:
     """A column of text, with None for empty text; as whole numbers where each is written as one."""
     values = [value or None for value in column.to_pylist()]
     whole = all(_is_whole_number(value) for value in values if value is not None)
-    return pyarrow.array(values, pyarrow.string()).cast(pyarrow.int64() if whole else pyarrow.string())
+    return pyarrow.array(values, pyarrow.string()).cast(
+        pyarrow.int64() if whole else pyarrow.string()
+    )
 
 
 def _is_whole_number(text: str) -> bool:

@@ -42,18 +42,18 @@ def from_dataframe(
         group: the column that says each observation's group.
         label: the column of evaluation labels; by default those of the groups.
         parent: the column of super-groups, the same for all observations of a group.
-        features: the columns of x, in this order. By default all columns of numbers but the three above,
-            and the log names the columns that are left out. Columns of true and false, categories, and
-            row numbers without a name are features only where they are asked for.
+        features: the columns of x, in this order. By default all columns of numbers but the three
+            above, and the log names the columns that are left out. Columns of true and false,
+            categories, and row numbers without a name are features only where they are asked for.
         missing: "refuse" numbers that are missing, or "mask": they are NaN in x.
 
     Returns:
-        The data set; x is ``[N, features]``, and ``feature_names`` says which columns it holds. Whole
-        numbers become floating point, 8-bit ones too: a table holds no pixels.
+        The data set; x is ``[N, features]``, and ``feature_names`` says which columns it holds.
+        Whole numbers become floating point, 8-bit ones too: a table holds no pixels.
 
     Raises:
-        InputError: there is no such column, a group or a label is missing, a feature is no column of
-            numbers, or a number is missing or infinite.
+        InputError: there is no such column, a group or a label is missing, a feature is no column
+            of numbers, or a number is missing or infinite.
 
     >>> import pandas
     >>> from pyro_mlvae import GroupedDataset
@@ -152,7 +152,9 @@ def _default_features(columns: Mapping[str, Any], named: set[str]) -> list[str]:
     return found
 
 
-def _check_features(features: Sequence[str], columns: Collection[str], named: Mapping[str, str]) -> None:
+def _check_features(
+    features: Sequence[str], columns: Collection[str], named: Mapping[str, str]
+) -> None:
     if isinstance(features, str) or not len(features):
         raise InputError(f"features must be a list with the names of columns, got {features!r}")
     for name in features:
@@ -160,7 +162,9 @@ def _check_features(features: Sequence[str], columns: Collection[str], named: Ma
     _require_distinct("features", features)
     for role, name in named.items():
         if name in features:
-            raise InputError(f"features must not hold {name!r}, the column of the {role}: leave it out")
+            raise InputError(
+                f"features must not hold {name!r}, the column of the {role}: leave it out"
+            )
 
 
 def _matrix(columns: Mapping[str, Any], missing: str) -> np.ndarray:
@@ -182,7 +186,9 @@ def _matrix(columns: Mapping[str, Any], missing: str) -> np.ndarray:
             )
         found[name] = numbers
     # Whole numbers as int64: uint8 would be taken for pixels.
-    dtype = np.result_type(*(np.promote_types(numbers.dtype, np.int8) for numbers in found.values()))
+    dtype = np.result_type(
+        *(np.promote_types(numbers.dtype, np.int8) for numbers in found.values())
+    )
     return np.stack(list(found.values()), axis=1).astype(dtype)
 
 
@@ -217,7 +223,10 @@ def _parents(name: str, group: Any, parent: Any) -> dict[Hashable, Hashable]:
     """The super-group of each group, from a column that says it of each observation."""
     of_group, groups = factorise("group", group, len(group))
     of_parent, parents = factorise("parent", parent, len(parent))
-    found = {groups[i]: parents[j] for i, j in set(zip(of_group.tolist(), of_parent.tolist(), strict=True))}
+    found = {
+        groups[i]: parents[j]
+        for i, j in set(zip(of_group.tolist(), of_parent.tolist(), strict=True))
+    }
     differs = [g for i, g in enumerate(groups) if len(of_parent[of_group == i].unique()) > 1]
     if differs:
         raise InputError(
@@ -231,5 +240,7 @@ def _require_distinct(what: str, names: Sequence[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InputError(f"{what} must have names of their own, but {name!r} occurs twice: rename one")
+            raise InputError(
+                f"{what} must have names of their own, but {name!r} occurs twice: rename one"
+            )
         seen.add(name)

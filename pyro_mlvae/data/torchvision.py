@@ -28,20 +28,20 @@ def from_torchvision(
     """A ``torch.utils.data.Dataset``, one of torchvision's for example, as grouped data.
 
     Args:
-        dataset: has a length, and gives items by index: ``(observation, target)`` pairs, or, where group
-            and label are given as values, also observations alone. Observations are PIL images, arrays or
-            tensors. PIL images become uint8 ``[channels, height, width]``, as those of ``folder:`` do; all
-            else stays as it is.
-        group: from a target to the name of the group, by default the target itself; or the names, one for
-            each observation.
+        dataset: has a length, and gives items by index: ``(observation, target)`` pairs, or, where
+            group and label are given as values, also observations alone. Observations are PIL
+            images, arrays or tensors. PIL images become uint8 ``[channels, height, width]``, as
+            those of ``folder:`` do; all else stays as it is.
+        group: from a target to the name of the group, by default the target itself; or the names,
+            one for each observation.
         label: likewise, the evaluation label; by default that of the group.
-        lazy: leave the observations where they are, and read them whenever a minibatch asks: for more than
-            fits into memory. Functions need the target of every item, so each is read once to begin with;
-            with names only the first is.
+        lazy: leave the observations where they are, and read them whenever a minibatch asks: for
+            more than fits into memory. Functions need the target of every item, so each is read
+            once to begin with; with names only the first is.
 
     Raises:
-        InputError: there are no items, an item is no pair, the observations differ in shape or type, or
-            have floating-point pixels.
+        InputError: there are no items, an item is no pair, the observations differ in shape or
+            type, or have floating-point pixels.
 
     >>> pairs = [(torch.zeros(1, 2, 2), 7), (torch.ones(1, 2, 2), 8)]
     >>> from_torchvision(pairs, group=lambda target: target % 2).group_names

@@ -1,7 +1,7 @@
 """The typefaces that matplotlib ships: which characters they hold, and drawings of these.
 
-Their files are part of matplotlib, so nothing is downloaded. All are free: DejaVu, STIX, and Computer
-Modern.
+Their files are part of matplotlib, so nothing is downloaded. All are free: DejaVu, STIX, and
+Computer Modern.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 # Only these hold Armenian and Georgian.
 DEJAVU = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
-    *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique"),
+    *(
+        "DejaVuSansMono",
+        "DejaVuSansMono-Bold",
+        "DejaVuSansMono-Oblique",
+        "DejaVuSansMono-BoldOblique",
+    ),
     *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
 )
 STIX = ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta")
@@ -84,7 +89,13 @@ def require_image_size(image_size: int) -> None:
 
 
 def draw_character(
-    character: str, typeface: str, image_size: int, *, size: float, turn: float, place: Sequence[float]
+    character: str,
+    typeface: str,
+    image_size: int,
+    *,
+    size: float,
+    turn: float,
+    place: Sequence[float],
 ) -> np.ndarray:
     """One character as antialiased coverage.
 
@@ -94,11 +105,12 @@ def draw_character(
         image_size: side of the picture in pixels.
         size: of the typeface's em, as a part of the side.
         turn: in degrees, anticlockwise.
-        place: of the middle of the ink's box before it is turned, to the right and down from the middle
-            of the picture, as parts of the side.
+        place: of the middle of the ink's box before it is turned, to the right and down from the
+            middle of the picture, as parts of the side.
 
     Returns:
-        uint8 ``[image_size, image_size]``: 0 where there is no ink, 255 where there is nothing else.
+        uint8 ``[image_size, image_size]``: 0 where there is no ink, 255 where there is nothing
+        else.
 
     Raises:
         InputError: the typeface is not known, or lacks the character.
@@ -166,5 +178,7 @@ def _file(typeface: str) -> str:
         raise unknown_name("typeface", typeface, TYPEFACES)
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{typeface}.ttf"
     if not file.is_file():
-        raise InputError(f"matplotlib came without the typeface {file}: install matplotlib anew with pip")
+        raise InputError(
+            f"matplotlib came without the typeface {file}: install matplotlib anew with pip"
+        )
     return str(file)

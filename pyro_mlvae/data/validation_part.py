@@ -22,7 +22,12 @@ _ENOUGH_GROUPS = 10
 
 
 def with_validation(
-    split: Split, data: GroupedDataset, fraction: float, *, unseen_groups: bool = False, seed: int = 0
+    split: Split,
+    data: GroupedDataset,
+    fraction: float,
+    *,
+    unseen_groups: bool = False,
+    seed: int = 0,
 ) -> Split:
     """The split with a part of its training observations put aside for validation.
 
@@ -30,14 +35,15 @@ def with_validation(
         split: the split; its test part stays as it is.
         data: what it is of.
         fraction: how much of the training part is put aside, from 20 to 2,000 observations.
-        unseen_groups: whether the test part is of groups that training does not see. Then whole groups are
-            put aside, where the fraction is at least 10 of them, so that validation is of unseen groups
-            too. Else observations are, at random, but never the last one of a group.
+        unseen_groups: whether the test part is of groups that training does not see. Then whole
+            groups are put aside, where the fraction is at least 10 of them, so that validation is
+            of unseen groups too. Else observations are, at random, but never the last one of a
+            group.
         seed: of the choice.
 
     Returns:
-        The split, with an empty validation part where 20 observations are more than a fifth of the training
-        part, or where its groups cannot spare as many.
+        The split, with an empty validation part where 20 observations are more than a fifth of the
+        training part, or where its groups cannot spare as many.
 
     Raises:
         InputError: the fraction does not lie between 0 and 1.
@@ -65,7 +71,9 @@ def with_validation(
     if len(chosen) < LEAST_VALIDATED:
         return split
     # Of groups that are held out whole nothing is trained on, even if not all of them is measured.
-    train = split.train[~held_out] if unseen_groups else split.train[~torch.isin(split.train, chosen)]
+    train = (
+        split.train[~held_out] if unseen_groups else split.train[~torch.isin(split.train, chosen)]
+    )
     return replace(split, train=train, validation=chosen)
 
 

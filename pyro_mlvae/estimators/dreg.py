@@ -4,11 +4,12 @@ r"""Doubly reparameterised gradients of the group-wise importance-weighted bound
     \nabla_z \log w_{G,k} \, \nabla_\phi z_{G,k},
     \qquad \tilde w_{G,k} = w_{G,k} / \textstyle\sum_j w_{G,j}
 
-with the parameters of the guide held constant in :math:`\log w`. The guide's signal-to-noise ratio then
-grows with the number of particles, where that of the bound's own gradient falls. The model's gradient is
-the bound's own.
+with the parameters of the guide held constant in :math:`\log w`. The guide's signal-to-noise ratio
+then grows with the number of particles, where that of the bound's own gradient falls. The model's
+gradient is the bound's own.
 
-Reference: Tucker, Lawson, Gu, Maddison (2019), arXiv 1810.04152; Rainforth et al. (2018), arXiv 1802.04537.
+Reference: Tucker, Lawson, Gu, Maddison (2019), arXiv 1810.04152; Rainforth et al. (2018), arXiv
+1802.04537.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class GroupDReG(WeightedPaths):
 
     _freezes_guide = True
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         if self.num_particles == 1:
             return super().differentiable_loss(model, guide, *args, **kwargs)
         with self._weighing() as weigh:

@@ -3,10 +3,12 @@ r"""Importance-weighted bounds, one weight for each group and particle.
 .. math:: \frac{1}{1 - \alpha} \sum_G \log \frac{1}{K} \sum_k
     \left( \frac{p(X_G, C_G^k, S_G^k)}{q(C_G^k, S_G^k \mid X_G)} \right)^{1 - \alpha}
 
-The logarithm of the mean is taken inside each group. Pyro's own ``RenyiELBO`` forms, on a flat batch, one
-weight for all groups together: a bound as well, but one that is the looser the more groups there are.
+The logarithm of the mean is taken inside each group. Pyro's own ``RenyiELBO`` forms, on a flat
+batch, one weight for all groups together: a bound as well, but one that is the looser the more
+groups there are.
 
-Reference: Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519; Li, Turner (2016), arXiv 1602.02311.
+Reference: Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519; Li, Turner (2016), arXiv
+1602.02311.
 """
 
 from __future__ import annotations
@@ -36,12 +38,13 @@ class GroupRenyiELBO(PathwiseELBO):
         num_particles: weights that are averaged in each group.
 
     The rest is as for :class:`pyro.infer.Trace_ELBO`. The first argument of model and guide is a
-    :class:`~pyro_mlvae.GroupedBatch`. Weights are formed without the scale that handlers put on the sites,
-    which is applied to the bound, so minibatches of groups are unbiased for all of them.
+    :class:`~pyro_mlvae.GroupedBatch`. Weights are formed without the scale that handlers put on the
+    sites, which is applied to the bound, so minibatches of groups are unbiased for all of them.
 
     Raises:
-        InputError: alpha is not in [0, 1); and, when it is used, a site is outside the plates "groups" and
-            "observations", sites differ in scale, or a site of the guide is not reparameterised.
+        InputError: alpha is not in [0, 1); and, when it is used, a site is outside the plates
+            "groups" and "observations", sites differ in scale, or a site of the guide is not
+            reparameterised.
 
     >>> import torch
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
@@ -63,10 +66,13 @@ class GroupRenyiELBO(PathwiseELBO):
         super().__init__(num_particles=num_particles, **kwargs)
         self.alpha = alpha
 
-    def log_weights(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+    def log_weights(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Any]:
         """The log importance weights ``[num_particles, groups]``, in nats, and the sites' scale.
 
-        Where there are latents of super-groups, the weights are theirs: ``[num_particles, parents]``.
+        Where there are latents of super-groups, the weights are theirs: ``[num_particles,
+        parents]``.
         """
         particles, scale = [], 1.0
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
@@ -87,7 +93,9 @@ class GroupRenyiELBO(PathwiseELBO):
         of_model, of_guide = torch.cat(particles, 1)
         return of_model, of_guide, scale
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         log_weights, scale = self.log_weights(model, guide, *args, **kwargs)
         return -scale * self.bound(log_weights).sum()
 

@@ -3,9 +3,9 @@ r"""Importance weights of groups: given the parameters, groups are independent, 
 .. math:: \log w_G = \log p(X_G, C_G, S_G) - \log q(C_G, S_G \mid X_G)
 
 A site belongs to a group by the plate it stands in: "groups", or "observations" and the batch's
-``group``. One weight for the whole batch, which is what ``pyro.infer.RenyiELBO`` forms of this layout,
-is a valid bound too, but far looser. Where latents stand in the plate "super-groups", it is the
-super-groups that are independent, and each of those has one weight.
+``group``. One weight for the whole batch, which is what ``pyro.infer.RenyiELBO`` forms of this
+layout, is a valid bound too, but far looser. Where latents stand in the plate "super-groups", it is
+the super-groups that are independent, and each of those has one weight.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ def group_log_weights(
         One weight a group, or one a super-group where there are latents of super-groups.
 
     Raises:
-        InputError: a site stands outside the plates, so that it belongs to no group, or a plate is not
-            of the batch's size.
+        InputError: a site stands outside the plates, so that it belongs to no group, or a plate is
+            not of the batch's size.
     """
     return sum_upwards(log_weights_by_plate(model_trace, guide_trace, batch), batch)
 
 
-def drawn_log_weights(model: Program, guide: Program, batch: GroupedBatch) -> Float[Tensor, " units"]:
+def drawn_log_weights(
+    model: Program, guide: Program, batch: GroupedBatch
+) -> Float[Tensor, " units"]:
     """:func:`group_log_weights` of one draw from the guide, which need not be reparameterised."""
     of_model, of_guide = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
     return group_log_weights(of_model, of_guide, batch)
@@ -100,7 +102,9 @@ def has_super_groups(guide: Program, batch: GroupedBatch) -> bool:
         return False
     with torch.no_grad(), in_mode(guide, training=False), _Zeros(batch.x):
         trace = poutine.trace(guide).get_trace(batch)
-    return any(group_frame(name, site, batch).name == SUPER_GROUPS for name, site in sample_sites(trace))
+    return any(
+        group_frame(name, site, batch).name == SUPER_GROUPS for name, site in sample_sites(trace)
+    )
 
 
 class _Zeros(Messenger):

@@ -4,8 +4,8 @@ r"""Content drawn afresh for every observation of a group, as in the paper's alg
     \big[ \log p(x_i \mid C_G, S_i) + \log p(S_i) - \log q(S_i \mid x_i, C_G) \big]
     - KL(q(C_G \mid X_G) \,\|\, p(C)) \Big)
 
-Each observation has a draw of its own, so the errors of the terms of a group are independent and average
-out, which those of one shared draw do not. The divergence of content is in closed form.
+Each observation has a draw of its own, so the errors of the terms of a group are independent and
+average out, which those of one shared draw do not. The divergence of content is in closed form.
 
 Reference: Bouchacourt, Tomioka, Nowozin (2017), arXiv 1705.08841, algorithm 1.
 """
@@ -35,17 +35,18 @@ from pyro_mlvae.estimators.trace import PathwiseTrace
 class LocalELBO(PathwiseTrace):
     """The ELBO, with a draw of content for every observation.
 
-    The guide is run on the groups, for the posterior of their content; then guide and model are run on
-    the same observations as groups of one, with content pinned to draws from it. So neither has to know of
-    it: whatever takes a :class:`~pyro_mlvae.GroupedBatch` will do, if it takes groups of one.
+    The guide is run on the groups, for the posterior of their content; then guide and model are run
+    on the same observations as groups of one, with content pinned to draws from it. So neither has
+    to know of it: whatever takes a :class:`~pyro_mlvae.GroupedBatch` will do, if it takes groups of
+    one.
 
     Args:
         num_particles: draws for each observation that are averaged.
 
     Raises:
-        InputError: when it is used, content is no Normal, model or guide do not take groups of one, a site
-            is outside the plates "super-groups", "groups" and "observations", is not reparameterised, or
-            has a scale of its own.
+        InputError: when it is used, content is no Normal, model or guide do not take groups of one,
+            a site is outside the plates "super-groups", "groups" and "observations", is not
+            reparameterised, or has a scale of its own.
     """
 
     def _get_trace(
@@ -55,7 +56,9 @@ class LocalELBO(PathwiseTrace):
         batch: GroupedBatch = args[0]
         of_groups = poutine.trace(guide).get_trace(*args, **kwargs)
         drawn = reparameterised(type(self).__name__, of_groups)
-        plates = {name: group_frame(name, site, batch).name for name, site in sample_sites(of_groups)}
+        plates = {
+            name: group_frame(name, site, batch).name for name, site in sample_sites(of_groups)
+        }
         contents: dict[str, Any] = {
             name: of_groups.nodes[name] for name, plate in plates.items() if plate == GROUPS
         }

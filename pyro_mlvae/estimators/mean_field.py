@@ -2,8 +2,8 @@ r"""The ELBO with divergences in closed form, as one differentiable function of 
 
 .. math:: E_q[\log p(x \mid z)] - \sum_j KL(q(z_j) \,\|\, p(z_j))
 
-``pyro.infer.TraceMeanField_ELBO`` is this, but reads numbers on its way; this one can be recorded as a
-graph.
+``pyro.infer.TraceMeanField_ELBO`` is this, but reads numbers on its way; this one can be recorded
+as a graph.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class PathwiseMeanField(PathwiseELBO):
         InputError: when it is used, a site of the guide is not reparameterised.
     """
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         loss: Any = 0.0
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             for name, site in sample_sites(model_trace):

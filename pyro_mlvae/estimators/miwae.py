@@ -26,7 +26,8 @@ class GroupMIWAE(GroupIWAE):
 
     Args:
         num_particles: draws in all, outer times inner.
-        outer: how many bounds are averaged; by default :func:`most_square`, so 2 of 10 and 10 of 100.
+        outer: how many bounds are averaged; by default :func:`most_square`, so 2 of 10 and 10 of
+            100.
 
     Raises:
         InputError: ``outer`` does not divide ``num_particles``.

@@ -44,21 +44,22 @@ def make_estimator(
 
     Args:
         name: Pyro's "trace" (every term by Monte Carlo), "mean-field" (divergences in closed form),
-            "graph" (equal to "trace" where every site is reparameterised, as all of ours are) or "renyi"
-            (one importance weight for the whole batch, and so loose; under the scale of ``fit`` its
-            weights become w^(1/groups), which is "trace" in all but name); or ours, "group-iwae" and
-            "group-renyi" (one weight a group), "nested-iwae" (several draws of style for each of content,
-            weighed for each observation by itself), "dreg" (group-iwae with doubly reparameterised
-            gradients), "miwae" (the mean of several group-iwae), "piwae" (group-iwae for the model,
-            miwae for the guide), "ciwae" (half ELBO, half group-iwae), "rws" (reweighted wake-sleep),
-            "stl" (sticking the landing) or "local" (a draw of content for every observation).
+            "graph" (equal to "trace" where every site is reparameterised, as all of ours are) or
+            "renyi" (one importance weight for the whole batch, and so loose; under the scale of
+            ``fit`` its weights become w^(1/groups), which is "trace" in all but name); or ours,
+            "group-iwae" and "group-renyi" (one weight a group), "nested-iwae" (several draws of
+            style for each of content, weighed for each observation by itself), "dreg" (group-iwae
+            with doubly reparameterised gradients), "miwae" (the mean of several group-iwae),
+            "piwae" (group-iwae for the model, miwae for the guide), "ciwae" (half ELBO, half
+            group-iwae), "rws" (reweighted wake-sleep), "stl" (sticking the landing) or "local" (a
+            draw of content for every observation).
         num_particles: draws from the guide, vectorised; those of content in "nested-iwae".
         alpha: the order of "renyi" and "group-renyi"; by default 0 and 0.5.
         inner: the draws of style for every draw of content in "nested-iwae"; by default 5.
 
     Raises:
-        InputError: the name is not known, a number of draws is not positive, alpha is out of range, or
-            alpha or inner is given to an estimator that has none.
+        InputError: the name is not known, a number of draws is not positive, alpha is out of range,
+            or alpha or inner is given to an estimator that has none.
 
     >>> make_estimator("trace", num_particles=2).num_particles
     2

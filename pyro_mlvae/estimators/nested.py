@@ -4,10 +4,11 @@ r"""The nested importance-weighted bound: several draws of style for every draw 
     \frac{p(C_G^k)}{q(C_G^k \mid X_G)} \prod_{i \in G} \frac{1}{M} \sum_m
     \frac{p(x_i, S_i^{km} \mid C_G^k)}{q(S_i^{km} \mid x_i, C_G^k)}
 
-Given content, the observations of a group are independent, so the weights of their styles are averaged for
-each observation by itself. One weight for all of them, as in the group-wise bound, is a product over the
-group: it varies the more, the larger the group, and the bound is looser. With M = 1 the two are equal.
-Where latents stand in the plate "super-groups", K contents are drawn for each of K super-contents.
+Given content, the observations of a group are independent, so the weights of their styles are
+averaged for each observation by itself. One weight for all of them, as in the group-wise bound, is
+a product over the group: it varies the more, the larger the group, and the bound is looser. With M
+= 1 the two are equal. Where latents stand in the plate "super-groups", K contents are drawn for
+each of K super-contents.
 
 Reference: Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519; Naesseth, Lindsten, Schön (2015),
 arXiv 1502.02536, for the nesting.
@@ -54,13 +55,14 @@ class NestedIWAE(PathwiseELBO):
         num_particles: draws of content for each group; of super-content as well where there is one.
         inner: draws of style for every observation, given each content.
 
-    All draws are made in one pass: vectorised, whatever ``vectorize_particles`` says. The rest is as for
+    All draws are made in one pass: vectorised, whatever ``vectorize_particles`` says. The rest is
+    as for
     :class:`~pyro_mlvae.estimators.GroupIWAE`, and so is how masks and scales count.
 
     Raises:
         InputError: a number is not positive; and, when it is used, a site is outside the plates
-            "super-groups", "groups" and "observations", sites differ in scale, or a site of the guide is
-            not reparameterised.
+            "super-groups", "groups" and "observations", sites differ in scale, or a site of the
+            guide is not reparameterised.
 
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()
@@ -79,9 +81,15 @@ class NestedIWAE(PathwiseELBO):
     def counts(self, guide: Program, batch: GroupedBatch) -> dict[str, int]:
         """How many draws there are in each plate given one in the plate before it, outermost first."""
         counts = {GROUPS: self.num_particles, OBSERVATIONS: self.inner}
-        return {SUPER_GROUPS: self.num_particles} | counts if has_super_groups(guide, batch) else counts
+        return (
+            {SUPER_GROUPS: self.num_particles} | counts
+            if has_super_groups(guide, batch)
+            else counts
+        )
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         counts = self.counts(guide, args[0])
         pair = self.traces(model, guide, counts, {}, args, kwargs)
         log_weights = average_upwards(log_weights_by_plate(*pair, args[0]), counts, args[0])
@@ -126,11 +134,11 @@ def nested_bound(
 ) -> Float[Tensor, " units"]:
     """The nested bound on the log evidence of each group, or of each super-group that has latents.
 
-    Its expectation is the ELBO for one draw of each, and rises towards the evidence with both numbers.
-    To a VAE an observation is a group: measure it on ``batch.singletons()``. The draws are fixed by
-    ``seed``, and the caller's random state and parameter store are left as they were; model and guide run
-    in evaluation mode. Memory does not grow with the draws. Model and guide that take no particles are run
-    once for every draw.
+    Its expectation is the ELBO for one draw of each, and rises towards the evidence with both
+    numbers. To a VAE an observation is a group: measure it on ``batch.singletons()``. The draws are
+    fixed by ``seed``, and the caller's random state and parameter store are left as they were;
+    model and guide run in evaluation mode. Memory does not grow with the draws. Model and guide
+    that take no particles are run once for every draw.
 
     Args:
         model: the model.
@@ -176,11 +184,16 @@ class _Value(NestedIWAE):
 class _Passes:
     """The bound from as many passes as memory asks for, each with as many draws as there is room for."""
 
-    def __init__(self, model: Program, guide: Program, batch: GroupedBatch, draws: int, inner: int) -> None:
+    def __init__(
+        self, model: Program, guide: Program, batch: GroupedBatch, draws: int, inner: int
+    ) -> None:
         self._model, self._guide, self._batch = model, guide, batch
         pair = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
         frames = [
-            frame for trace in pair for _, site in sample_sites(trace) for frame in site["cond_indep_stack"]
+            frame
+            for trace in pair
+            for _, site in sample_sites(trace)
+            for frame in site["cond_indep_stack"]
         ]
         nesting = max((-frame.dim for frame in frames if frame.vectorized), default=0)
         self._estimator = _Value(draws, inner, max_plate_nesting=nesting)
@@ -193,7 +206,9 @@ class _Passes:
                 # Not every program takes particles; what else is wrong shows without them.
                 self._at_once = 1
 
-    def averaged(self, counts: Mapping[str, int], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def averaged(
+        self, counts: Mapping[str, int], values: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """The log mean weights in the outermost plate, and the log weights in those around it.
 
         Args:
@@ -214,7 +229,9 @@ class _Passes:
             total = total.logaddexp(by_plate[top])
         return by_plate | {top: total - math.log(count)}
 
-    def _of_many(self, counts: Mapping[str, int], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _of_many(
+        self, counts: Mapping[str, int], values: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """The same in one pass, summed over the draws in the outermost plate."""
         pair = self._estimator.traces(self._model, self._guide, counts, values, (self._batch,), {})
         found = log_weights_by_plate(*pair, self._batch)
@@ -239,5 +256,7 @@ class _Passes:
             if group_frame(name, site, self._batch).name == top
         }
         by_plate = self.averaged(inside, {**values, **drawn})
-        within = {plate: by_plate.pop(plate) for plate in (top, next(iter(inside))) if plate in by_plate}
+        within = {
+            plate: by_plate.pop(plate) for plate in (top, next(iter(inside))) if plate in by_plate
+        }
         return by_plate | {top: sum_upwards(within, self._batch)}

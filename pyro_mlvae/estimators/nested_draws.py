@@ -17,8 +17,8 @@ from pyro_mlvae.estimators.group_weights import sum_upwards
 class SharedDraws(Messenger):
     """Gives particles that differ only in a plate further in one draw of each latent.
 
-    Particles are numbered with the innermost plate running fastest. The repeated draw has the shape of so
-    many draws, so that model and guide see nothing but particles.
+    Particles are numbered with the innermost plate running fastest. The repeated draw has the shape
+    of so many draws, so that model and guide see nothing but particles.
     """
 
     def __init__(self, counts: Mapping[str, int]) -> None:

@@ -30,8 +30,8 @@ class PathwiseELBO(ELBO):
     Scales and masks that handlers put on model and guide are honoured. A subclass defines
     :meth:`differentiable_loss`; its gradient need not be that of its value.
 
-    The guide may be run more than once for the same draws, so it must be a function of them: what is
-    random beside its sites, such as dropout, would differ between the runs.
+    The guide may be run more than once for the same draws, so it must be a function of them: what
+    is random beside its sites, such as dropout, would differ between the runs.
     """
 
     # Whether the guide's densities are those of parameters held constant: its gradient is then that
@@ -39,7 +39,9 @@ class PathwiseELBO(ELBO):
     _freezes_guide: ClassVar[bool] = False
 
     @abstractmethod
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Minus the estimate, a scalar whose backward pass leaves the estimator's gradient."""
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
@@ -86,7 +88,9 @@ class PathwiseELBO(ELBO):
         drawn = poutine.trace(guide).get_trace(*args, **kwargs)
         return drawn, reparameterised(type(self).__name__, drawn)
 
-    def _inputs(self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any) -> dict[str, Tensor]:
+    def _inputs(
+        self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any
+    ) -> dict[str, Tensor]:
         """What the densities are evaluated at: the draws."""
         return draws
 
@@ -118,7 +122,9 @@ def sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
 
 
 def _is_choice(site: Any) -> bool:
-    return site_is_subsample(site) or (site["type"] == "sample" and isinstance(site["fn"], RandomPart))
+    return site_is_subsample(site) or (
+        site["type"] == "sample" and isinstance(site["fn"], RandomPart)
+    )
 
 
 def reparameterised(estimator: str, guide_trace: Trace) -> dict[str, Tensor]:
@@ -163,10 +169,10 @@ def common_scale(*traces: Trace) -> Any:
 def frozen_parameters(draws: Iterable[Tensor]) -> Iterator[None]:
     """Run what follows as if the parameters from which ``draws`` were made were constants.
 
-    Draws keep their path to the parameters, which is what distinguishes this from detaching what the
-    guide computes from them: where style is drawn given content, its density still moves with
-    content. The parameters are found as autograd finds them, so it does not matter whether they are in
-    Pyro's parameter store, or shadowed there by others of the same name.
+    Draws keep their path to the parameters, which is what distinguishes this from detaching what
+    the guide computes from them: where style is drawn given content, its density still moves with
+    content. The parameters are found as autograd finds them, so it does not matter whether they are
+    in Pyro's parameter store, or shadowed there by others of the same name.
     """
     live = list(_leaves(draws))
     for leaf in live:

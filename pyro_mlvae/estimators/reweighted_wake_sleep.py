@@ -5,10 +5,10 @@ r"""Reweighted wake-sleep by group: the guide follows the posterior instead of t
     \tilde w_{G,k} = w_{G,k} / \textstyle\sum_j w_{G,j} \\
     \nabla_\phi &= \sum_G \sum_k \tilde w_{G,k} \, \nabla_\phi \log q(z_{G,k} \mid X_G)
 
-The model climbs group-iwae. The guide climbs the expectation of :math:`\log q` under the posterior, which
-self-normalised weights stand for: it descends KL(p || q) instead of KL(q || p), so it covers the posterior
-rather than one mode of it (the wake phase of the guide; no sleep phase). Draws are constants, so a guide
-need not be reparameterised.
+The model climbs group-iwae. The guide climbs the expectation of :math:`\log q` under the posterior,
+which self-normalised weights stand for: it descends KL(p || q) instead of KL(q || p), so it covers
+the posterior rather than one mode of it (the wake phase of the guide; no sleep phase). Draws are
+constants, so a guide need not be reparameterised.
 
 Reference: Bornschein, Bengio (2015), arXiv 1406.2751.
 """
@@ -31,8 +31,8 @@ class GroupRWS(GroupIWAE):
     """The value of :class:`GroupIWAE`, with the wake-phase updates of reweighted wake-sleep.
 
     Args:
-        num_particles: draws whose weights are normalised in each group. With one, the guide's gradient is a
-            score without a signal: take ten or more.
+        num_particles: draws whose weights are normalised in each group. With one, the guide's
+            gradient is a score without a signal: take ten or more.
 
     A penalty that reads draws does not move the guide here, since draws are constants.
 
@@ -45,7 +45,9 @@ class GroupRWS(GroupIWAE):
     True
     """
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         of_model, of_guide, scale = self.log_densities(model, guide, *args, **kwargs)
         log_weights = (of_model - of_guide).detach()
         surrogate = (log_weights.softmax(0) * (of_model + of_guide)).sum()
@@ -58,7 +60,9 @@ class GroupRWS(GroupIWAE):
         # Around the trace, which would note a draw before what is inside it has cut that off.
         with _ConstantDraws():
             drawn = poutine.trace(guide).get_trace(*args, **kwargs)
-        return drawn, {name: site["value"] for name, site in sample_sites(drawn) if not site["is_observed"]}
+        return drawn, {
+            name: site["value"] for name, site in sample_sites(drawn) if not site["is_observed"]
+        }
 
 
 class _ConstantDraws(Messenger):

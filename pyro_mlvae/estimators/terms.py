@@ -39,7 +39,10 @@ class ElboTerms:
     def __add__(self, other: ElboTerms) -> ElboTerms:
         return ElboTerms(
             self.reconstruction + other.reconstruction,
-            {site: self.kl.get(site, 0.0) + other.kl.get(site, 0.0) for site in {**self.kl, **other.kl}},
+            {
+                site: self.kl.get(site, 0.0) + other.kl.get(site, 0.0)
+                for site in {**self.kl, **other.kl}
+            },
             self.observations + other.observations,
             self.groups + other.groups,
         )

@@ -2,8 +2,8 @@ r"""The ELBO from draws, every term by Monte Carlo, as one differentiable functi
 
 .. math:: \frac{1}{K} \sum_k \big( \log p(x, z_k) - \log q(z_k) \big)
 
-``pyro.infer.Trace_ELBO`` is this where every draw is reparameterised, but reads numbers on its way; this
-one can be recorded as a graph.
+``pyro.infer.Trace_ELBO`` is this where every draw is reparameterised, but reads numbers on its way;
+this one can be recorded as a graph.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class PathwiseTrace(PathwiseELBO):
         InputError: when it is used, a site of the guide is not reparameterised.
     """
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         elbos = []
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             # In the order of Trace_ELBO, whose gradient this is to the last bit.

@@ -1,7 +1,8 @@
 """Paths of draws that are weighed apart from densities: the base of DReG and PIWAE.
 
-A weight that multiplies the gradient behind a draw reaches the guide, and not the model. It depends on all
-particles, so it is known only when the densities are; the backward pass is where it is needed.
+A weight that multiplies the gradient behind a draw reaches the guide, and not the model. It depends
+on all particles, so it is known only when the densities are; the backward pass is where it is
+needed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class WeightedPaths(GroupIWAE):
         finally:
             self._passes = None
 
-    def _inputs(self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any) -> dict[str, Tensor]:
+    def _inputs(
+        self, draws: dict[str, Tensor], guide_trace: Trace, *args: Any
+    ) -> dict[str, Tensor]:
         """Copies of the draws, behind which gradients are weighted once more.
 
         Behind a copy, and not at the draw: where style is drawn given content, what style passes
@@ -61,7 +64,9 @@ class WeightedPaths(GroupIWAE):
             if draw.requires_grad:
                 event_dim = cast(Any, site["fn"]).event_dim
 
-                def weigh(gradient: Tensor, frame: Any = frame, event_dim: int = event_dim) -> Tensor:
+                def weigh(
+                    gradient: Tensor, frame: Any = frame, event_dim: int = event_dim
+                ) -> Tensor:
                     weights = later["weights"]
                     if frame.name != top:
                         weights = weights.index_select(-1, membership(frame.name, top, args[0])[0])

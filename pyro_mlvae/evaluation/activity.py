@@ -1,8 +1,8 @@
 r"""Active units: which dimensions of content and style say anything of the observations.
 
 A unit is active where its posterior's loc varies between observations, with a variance above 0.01:
-Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519, section 5.2. Beside it stands each dimension's
-divergence from the prior, which bounds from above what the dimension tells, in nats:
+Burda, Grosse, Salakhutdinov (2016), arXiv 1509.00519, section 5.2. Beside it stands each
+dimension's divergence from the prior, which bounds from above what the dimension tells, in nats:
 
 .. math:: KL(N(\mu, \sigma^2) \,\|\, N(0, 1)) = \tfrac12 (\mu^2 + \sigma^2 - 1) - \log \sigma
 """
@@ -26,17 +26,19 @@ def activity_metrics(
     """The ``active_units`` part of metrics.json: active units, and the divergence of each dimension.
 
     Args:
-        content: the content posterior of single held-out observations, batch shape ``[N, content]``.
+        content: the content posterior of single held-out observations, batch shape ``[N,
+            content]``.
         style: their style posterior, batch shape ``[N, style]``.
         of_groups: the content posterior of whole groups, batch shape ``[groups, content]``, for the
             divergence of content.
         threshold: the variance of loc over observations above which a unit is active.
 
     Returns:
-        ``{"content": units, "style": units, "content_dim": dims, "style_dim": dims, "threshold": 0.01}``,
-        and by dimension ``kl_content`` and ``kl_style``, divergences from N(0, 1) in nats per group and in
-        nats per observation; ``variance_content`` and ``variance_style``, of loc over observations;
-        ``scale_content``, ``scale_content_of_groups`` and ``scale_style``, the mean scales.
+        ``{"content": units, "style": units, "content_dim": dims, "style_dim": dims, "threshold":
+        0.01}``, and by dimension ``kl_content`` and ``kl_style``, divergences from N(0, 1) in nats
+        per group and in nats per observation; ``variance_content`` and ``variance_style``, of loc
+        over observations; ``scale_content``, ``scale_content_of_groups`` and ``scale_style``, the
+        mean scales.
 
     Raises:
         InputError: fewer than two observations, between which nothing can vary.
@@ -68,13 +70,15 @@ def activity_metrics(
     }
 
 
-def collapse_warnings(activity: Mapping[str, Any], progress: TrainingProgress | None = None) -> list[str]:
+def collapse_warnings(
+    activity: Mapping[str, Any], progress: TrainingProgress | None = None
+) -> list[str]:
     """One sentence for each of content and style that tells nothing of the observations.
 
-    There are two findings. A code may not *vary*: no unit is active. And it may *tell* next to nothing:
-    its divergence from the prior, which bounds what it can tell, is below 0.1 nats in all, where two
-    things told apart take 0.7. A code with both has collapsed onto the prior, if training had come to
-    rest; where the ELBO was still rising, it is undertrained, and more cannot be said.
+    There are two findings. A code may not *vary*: no unit is active. And it may *tell* next to
+    nothing: its divergence from the prior, which bounds what it can tell, is below 0.1 nats in all,
+    where two things told apart take 0.7. A code with both has collapsed onto the prior, if training
+    had come to rest; where the ELBO was still rising, it is undertrained, and more cannot be said.
 
     Args:
         activity: what :func:`activity_metrics` returns.
@@ -107,7 +111,9 @@ def collapse_warnings(activity: Mapping[str, Any], progress: TrainingProgress | 
         else:
             head, found = "has collapsed onto the prior", f"{still}, and {nats}"
         if undertrained:
-            warnings.append(f"{site} tells nothing yet: {found}; the run is {undertrained}: train longer")
+            warnings.append(
+                f"{site} tells nothing yet: {found}; the run is {undertrained}: train longer"
+            )
         else:
             warnings.append(
                 f"{site} {head}: {found}, so {lost}: try a smaller {other}_dim, or a likelihood that "

@@ -8,7 +8,8 @@
 Of more than 50 labels these take minutes, and there are two kinds in closed form instead:
 
 - ``discriminant``: linear discriminant analysis;
-- ``gaussian-discriminant``: the same of up to 256 features of a Gaussian kernel (Nystroem's method).
+- ``gaussian-discriminant``: the same of up to 256 features of a Gaussian kernel (Nystroem's
+method).
 
 The accuracy of any one kind is a lower bound on what can be read off a code, and which kind reads
 best differs from code to code. A control is only fair where it gets its best reader too: so every
@@ -51,8 +52,8 @@ def choose_classifier(
         codes: training codes, ``[N, dim]``; they are standardised.
         labels: the label of each, ``[N]``.
         groups: the group of each, ``[N]``. Where labels are those of larger units than groups (all
-            observations of a group have its label, and some labels have several groups), no group is
-            on both sides of a fold.
+            observations of a group have its label, and some labels have several groups), no group
+            is on both sides of a fold.
         seed: of the folds and of the classifiers.
 
     Returns:

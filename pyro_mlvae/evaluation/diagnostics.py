@@ -46,9 +46,9 @@ def diagnostics_metrics(
 
     Returns:
         ``{"calibration": ..., "simulation_based": ..., "k_hat": ...}``, by
-        :func:`self_consistency_metrics`, :func:`check_sbc` and :func:`check_k_hat`. None is what is not
-        defined: the first of a guide that multiplies no Normals, the second of a model that cannot be
-        drawn from.
+        :func:`self_consistency_metrics`, :func:`check_sbc` and :func:`check_k_hat`. None is what is
+        not defined: the first of a guide that multiplies no Normals, the second of a model that
+        cannot be drawn from.
     """
     batch = _sample_of_groups(model, data, observations_per_group, seed)
     like = next(guide.parameters())
@@ -72,7 +72,8 @@ def _simulation_based(
     if isinstance(model, ThreeLevelMLVAE):
         units = batch.num_parents
     elif units <= MOST_GROUPS // 2:
-        # Groups that are simulated side by side cost next to nothing, one after the other a pass each.
+        # Groups that are simulated side by side cost next to nothing, one after the other a pass
+        # each.
         copies = torch.arange(MOST_GROUPS // units).repeat_interleave(len(batch)).to(batch.group)
         index = torch.arange(len(batch)).repeat(MOST_GROUPS // units).to(batch.group)
         batch = batch.regrouped(index, batch.group[index] + units * copies)

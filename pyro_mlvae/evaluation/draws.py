@@ -17,7 +17,8 @@ def distinct(count: Tensor, number: int, generator: torch.Generator) -> Tensor:
     """``number`` distinct values in ``0..count - 1``, in random order, for each of ``count [...]``."""
     chosen = torch.empty(*count.shape, 0, dtype=torch.int64)
     for i in range(number):
-        # The value of that rank among those not chosen yet: past every smaller chosen one, in order.
+        # The value of that rank among those not chosen yet: past every smaller chosen one, in
+        # order.
         value = below(count - i, generator)
         for taken in chosen.sort(-1).values.unbind(-1):
             value = value + (value >= taken)

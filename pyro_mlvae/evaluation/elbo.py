@@ -23,7 +23,9 @@ from pyro_mlvae.training import elbo_terms
 GROUPS_AT_ONCE = 100
 
 
-def fixed_groups(data: GroupedDataset, observations_per_group: int = 10, *, seed: int = 0) -> GroupedBatch:
+def fixed_groups(
+    data: GroupedDataset, observations_per_group: int = 10, *, seed: int = 0
+) -> GroupedBatch:
     """``data`` in fixed, seeded groups of ``observations_per_group``; what remains makes smaller ones.
 
     The ELBO of grouped data depends on the grouping, so models are only to be compared on the same
@@ -75,7 +77,9 @@ def elbo_metrics(
     >>> abs(found["nested_iwae_per_observation"] - float(evidence)) < 1e-8
     True
     """
-    require_positive(num_particles=num_particles, content_draws=content_draws, style_draws=style_draws)
+    require_positive(
+        num_particles=num_particles, content_draws=content_draws, style_draws=style_draws
+    )
     terms, elbos, bounds, sizes = ElboTerms(), [], [], []
     place = place_of(guide, model)
     super_groups = _draws_super_groups(guide, data.batch(torch.arange(1)).to(**place))
@@ -149,7 +153,9 @@ def _whole_groups(
         parts = order.split(torch.unique_consecutive(own[order], return_counts=True)[1].tolist())
     else:
         order = torch.argsort(group, stable=True)
-        ends = torch.searchsorted(group[order], torch.arange(0, int(group.max()) + 1, GROUPS_AT_ONCE))
+        ends = torch.searchsorted(
+            group[order], torch.arange(0, int(group.max()) + 1, GROUPS_AT_ONCE)
+        )
         parts = order.tensor_split(ends[1:])
     for part in parts:
         yield data.batch(index[part], group[part])

@@ -26,8 +26,8 @@ def draw_episodes(
         shots: observations of each group that are given, beside one that is the query.
         episodes: how many episodes.
         seed: of the draws.
-        within: the super-group of each observation. Each episode then draws a super-group first, all
-            with the same probability, and its groups from that one alone.
+        within: the super-group of each observation. Each episode then draws a super-group first,
+            all with the same probability, and its groups from that one alone.
 
     Raises:
         InputError: fewer than ``ways`` groups (of one super-group) have ``shots + 1`` observations.
@@ -40,7 +40,9 @@ def draw_episodes(
     require_seed(seed)
     order, start, size = members(group)
     enough = size > shots
-    needs = f"{ways}-way {shots}-shot episodes need {ways} groups of at least {shots + 1} observations"
+    needs = (
+        f"{ways}-way {shots}-shot episodes need {ways} groups of at least {shots + 1} observations"
+    )
     if int(enough.sum()) < ways:
         largest = int(size.max()) if len(size) else 0
         raise InputError(

@@ -36,9 +36,9 @@ def evidence_metrics(
         seed: of the cut.
 
     Returns:
-        ``{"k": [...], "content_scale": [...], "untrained": [...], "vae": [...]}``: scales, averaged over
-        groups and dimensions, one for each k; None for a k for which no group is large enough, and
-        in place of the list of a guide that was not given.
+        ``{"k": [...], "content_scale": [...], "untrained": [...], "vae": [...]}``: scales, averaged
+        over groups and dimensions, one for each k; None for a k for which no group is large enough,
+        and in place of the list of a guide that was not given.
 
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide
     >>> solved = LinearGaussian.orthogonal()

@@ -1,13 +1,15 @@
 r"""How well codes predict what style was made from: the turn of a drawing, its size, its place.
 
-A regressor is trained on codes of training observations and tested on others. Of each factor it gets
+A regressor is trained on codes of training observations and tested on others. Of each factor it
+gets
 
-.. math:: R^2 = 1 - \frac{\sum_i \lVert \hat f_i - f_i \rVert^2}{\sum_i \lVert f_i - \bar f \rVert^2}
+.. math:: R^2 = 1 - \frac{\sum_i \lVert \hat f_i - f_i \rVert^2}{\sum_i \lVert f_i - \bar f
+\rVert^2}
 
-over all its columns: 1 where the code tells the factor, 0 where it tells nothing, and below where it
-misleads, as it may on groups that training never saw. Style should tell factors, and content should
-not. Of either, ``draws`` are what the decoder gets; ``loc`` may hold what their noise drowns, and that
-of an untrained encoder is a projection of x.
+over all its columns: 1 where the code tells the factor, 0 where it tells nothing, and below where
+it misleads, as it may on groups that training never saw. Style should tell factors, and content
+should not. Of either, ``draws`` are what the decoder gets; ``loc`` may hold what their noise
+drowns, and that of an untrained encoder is a projection of x.
 """
 
 from __future__ import annotations
@@ -58,24 +60,25 @@ def factor_metrics(
     Args:
         guide: a guide, trained or not.
         train: observations on whose codes, or on those of 4,000, regressors are chosen and fitted.
-        tests: other observations by name, such as those of seen and of unseen groups. None, and data
-            with other factors than ``train``, is not measured.
-        whole: whether content and style are predicted from together, too, as ``latent``: of a VAE, whose
-            parts have no roles.
+        tests: other observations by name, such as those of seen and of unseen groups. None, and
+            data with other factors than ``train``, is not measured.
+        whole: whether content and style are predicted from together, too, as ``latent``: of a VAE,
+            whose parts have no roles.
         seed: of draws and folds.
 
     Returns:
-        ``regressor``, which kind cross-validation chose for each code, as text; and by the name of each
-        test ``{"style": {"draws": R2, "loc": R2}, "content": {"draws": R2, "loc": R2}}``, or None where it
-        is not measured.
-        Each R2 is a mapping from the name of the factor; ``mean`` is over those that are numbers, not
-        classes. A factor that does not vary in a test is None. None in all where the data does not
-        know its style.
+        ``regressor``, which kind cross-validation chose for each code, as text; and by the name of
+        each test ``{"style": {"draws": R2, "loc": R2}, "content": {"draws": R2, "loc": R2}}``, or
+        None where it is not measured. Each R2 is a mapping from the name of the factor; ``mean`` is
+        over those that are numbers, not classes. A factor that does not vary in a test is None.
+        None in all where the data does not know its style.
     """
     if not isinstance(train, KnowsStyle) or len(train) < FOLDS:
         return None
     some: Any = train.sample(MOST_FITTED, seed=seed)
-    classes = {name: value.unique() for name, value in some.style_factors.items() if _is_class(value)}
+    classes = {
+        name: value.unique() for name, value in some.style_factors.items() if _is_class(value)
+    }
     target = np.concatenate(list(_columns(some, classes).values()), 1)
     codes = _codes(guide, some, mixed_seed(seed, 0), whole=whole)
     chosen = {name: _choose(code, target, seed) for name, code in codes.items()}
@@ -85,7 +88,10 @@ def factor_metrics(
         if isinstance(test, KnowsStyle) and _widths(test) == _widths(some):
             held_out = _codes(guide, test, mixed_seed(seed, 1), whole=whole)
             truth = _columns(test, classes)
-            of = {name: _r2(truth, f.predict(held_out[name]), classes) for name, (_, f) in chosen.items()}
+            of = {
+                name: _r2(truth, f.predict(held_out[name]), classes)
+                for name, (_, f) in chosen.items()
+            }
             parts = {
                 code: {way: of.pop(f"{code} {way}") for way in ("draws", "loc")}
                 for code in ("style", "content")
@@ -113,7 +119,9 @@ def _columns(data: Any, classes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     }
 
 
-def _codes(guide: GroupedGuide, data: GroupedDataset, seed: int, *, whole: bool) -> dict[str, np.ndarray]:
+def _codes(
+    guide: GroupedGuide, data: GroupedDataset, seed: int, *, whole: bool
+) -> dict[str, np.ndarray]:
     """What factors are predicted from, by name."""
     codes = encode(guide, data)
     style, content = style_codes(codes, seed=seed), mean_of(codes.content)
@@ -167,7 +175,9 @@ def _r2(
     """By factor, and the mean over those that are numbers."""
     widths = np.cumsum([columns.shape[1] for columns in truth.values()])
     found: dict[str, float | None] = {}
-    for (name, true), guess in zip(truth.items(), np.split(predicted, widths[:-1], axis=1), strict=True):
+    for (name, true), guess in zip(
+        truth.items(), np.split(predicted, widths[:-1], axis=1), strict=True
+    ):
         spread = np.square(true - true.mean(0)).sum()
         found[name] = float(1.0 - np.square(guess - true).sum() / spread) if spread > 0.0 else None
     numbers = [value for name, value in found.items() if name not in classes and value is not None]

@@ -1,8 +1,8 @@
 r"""Few-shot classification of unseen groups, by the posterior of content alone.
 
-Each observation's expert :math:`f_i(C) = N(C; \mu_i, \sigma_i^2)` is its likelihood of content, up to
-a constant. So the guide itself says how much likelier a query q and some shots S are if they share one
-content, drawn from the prior, than if each has its own:
+Each observation's expert :math:`f_i(C) = N(C; \mu_i, \sigma_i^2)` is its likelihood of content, up
+to a constant. So the guide itself says how much likelier a query q and some shots S are if they
+share one content, drawn from the prior, than if each has its own:
 
 .. math:: s(q, S) = \log \frac{\int p(C) f_q(C) \prod_{i \in S} f_i(C) \, dC}
         {\int p(C) f_q(C) \, dC \; \int p(C) \prod_{i \in S} f_i(C) \, dC}
@@ -11,22 +11,25 @@ content, drawn from the prior, than if each has its own:
 summed over dimensions, with :math:`\sigma_S^{-2} = 1 + \sum_i \sigma_i^{-2}` and
 :math:`\mu_S = \sigma_S^2 \sum_i \sigma_i^{-2} \mu_i`.
 
-**For which guide this is exact.** The constants of the experts cancel. So s is the model's log Bayes factor
-:math:`\log p(x_q, X_S) - \log p(x_q) - \log p(X_S)` where :math:`f_i(C) \propto p(x_i \mid C)` with style
-integrated out. That is so for ``ProductOfNormals(prior_expert=True)`` whose posterior
-:math:`p(C) \prod_i f_i(C)` is exact, and the prior of content is N(0, I). It is an approximation for
+**For which guide this is exact.** The constants of the experts cancel. So s is the model's log
+Bayes factor
+:math:`\log p(x_q, X_S) - \log p(x_q) - \log p(X_S)` where :math:`f_i(C) \propto p(x_i \mid C)` with
+style integrated out. That is so for ``ProductOfNormals(prior_expert=True)`` whose posterior
+:math:`p(C) \prod_i f_i(C)` is exact, and the prior of content is N(0, I). It is an approximation
+for
 
-- the paper's product without the prior, and every guide that multiplies no Normals, whose expert here is
+- the paper's product without the prior, and every guide that multiplies no Normals, whose expert
+here is
   :math:`q(C \mid x_i)`. Where that is exact for one observation, it already has the prior in it:
-  :math:`f_i \propto p(C) p(x_i \mid C)`. The prior is *not* divided out again, because the quotient is
-  no Normal where q is as wide as the prior; so the prior counts once more for every observation. That
-  matters little where one observation says much more of content than the prior;
+  :math:`f_i \propto p(C) p(x_i \mid C)`. The prior is *not* divided out again, because the quotient
+  is no Normal where q is as wide as the prior; so the prior counts once more for every observation.
+  That matters little where one observation says much more of content than the prior;
 - a guide of three levels, where query and shots come from one super-group: their contents then are
   not independent, which "each has its own" takes them to be.
 
-For one query, s and :math:`\log p(x_q \mid X_S)` differ by :math:`\log p(x_q)`, the same for every group:
-both choose the same group. :func:`~pyro_mlvae.evaluation.predictive.decoder_score` estimates the latter
-by the decoder, for any guide.
+For one query, s and :math:`\log p(x_q \mid X_S)` differ by :math:`\log p(x_q)`, the same for every
+group: both choose the same group. :func:`~pyro_mlvae.evaluation.predictive.decoder_score` estimates
+the latter by the decoder, for any guide.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ from torch import Tensor
 
 from pyro_mlvae.evaluation.episodes import draw_episodes
 
-# From queries [..., queries] and shots [..., ways, shots], as indices of observations, to how well each
-# query fits each way [..., queries, ways]; the highest is chosen.
+# From queries [..., queries] and shots [..., ways, shots], as indices of observations, to how well
+# each query fits each way [..., queries, ways]; the highest is chosen.
 Score = Callable[[Tensor, Tensor], Tensor]
 
 # Values held at once, in float64, while episodes are scored.
@@ -75,7 +78,9 @@ def log_evidence_ratio(
     """
     loc, scale = _content_of_shots(shots_loc, shots_scale)
     together = Normal(loc, (scale.square() + query_scale.square()).sqrt(), validate_args=False)
-    apart = Normal(torch.zeros_like(query_loc), (1.0 + query_scale.square()).sqrt(), validate_args=False)
+    apart = Normal(
+        torch.zeros_like(query_loc), (1.0 + query_scale.square()).sqrt(), validate_args=False
+    )
     return (together.log_prob(query_loc) - apart.log_prob(query_loc)).sum(-1)
 
 
@@ -94,7 +99,8 @@ def posterior_score(expert: Normal) -> Score:
     loc, scale = expert.loc.double(), expert.scale.double()
 
     def score(query: Tensor, given: Tensor) -> Tensor:
-        # Every query of an episode, [..., query, 1, dim], meets every way, [..., 1, way, shots, dim].
+        # Every query of an episode, [..., query, 1, dim], meets every way, [..., 1, way, shots,
+        # dim].
         return log_evidence_ratio(
             loc[query].unsqueeze(-2), scale[query].unsqueeze(-2),
             loc[given].unsqueeze(-4), scale[given].unsqueeze(-4),
@@ -145,8 +151,8 @@ def few_shot_accuracy(
         ways: groups in an episode.
         shots: observations of each group that are given.
         episodes: how many episodes.
-        within: the super-group of each observation, ``[N]``: all groups of an episode are then of one
-            super-group. By default an episode draws from all groups.
+        within: the super-group of each observation, ``[N]``: all groups of an episode are then of
+            one super-group. By default an episode draws from all groups.
         seed: of the episodes; the same for every score, so that what is compared is compared on the
             same episodes.
 
@@ -183,7 +189,8 @@ def nearest_neighbour_accuracy(
 
     Args:
         vectors: what distances are measured between, ``[N, ...]``, such as the pixels themselves.
-        group: as for :func:`few_shot_accuracy`, and so are the rest; equal seeds give equal episodes.
+        group: as for :func:`few_shot_accuracy`, and so are the rest; equal seeds give equal
+            episodes.
         ways: groups in an episode.
         shots: observations of each group that are given.
         episodes: how many episodes.
@@ -218,7 +225,10 @@ def _accuracy(score: Score, query: Tensor, given: Tensor, values: int) -> dict[s
     right = torch.arange(ways)
     chunks = [each.split(max(1, _CHUNK // values)) for each in (query, given)]
     per_episode = torch.cat(
-        [(score(q, g).argmax(-1).cpu() == right).double().mean(-1) for q, g in zip(*chunks, strict=True)]
+        [
+            (score(q, g).argmax(-1).cpu() == right).double().mean(-1)
+            for q, g in zip(*chunks, strict=True)
+        ]
     )
     error = float(per_episode.std()) / math.sqrt(episodes) if episodes > 1 else math.nan
     return {"accuracy": float(per_episode.mean()), "standard_error": error}

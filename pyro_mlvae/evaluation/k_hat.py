@@ -1,14 +1,15 @@
 r"""Pareto k-hat: whether a group's importance weights have a tail that importance sampling can bear.
 
-The largest of the weights :math:`w_G = p(X_G, C_G, S_G) / q(C_G, S_G \mid X_G)` are fitted by a generalised
-Pareto distribution, whose shape k says which of their moments exist: those of order below :math:`1 / k`.
-Below 0.5 their variance is finite, and importance-weighted bounds and expectations settle at the usual
-rate. Above 0.7 they do not settle with any number of draws that one could pay for: the guide misses part
-of the posterior, and a bound that is made of these weights says little.
+The largest of the weights :math:`w_G = p(X_G, C_G, S_G) / q(C_G, S_G \mid X_G)` are fitted by a
+generalised Pareto distribution, whose shape k says which of their moments exist: those of order
+below :math:`1 / k`. Below 0.5 their variance is finite, and importance-weighted bounds and
+expectations settle at the usual rate. Above 0.7 they do not settle with any number of draws that
+one could pay for: the guide misses part of the posterior, and a bound that is made of these weights
+says little.
 
-References: Vehtari, Simpson, Gelman, Yao, Gabry (2015), arXiv 1507.02646; as a diagnostic of variational
-inference Yao, Vehtari, Simpson, Gelman (2018), arXiv 1802.02538. The fit is Pyro's, after Zhang, Stephens
-(2009).
+References: Vehtari, Simpson, Gelman, Yao, Gabry (2015), arXiv 1507.02646; as a diagnostic of
+variational inference Yao, Vehtari, Simpson, Gelman (2018), arXiv 1802.02538. The fit is Pyro's,
+after Zhang, Stephens (2009).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from pyro_mlvae.estimators.programs import Program, seeded
 THRESHOLD = 0.7
 # A fifth of them is the tail, and a fit needs ten.
 LEAST_DRAWS = 50
-# A tail of excesses below this is one weight that outweighs all others; their logarithms stay finite.
+# A tail of excesses below this is one weight that outweighs all others; their logarithms stay
+# finite.
 _SMALLEST = 1e-300
 # Log weights that differ by less than so many roundings are equal.
 _ROUNDINGS = 64
@@ -49,7 +51,8 @@ def run_k_hat(
         seed: of the draws.
 
     Returns:
-        One value a group, or one a super-group where there are latents of those; see :func:`pareto_k_hat`.
+        One value a group, or one a super-group where there are latents of those; see
+        :func:`pareto_k_hat`.
 
     Raises:
         InputError: a site stands in none of the plates, there are fewer than 50 draws, or a
@@ -71,8 +74,9 @@ def run_k_hat(
 def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, " units"]:
     """The shape k of the generalised Pareto distribution fitted to the largest weights of each unit.
 
-    The tail is the min(S/5, 3 sqrt(S)) largest of S weights. Weights that are all equal, as those of the
-    exact posterior are, have no tail to fit: their k-hat is set to 0, below which all moments exist.
+    The tail is the min(S/5, 3 sqrt(S)) largest of S weights. Weights that are all equal, as those
+    of the exact posterior are, have no tail to fit: their k-hat is set to 0, below which all
+    moments exist.
 
     Args:
         log_weights: in nats, S of each unit.
@@ -81,7 +85,8 @@ def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, "
         k-hat by unit, in float64 on the CPU.
 
     Raises:
-        InputError: there are fewer than 50 draws, or weights of a unit are NaN, infinite, or all zero.
+        InputError: there are fewer than 50 draws, or weights of a unit are NaN, infinite, or all
+            zero.
 
     >>> exponential = torch.rand(4000, 1, generator=torch.Generator().manual_seed(0)).log().neg()
     >>> # exp of an exponential of rate 2 is a Pareto variable of shape 1/2.
@@ -90,7 +95,9 @@ def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, "
     """
     draws = len(log_weights)
     if draws < LEAST_DRAWS:
-        raise InputError(f"draws must be at least {LEAST_DRAWS} for a tail to be fitted, got {draws}")
+        raise InputError(
+            f"draws must be at least {LEAST_DRAWS} for a tail to be fitted, got {draws}"
+        )
     largest = log_weights.max(0).values
     # NaN is the largest of whatever it is among.
     if not largest.isfinite().all():
@@ -114,8 +121,8 @@ def check_k_hat(k: Float[Tensor, " units"]) -> dict[str, Any]:
         k: what :func:`run_k_hat` returns.
 
     Returns:
-        ``{"groups": number, "threshold": 0.7, "share_above": share, "median": k, "max": k, "k": [...]}``,
-        the last in ascending order.
+        ``{"groups": number, "threshold": 0.7, "share_above": share, "median": k, "max": k, "k":
+        [...]}``, the last in ascending order.
 
     Raises:
         InputError: there is no group.

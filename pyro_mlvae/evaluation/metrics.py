@@ -57,17 +57,18 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a trained model and guide on held-out observations.
 
-    Those in groups that training saw are probed, by classifiers of their labels. No probe could know
-    the labels of the others: they get few-shot classification and verification.
+    Those in groups that training saw are probed, by classifiers of their labels. No probe could
+    know the labels of the others: they get few-shot classification and verification.
 
     Args:
         model: the trained model.
         guide: its trained guide.
         untrained: a guide of the same shape with its initial weights, for the control.
-        train: what probes are trained on; none of it is ever tested on. None where it is not at hand:
-            then nothing is probed.
+        train: what probes are trained on; none of it is ever tested on. None where it is not at
+            hand: then nothing is probed.
         test: held-out observations.
-        vae: a VAE of the same networks with its guide, trained on the same data, to be compared with.
+        vae: a VAE of the same networks with its guide, trained on the same data, to be compared
+            with.
         data_name: what the data set is called.
         trained_groups: the names, as text, of the groups that training saw; by default those of
             ``train``.
@@ -91,10 +92,13 @@ def evaluate(
     elbo["vae"] = elbo_metrics(*vae, test, **fixed) if vae else None
     codes = encode(guide, test)
     # Nothing varies between one observation.
-    activity = _activity(guide, codes, test, observations_per_group, seed) if len(test) > 1 else None
+    activity = (
+        _activity(guide, codes, test, observations_per_group, seed) if len(test) > 1 else None
+    )
     control = None if vae is None else vae[1]
     readable, warnings = _readable(train, known)
-    # Where training saw none of the groups, new observations of those that it saw are compared with.
+    # Where training saw none of the groups, new observations of those that it saw are compared
+    # with.
     anew = None if train is None or len(known) else drawn_anew(train, seed=seed)
     seen = known if len(known) else anew
     return {
@@ -105,14 +109,20 @@ def evaluate(
         "probe": None
         if train is None or readable is None
         else _probes(guide, untrained, control, train, readable, ks, seed),
-        "evidence": evidence_metrics(guide, test, untrained=untrained, vae=control, codes=codes, seed=seed),
+        "evidence": evidence_metrics(
+            guide, test, untrained=untrained, vae=control, codes=codes, seed=seed
+        ),
         "unseen": unseen_metrics(guide, untrained, unseen, vae=control, seen=train, seed=seed)
         if len(unseen)
         else None,
-        "swap": _swaps(model, guide, vae, train, readable or test, anew, readable is not None, seed),
+        "swap": _swaps(
+            model, guide, vae, train, readable or test, anew, readable is not None, seed
+        ),
         "factors": None
         if train is None
-        else _factors(guide, untrained, control, train, seen, unseen if len(unseen) else None, seed),
+        else _factors(
+            guide, untrained, control, train, seen, unseen if len(unseen) else None, seed
+        ),
         "diagnostics": diagnostics_metrics(model, guide, test, codes, **fixed),
         "active_units": activity,
         "warnings": [*warnings, *(collapse_warnings(activity, progress) if activity else [])],
@@ -168,7 +178,9 @@ def _swaps(
         codes = encode(guide, test)
         found = swap_metrics(model, guide, test, reader, codes=codes, seed=seed)
         truth = truth_metrics(model, guide, test, train=train, codes=codes, seed=seed)
-        of_seen = None if anew is None else truth_metrics(model, guide, anew, train=train, seed=seed)
+        of_seen = (
+            None if anew is None else truth_metrics(model, guide, anew, train=train, seed=seed)
+        )
         return found and {**found, "truth": truth and {**truth, "seen": of_seen}}
 
     found = measured(model, guide)

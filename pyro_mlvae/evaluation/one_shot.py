@@ -1,7 +1,7 @@
 """The official Omniglot one-shot test: 20 runs of 20 trials, each a choice among 20 new characters.
 
-The error of a guide stands beside that of two controls which learn nothing: the nearest pixels, and the
-modified Hausdorff distance, with which the test's own demonstration code scores 38.8 %.
+The error of a guide stands beside that of two controls which learn nothing: the nearest pixels, and
+the modified Hausdorff distance, with which the test's own demonstration code scores 38.8 %.
 
 Reference: Lake, Salakhutdinov, Tenenbaum (2015), Science 350, 1332-1338.
 """
@@ -42,8 +42,8 @@ def one_shot_metrics(
         seed: of these draws.
 
     Returns:
-        ``trials``, ``ways`` and ``chance`` (an error too), and under ``posterior``, ``decoder`` (None
-        without a model), ``pixels`` and ``hausdorff`` what :func:`one_shot_error` finds.
+        ``trials``, ``ways`` and ``chance`` (an error too), and under ``posterior``, ``decoder``
+        (None without a model), ``pixels`` and ``hausdorff`` what :func:`one_shot_error` finds.
 
     Raises:
         InputError: the drawings are not of the shape that the guide was trained on.
@@ -74,8 +74,8 @@ def one_shot_error(score: Score, trials: OneShotTrials) -> dict[str, float]:
         trials: the test.
 
     Returns:
-        ``{"error": ..., "standard_error": ...}``, the latter that of a mean over runs, because trials of
-        one run share their characters; NaN for a single run.
+        ``{"error": ..., "standard_error": ...}``, the latter that of a mean over runs, because
+        trials of one run share their characters; NaN for a single run.
     """
     chosen = torch.cat(
         [

@@ -8,9 +8,9 @@ With K draws of content, each with one draw of style,
     C_k \sim q(C \mid X_S, x_q), \quad S_k \sim q(S \mid x_q, C_k)
 
 Content is drawn knowing the query, because there the integrand is large. The mean is an unbiased
-estimate of :math:`\int p(x_q \mid C) \, q(C \mid X_S) \, dC`: the guide's posterior given the shots is
-taken for the model's, and is not corrected by the decoder. With the exact posterior as guide every
-single draw is exact, by Bayes' rule.
+estimate of :math:`\int p(x_q \mid C) \, q(C \mid X_S) \, dC`: the guide's posterior given the shots
+is taken for the model's, and is not corrected by the decoder. With the exact posterior as guide
+every single draw is exact, by Bayes' rule.
 
 Unlike the score by the posterior, this one asks nothing of the guide's form: content need not be a
 product of Normals. It costs K decoded observations for every query and group.
@@ -52,7 +52,8 @@ def decoder_score(
         seed: of the draws; the caller's random state stays as it is.
 
     Returns:
-        From queries ``[..., queries]`` and shots ``[..., ways, shots]`` to nats ``[..., queries, ways]``.
+        From queries ``[..., queries]`` and shots ``[..., ways, shots]`` to nats ``[..., queries,
+        ways]``.
 
     Raises:
         InputError: ``samples`` or ``seed`` is no such number.
@@ -77,7 +78,14 @@ def decoder_score(
         chunks = zip(query.split(pairs), given.split(pairs), strict=True)
         found = [
             log_predictive(
-                model, guide, data, q, g, codes=codes, samples=samples, seed=mixed_seed(seed, number)
+                model,
+                guide,
+                data,
+                q,
+                g,
+                codes=codes,
+                samples=samples,
+                seed=mixed_seed(seed, number),
             )[0]
             for number, (q, g) in enumerate(chunks)
         ]
@@ -106,7 +114,8 @@ def log_predictive(
         data: the observations.
         query: one observation of each pair, as an index.
         given: the shots that it is put to.
-        codes: what :func:`~pyro_mlvae.latents.encode` says of ``data``, where that is known already.
+        codes: what :func:`~pyro_mlvae.latents.encode` says of ``data``, where that is known
+            already.
         samples: draws for every pair.
         seed: of the draws; the caller's random state stays as it is.
 

@@ -5,10 +5,10 @@ from k observations, on seeded random regroupings of the held-out observations o
 Grouping by the very label that is read leaks it, so that content from k > 1 observations of an
 *untrained* encoder reads well too: those numbers mean something only beside that control.
 
-Style is read in three ways. ``draws``, one draw from the posterior of each observation, are what the
-model itself calls style: the decoder sees nothing else in training. ``loc`` may hold what the draws
-drown in noise: an untrained loc varies by a tenth of its scale, and is a projection of x all the same.
-``loc_and_scale`` is all that the encoder says, with the logarithm of the scale.
+Style is read in three ways. ``draws``, one draw from the posterior of each observation, are what
+the model itself calls style: the decoder sees nothing else in training. ``loc`` may hold what the
+draws drown in noise: an untrained loc varies by a tenth of its scale, and is a projection of x all
+the same. ``loc_and_scale`` is all that the encoder says, with the logarithm of the scale.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Probe:
     classifier: Any
 
     @classmethod
-    def train(cls, codes: Tensor, labels: Tensor, groups: Tensor | None = None, *, seed: int = 0) -> Probe:
+    def train(
+        cls, codes: Tensor, labels: Tensor, groups: Tensor | None = None, *, seed: int = 0
+    ) -> Probe:
         """Choose the classifier and fit it.
 
         Args:
@@ -144,9 +146,9 @@ def probe_metrics(
 
     Returns:
         ``{"classifier": text, "style": {"draws": scores, "loc": scores, "loc_and_scale": scores},
-        "content": {"1": scores, ...}}``: the kind of classifier that was chosen for each code, such as
-        "content: linear, style draws: hidden-layer, ...", and the scores of :meth:`Probe.scores`; those
-        of a k for which no group of ``test`` is large enough are None.
+        "content": {"1": scores, ...}}``: the kind of classifier that was chosen for each code, such
+        as "content: linear, style draws: hidden-layer, ...", and the scores of
+        :meth:`Probe.scores`; those of a k for which no group of ``test`` is large enough are None.
 
     Raises:
         InputError: a label of ``test`` does not occur in ``train``, or that has a single one or

@@ -29,9 +29,9 @@ class TrainingProgress:
     def undertrained(self) -> str | None:
         """A clause that says so, where the ELBO was still rising at the end; None where it was not.
 
-        It was where the mean over the last tenth of the epochs, and at least one epoch, lies above that
-        over as many epochs before them by 0.1 nats per observation an epoch or more: what a code must be
-        worth to tell anything. Of a single epoch nobody knows.
+        It was where the mean over the last tenth of the epochs, and at least one epoch, lies above
+        that over as many epochs before them by 0.1 nats per observation an epoch or more: what a
+        code must be worth to tell anything. Of a single epoch nobody knows.
         """
         epochs = len(self.elbo)
         length = f"{epochs} epoch{'s' if epochs != 1 else ''}"

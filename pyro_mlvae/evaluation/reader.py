@@ -54,8 +54,8 @@ class Reader:
     def accuracy(self, data: GroupedDataset) -> float:
         """How often it reads the label of ``data``'s own observations, none of them decoded.
 
-        It says whether the reader can be trusted, and is no bound on what it reads off swaps: decoded
-        observations are cleaner than real ones, and a swap of many can be read more often.
+        It says whether the reader can be trusted, and is no bound on what it reads off swaps:
+        decoded observations are cleaner than real ones, and a swap of many can be read more often.
         """
         return float((self.read(data.observations()) == data.label).double().mean())
 

@@ -1,23 +1,23 @@
 r"""Simulation-based calibration: is the guide the posterior of its own model?
 
-Draw latents from the model's priors and x from the model, then L times the latents from the guide given
-that x. If the guide is the exact posterior, the rank of each true value among the L draws is uniform on
-0..L:
+Draw latents from the model's priors and x from the model, then L times the latents from the guide
+given that x. If the guide is the exact posterior, the rank of each true value among the L draws is
+uniform on 0..L:
 
 .. math:: z \sim p(z), \quad x \sim p(x \mid z), \quad z^1, \dots, z^L \sim q(z \mid x), \qquad
     r = \#\{l : z^l < z\}
 
-A histogram of ranks that is high at both ends is a guide too sure of itself, one that is high in the
-middle a guide too unsure, and one that leans to a side a guide that is biased.
+A histogram of ranks that is high at both ends is a guide too sure of itself, one that is high in
+the middle a guide too unsure, and one that leans to a side a guide that is biased.
 
-The test needs independent ranks. Styles of one group share the draw of its content, and contents of one
-super-group share the draw of its own. So every simulated group, or super-group where there are such,
-gives one rank a site: that of one member, chosen at random. Dimensions of one member need not be
-independent, so each is tested by itself, and the smallest p value is corrected for their number
+The test needs independent ranks. Styles of one group share the draw of its content, and contents of
+one super-group share the draw of its own. So every simulated group, or super-group where there are
+such, gives one rank a site: that of one member, chosen at random. Dimensions of one member need not
+be independent, so each is tested by itself, and the smallest p value is corrected for their number
 (Bonferroni). Ranks by dimension say nothing of how the guide's dimensions depend on each other.
 
-References: Talts, Betancourt, Simpson, Vehtari, Gelman (2018), arXiv 1804.06788; for the uses of ranks of
-amortised posteriors see Säilynoja, Bürkner, Vehtari (2022), arXiv 2103.10522.
+References: Talts, Betancourt, Simpson, Vehtari, Gelman (2018), arXiv 1804.06788; for the uses of
+ranks of amortised posteriors see Säilynoja, Bürkner, Vehtari (2022), arXiv 2103.10522.
 """
 
 from __future__ import annotations
@@ -61,18 +61,20 @@ def run_sbc(
     Args:
         model: the model, whose x is observed at the site "x".
         guide: its guide; only draws from it are used, so it may be of any family.
-        batch: the groups to simulate: their sizes, super-groups and fields. Of its x only NaN counts.
+        batch: the groups to simulate: their sizes, super-groups and fields. Of its x only NaN
+            counts.
         simulations: how many times all these groups are simulated.
         draws: L, the number of draws from the guide for each simulation.
         seed: of every draw.
 
     Returns:
-        For each site of the guide, ranks from 0 to ``draws``, one row a simulated group (a simulated
-        super-group where there are latents of those) and one column a dimension, on the CPU.
+        For each site of the guide, ranks from 0 to ``draws``, one row a simulated group (a
+        simulated super-group where there are latents of those) and one column a dimension, on the
+        CPU.
 
     Raises:
-        InputError: the model has no observed site "x", x cannot be drawn, or a site stands in none of the
-            plates.
+        InputError: the model has no observed site "x", x cannot be drawn, or a site stands in none
+            of the plates.
 
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal(content_dim=3, style_dim=2)
@@ -113,12 +115,12 @@ def check_sbc(
         bins: of the histogram; they must divide L + 1, so that each holds as many ranks.
 
     Returns:
-        ``{"ranks": number, "draws": L, "bins": bins, "band": [low, high], "sites": {site: ...}}``. The band
-        holds 99 % of all bars where ranks are uniform. Of each site there are ``p``, the p value of all
-        its dimensions together (Bonferroni); ``p_of_dimensions``; ``histogram``, the counts of each
-        dimension; and ``spread``, the mean squared distance of ranks from the middle as a multiple of
-        what it is where they are uniform: above 1 where the guide is too sure of itself or biased, below
-        1 where it is too unsure.
+        ``{"ranks": number, "draws": L, "bins": bins, "band": [low, high], "sites": {site: ...}}``.
+        The band holds 99 % of all bars where ranks are uniform. Of each site there are ``p``, the p
+        value of all its dimensions together (Bonferroni); ``p_of_dimensions``; ``histogram``, the
+        counts of each dimension; and ``spread``, the mean squared distance of ranks from the middle
+        as a multiple of what it is where they are uniform: above 1 where the guide is too sure of
+        itself or biased, below 1 where it is too unsure.
 
     Raises:
         InputError: there are too few ranks for the test, one is not in 0..L, or bins do not divide

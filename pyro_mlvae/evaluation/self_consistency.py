@@ -1,14 +1,15 @@
 r"""Consistency of content with itself: do intervals from a few observations hold what the whole group says?
 
-A few observations give the content posterior :math:`N(m, s^2)`, the whole group :math:`N(M, S^2)`, in each
-dimension. A central interval of the first promises to hold content with probability ``level``; it holds
+A few observations give the content posterior :math:`N(m, s^2)`, the whole group :math:`N(M, S^2)`,
+in each dimension. A central interval of the first promises to hold content with probability
+``level``; it holds
 
 .. math:: \Phi\Big(\frac{m + z s - M}{S}\Big) - \Phi\Big(\frac{m - z s - M}{S}\Big), \qquad
     z = \Phi^{-1}\Big(\frac{1 + \text{level}}{2}\Big)
 
-of the draws from the second. Less than promised is content too sure of itself, more is content too unsure.
-The guide is compared with itself, so a guide that is wrong in the same way everywhere passes. Whether it
-agrees with the model is what :func:`~pyro_mlvae.evaluation.run_sbc` measures.
+of the draws from the second. Less than promised is content too sure of itself, more is content too
+unsure. The guide is compared with itself, so a guide that is wrong in the same way everywhere
+passes. Whether it agrees with the model is what :func:`~pyro_mlvae.evaluation.run_sbc` measures.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ def self_consistency_metrics(
 ) -> dict[str, Any] | None:
     """The ``calibration`` of metrics.json's diagnostics: coverage of intervals from k observations.
 
-    Each group of at least 2k observations is cut at random into pieces of k, and coverage is averaged
-    over pieces and dimensions, without Monte Carlo. Smaller groups are left out: a piece agrees with
-    itself, so where it is most of its group, coverage comes out as promised whatever the guide says.
+    Each group of at least 2k observations is cut at random into pieces of k, and coverage is
+    averaged over pieces and dimensions, without Monte Carlo. Smaller groups are left out: a piece
+    agrees with itself, so where it is most of its group, coverage comes out as promised whatever
+    the guide says.
 
     Both products are measured: of the experts alone, and with the prior N(0, I) as one more expert.
-    Where experts are exact, the first covers as promised for contents of any distribution, the second
-    for contents drawn from the prior.
+    Where experts are exact, the first covers as promised for contents of any distribution, the
+    second for contents drawn from the prior.
 
     Args:
         expert: each observation's factor of its group's content, batch shape ``[N, content]``, as
@@ -55,9 +57,9 @@ def self_consistency_metrics(
 
     Returns:
         ``{"k": [...], "levels": [...], "without_prior": [...], "with_prior": [...],
-        "observations_of_whole_group": size}``: for each k one coverage a level, or None where no group is
-        large enough, and the median size of the groups that take part for the smallest k. None where
-        no group is large enough for any k.
+        "observations_of_whole_group": size}``: for each k one coverage a level, or None where no
+        group is large enough, and the median size of the groups that take part for the smallest k.
+        None where no group is large enough for any k.
 
     Raises:
         InputError: a k that is not positive, or a level that is not between 0 and 1.
@@ -78,7 +80,9 @@ def self_consistency_metrics(
         require_positive(k=k)
     require_seed(seed)
     if not ks:
-        raise InputError("ks must hold at least one number of observations, got none: try (1, 2, 5, 10)")
+        raise InputError(
+            "ks must hold at least one number of observations, got none: try (1, 2, 5, 10)"
+        )
     if not all(0.0 < level < 1.0 for level in levels):
         raise InputError(
             f"levels must lie between 0 and 1, got {list(levels)}: give each as a share, such as 0.9"
@@ -121,7 +125,9 @@ def _coverages(
     candidates = (size[group] >= 2 * k).nonzero().flatten()
     if not len(candidates):
         return None
-    chosen, piece = regroup(group[candidates], k, torch.Generator().manual_seed(seed), drop_smaller=True)
+    chosen, piece = regroup(
+        group[candidates], k, torch.Generator().manual_seed(seed), drop_smaller=True
+    )
     index = candidates[chosen]
     pieces = int(piece.max()) + 1
     of_group = torch.empty(pieces, dtype=torch.int64).index_copy(0, piece, group[index])

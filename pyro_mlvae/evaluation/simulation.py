@@ -20,12 +20,12 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
     """One draw of everything from the model, in the groups of ``batch``, of whose x only NaN counts.
 
     Returns:
-        The trace of the model, which has the latents, and the batch with the x that was drawn: missing
-        where that of the batch is.
+        The trace of the model, which has the latents, and the batch with the x that was drawn:
+        missing where that of the batch is.
 
     Raises:
-        InputError: the model has no observed site "x", or takes totals as given, which it cannot draw; or
-            x cannot be drawn, is not finite, or is not of the shape of the batch's.
+        InputError: the model has no observed site "x", or takes totals as given, which it cannot
+            draw; or x cannot be drawn, is not finite, or is not of the shape of the batch's.
 
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianModel
     >>> solved = LinearGaussian.orthogonal()

@@ -1,8 +1,9 @@
 r"""Swaps: contents decoded in the styles of other observations. Do both keep their part?
 
 A swap that ignores style shows its content perfectly, so consistency alone proves little. Beside it
-stand the same with style set to zero, and how much of the donor's style the swap kept. For that swaps
-are encoded again, and the locs of their style, :math:`s'`, are compared with the donors', :math:`s`:
+stand the same with style set to zero, and how much of the donor's style the swap kept. For that
+swaps are encoded again, and the locs of their style, :math:`s'`, are compared with the donors',
+:math:`s`:
 
 .. math:: R^2 = 1 - \frac{\sum_i \lVert s'_i - s_i \rVert^2}{\sum_i \lVert s_i - \bar s \rVert^2}
     = \sum_d w_d R^2_d, \qquad w_d \propto \sum_i (s_{id} - \bar s_d)^2,
@@ -93,8 +94,8 @@ def swap_metrics(
         model: the trained model.
         guide: its trained guide.
         test: held-out observations; both donors are of them.
-        reader: a classifier trained on the training observations, or None where their labels are not
-            those of ``test``.
+        reader: a classifier trained on the training observations, or None where their labels are
+            not those of ``test``.
         ks: from how many observations of a group content is inferred.
         swaps: how many, for each k.
         codes: of ``test``, where they are known already.
@@ -102,10 +103,10 @@ def swap_metrics(
 
     Returns:
         By k as text: ``consistency``, how often the label read is the content donor's;
-        ``style_zeroed``, the same with style set to zero; ``style_donor``, how often it is the style
-        donor's; ``style_kept``, this module's R2; and under ``standard_error`` those of the first three.
-        None for a k for which no group is large enough, without a reader for what it reads, and in
-        all where the observations have a single label.
+        ``style_zeroed``, the same with style set to zero; ``style_donor``, how often it is the
+        style donor's; ``style_kept``, this module's R2; and under ``standard_error`` those of the
+        first three. None for a k for which no group is large enough, without a reader for what it
+        reads, and in all where the observations have a single label.
     """
     if len(test.label.unique()) < 2:
         return None

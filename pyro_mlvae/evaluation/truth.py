@@ -42,7 +42,8 @@ class Renders(Protocol):
 def drawn_anew(data: GroupedDataset, most: int = 4000, *, seed: int = 0) -> GroupedDataset | None:
     """New observations of the groups of some data: each in the style of an observation of another group.
 
-    So training data gives observations of groups that training saw, which it did not see themselves.
+    So training data gives observations of groups that training saw, which it did not see
+    themselves.
 
     Args:
         data: which :class:`Renders`.
@@ -67,7 +68,9 @@ def drawn_anew(data: GroupedDataset, most: int = 4000, *, seed: int = 0) -> Grou
     while len(own := (data.group[style_of] == data.group[content_of]).nonzero().flatten()):
         style_of[own] = torch.randint(len(data), (len(own),), generator=generator)
     fields = {name: value[style_of] for name, value in data.of_observations.items()}
-    return replace(data.subset(content_of), x=data.render(content_of, style_of), of_observations=fields)
+    return replace(
+        data.subset(content_of), x=data.render(content_of, style_of), of_observations=fields
+    )
 
 
 def truth_metrics(
@@ -96,10 +99,10 @@ def truth_metrics(
 
     Returns:
         ``error`` by k as text, None for a k for which no group is large enough; and what comes for
-        nothing: ``copy_style_donor`` and ``copy_content_donor``, the errors of the donors themselves,
-        ``nearest_training``, that of the training observation which is nearest to the truth (one has to
-        know the truth to find it; None without ``train``), and ``blank``, that of zeros, which is 1. None
-        in all where the truth is not known.
+        nothing: ``copy_style_donor`` and ``copy_content_donor``, the errors of the donors
+        themselves, ``nearest_training``, that of the training observation which is nearest to the
+        truth (one has to know the truth to find it; None without ``train``), and ``blank``, that of
+        zeros, which is 1. None in all where the truth is not known.
     """
     if not isinstance(test, Renders) or len(test.label.unique()) < 2:
         return None

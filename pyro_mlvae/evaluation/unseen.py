@@ -52,11 +52,11 @@ def unseen_metrics(
         seed: of the episodes and pairs, which are the same for all that is compared.
 
     Returns:
-        Accuracies with their standard errors, or None where there is nothing to be told apart, or no group
-        has two observations. Under
-        ``protocols`` stands an entry for each of 5 and 20 ways, each number of shots, and episodes
-        ``within`` one super-group or over all groups; those for which there are too few groups are left
-        out. 20-way episodes are fewer, so that every row has as many queries.
+        Accuracies with their standard errors, or None where there is nothing to be told apart, or
+        no group has two observations. Under ``protocols`` stands an entry for each of 5 and 20
+        ways, each number of shots, and episodes ``within`` one super-group or over all groups;
+        those for which there are too few groups are left out. 20-way episodes are fewer, so that
+        every row has as many queries.
     """
     sizes = test.sizes[test.sizes > 0]
     if int(sizes.max()) < 2:
@@ -77,13 +77,16 @@ def unseen_metrics(
     scaling = scaling_of(parts[-1], missing=True)
     x = torch.cat([scaling(part.observations()) for part in parts])
     scores = {
-        name: _few_shot(expert, group, ways, shots, episodes, seed) for name, expert in factors.items()
+        name: _few_shot(expert, group, ways, shots, episodes, seed)
+        for name, expert in factors.items()
     }
     scores["pixels"] = _few_shot(x, group, ways, shots, episodes, seed)
     auc = {name: verification_auc(e, group, first=first, seed=seed) for name, e in factors.items()}
     auc["pixels"] = nearest_neighbour_auc(x, group, first=first, seed=seed)
     controls = {
-        name: {**scores[name], "verification_auc": auc[name]} for name in scores if name != "trained"
+        name: {**scores[name], "verification_auc": auc[name]}
+        for name in scores
+        if name != "trained"
     }
     return {
         "groups": len(sizes),
@@ -93,7 +96,9 @@ def unseen_metrics(
         "verification_auc": auc["trained"],
         "vae": None,
         **controls,
-        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed) if ways > 1 else {},
+        "protocols": _protocols({**factors, "pixels": x}, test, shots, episodes, seed)
+        if ways > 1
+        else {},
     }
 
 

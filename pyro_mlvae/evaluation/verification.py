@@ -24,14 +24,14 @@ def verification_auc(
 ) -> float:
     """How well :func:`log_evidence_ratio` tells pairs of one group from pairs of two: the ROC AUC.
 
-    The probability that a random pair of one group scores higher than a random pair of two; chance is
-    0.5 whatever the number and the sizes of the groups.
+    The probability that a random pair of one group scores higher than a random pair of two; chance
+    is 0.5 whatever the number and the sizes of the groups.
 
     Args:
         expert: each observation's factor of its group's content, batch shape ``[N, content]``.
         group: the group of each observation, ``[N]``, any integers.
-        first: which observations the first of a pair is drawn from, ``[N]``; all by default. So groups
-            that were never seen can be told from those that were.
+        first: which observations the first of a pair is drawn from, ``[N]``; all by default. So
+            groups that were never seen can be told from those that were.
         pairs: how many pairs of either kind, drawn uniformly among all there are, with replacement.
         seed: of the pairs; the same for every expert and vector.
 
@@ -99,13 +99,16 @@ def _auc(
     return float(roc_auc_score(is_same.numpy(), score(one, other).cpu().numpy()))
 
 
-def _draw_pairs(group: Tensor, first: Tensor | None, pairs: int, seed: int) -> tuple[Tensor, Tensor]:
+def _draw_pairs(
+    group: Tensor, first: Tensor | None, pairs: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """``pairs`` of one group, then as many of two, as indices ``[2 * pairs]``, where ``group`` is."""
     generator = torch.Generator().manual_seed(seed)
     order, start, size = members(group)
     may = torch.ones(len(order)) if first is None else first.cpu()[order]
-    # Places in ``order``, where groups stand side by side: of the first of a pair, its group's first,
-    # and, counted from there, the second of the pair among the others of its group or of the rest.
+    # Places in ``order``, where groups stand side by side: of the first of a pair, its group's
+    # first, and, counted from there, the second of the pair among the others of its group or of the
+    # rest.
     own_start, own_size = start.repeat_interleave(size), size.repeat_interleave(size)
     total = len(order)
     same_weight, different_weight = (own_size - 1).double() * may, (total - own_size).double() * may
@@ -116,7 +119,9 @@ def _draw_pairs(group: Tensor, first: Tensor | None, pairs: int, seed: int) -> t
         )
     place = torch.multinomial(same_weight, pairs, replacement=True, generator=generator)
     step = 1 + below(own_size[place] - 1, generator)
-    same = torch.stack([place, own_start[place] + (place - own_start[place] + step) % own_size[place]])
+    same = torch.stack(
+        [place, own_start[place] + (place - own_start[place] + step) % own_size[place]]
+    )
     place = torch.multinomial(different_weight, pairs, replacement=True, generator=generator)
     step = own_size[place] + below(total - own_size[place], generator)
     different = torch.stack([place, (own_start[place] + step) % total])

@@ -21,13 +21,14 @@ class AdaptiveGuide(VAEGuide):
     """What both guides of pairs have in common; the model is :class:`~pyro_mlvae.models.VAE`::
 
         z_i = (C_i, S_i),   q(z_i | x_i) = N(loc_i, scale_i)            of each observation
-        d is shared by a pair where KL(q(z_1d | x_1) || q(z_2d | x_2)) is below the middle of their range
-        q(z_d | x_1, x_2) = pooled of q(z_1d | x_1) and q(z_2d | x_2)   where d is shared
+        d is shared by a pair where KL(q(z_1d | x_1) || q(z_2d | x_2)) is below the middle of their
+        range q(z_d | x_1, x_2) = pooled of q(z_1d | x_1) and q(z_2d | x_2)   where d is shared
 
-    There is one latent, z, whose two parts keep the names that they have in the VAE: which dimensions a
-    pair shares is inferred, pair by pair, over both parts. In training the observations of a group are
-    paired as they come, so that ``observations_per_group=2`` gives one pair a group; one that is left over
-    is alone. At test time each observation is by itself. It is an ELBO of the VAE whatever is shared.
+    There is one latent, z, whose two parts keep the names that they have in the VAE: which
+    dimensions a pair shares is inferred, pair by pair, over both parts. In training the
+    observations of a group are paired as they come, so that ``observations_per_group=2`` gives one
+    pair a group; one that is left over is alone. At test time each observation is by itself. It is
+    an ELBO of the VAE whatever is shared.
 
     Args:
         encoder: from x to loc and log scale of both parts of z.
@@ -52,10 +53,15 @@ class AdaptiveGuide(VAEGuide):
     ) -> tuple[Tensor, Tensor]:
         """Loc and log variance of a shared dimension, from those of the two observations."""
 
-    def of_pairs(self, features: Tensor, groups: Groups) -> tuple[LogVarianceNormal, LogVarianceNormal]:
+    def of_pairs(
+        self, features: Tensor, groups: Groups
+    ) -> tuple[LogVarianceNormal, LogVarianceNormal]:
         """q(z_i | x_1, x_2) of every observation, as its two parts: ``[N, content]`` and ``[N, style]``."""
         content, style = (loc_and_log_variance(part) for part in self.split(features))
-        loc, log_variance = torch.cat([content[0], style[0]], -1), torch.cat([content[1], style[1]], -1)
+        loc, log_variance = (
+            torch.cat([content[0], style[0]], -1),
+            torch.cat([content[1], style[1]], -1),
+        )
         partner = partners(groups.group, groups.num_groups)
         others = loc.index_select(0, partner), log_variance.index_select(0, partner)
         pooled_loc, pooled_log_variance = self.pooled(loc, log_variance, *others)

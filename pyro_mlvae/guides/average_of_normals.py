@@ -17,12 +17,14 @@ class AverageOfNormals(GroupedGuide):
         q(C_G | X_G) = N(C; mean over i in G of loc_c(x_i), mean over i in G of scale_c(x_i)^2)
         q(S_i | x_i) = N(S; loc_s(x_i), scale_s(x_i))
 
-    Every observation counts the same, and a group of many is no more certain of its content than one
-    of few: unlike the product's, the average's scale does not fall with the number of observations.
+    Every observation counts the same, and a group of many is no more certain of its content than
+    one of few: unlike the product's, the average's scale does not fall with the number of
+    observations.
 
     Args:
         encoder: from x to loc and log scale of content and of style.
-        style_given_content: makes style depend on content, see :class:`GroupedGuide`, and so is the rest.
+        style_given_content: makes style depend on content, see :class:`GroupedGuide`, and so is the
+            rest.
 
     Reference: Hosoya (2019), arXiv 1809.02383.
 

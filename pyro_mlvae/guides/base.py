@@ -28,24 +28,25 @@ class GroupedGuide(PyroModule):
         q(S_i | x_i, C_G) = style_posterior(features, content)  site "style", one per observation
 
     Args:
-        encoder: any module from ``x [N, *event_shape]`` to features ``[N, width]``. The first features
-            are content's, the last ``2 * style_dim`` loc and log scale of style.
-        style_given_content: makes style depend on content, such as :class:`StyleGivenContent`: from the
-            features of style ``[N, 2 * style_dim]`` and ``content [..., N, content]`` to those of style
-            given content.
+        encoder: any module from ``x [N, *event_shape]`` to features ``[N, width]``. The first
+            features are content's, the last ``2 * style_dim`` loc and log scale of style.
+        style_given_content: makes style depend on content, such as :class:`StyleGivenContent`: from
+            the features of style ``[N, 2 * style_dim]`` and ``content [..., N, content]`` to those
+            of style given content.
         content_dim: size of content; by default the encoder's attribute of that name.
         style_dim: size of style, likewise.
-        evidence: which observations a group's content is inferred from in training: the "whole" group, or
-            a "random-part", k of its n observations with k uniform on 1 to n, drawn anew in every step. All
-            n are reconstructed, and at test time all n are used: :mod:`pyro_mlvae.guides.random_part`.
+        evidence: which observations a group's content is inferred from in training: the "whole"
+            group, or a "random-part", k of its n observations with k uniform on 1 to n, drawn anew
+            in every step. All n are reconstructed, and at test time all n are used:
+            :mod:`pyro_mlvae.guides.random_part`.
 
-    A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other features
-    than a loc and a log scale of content. Training, codes, evidence and evaluation all go through these
-    methods.
+    A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other
+    features than a loc and a log scale of content. Training, codes, evidence and evaluation all go
+    through these methods.
 
     Raises:
-        InputError: the sizes are neither given nor the encoder's, or ``evidence`` is unknown; and, when the
-            guide is run, features or a posterior are of the wrong shape.
+        InputError: the sizes are neither given nor the encoder's, or ``evidence`` is unknown; and,
+            when the guide is run, features or a posterior are of the wrong shape.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class GroupedGuide(PyroModule):
             features: of each observation, as :meth:`encode` gives them.
             groups: which observation is in which group, and the user's fields of both.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define content_posterior(features, groups)")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define content_posterior(features, groups)"
+        )
 
     def style_posterior(
         self,
@@ -119,8 +122,8 @@ class GroupedGuide(PyroModule):
     ) -> tuple[TorchDistributionMixin, TorchDistributionMixin]:
         """Posteriors of content and style of single observations, each taken by itself.
 
-        Where style depends on content, content is the mean of q(C | x_i): that of the observation's group
-        would carry into style what the other observations say.
+        Where style depends on content, content is the mean of q(C | x_i): that of the observation's
+        group would carry into style what the other observations say.
         """
         content = self.checked_content(features, groups.alone())
         return content, self.style_posterior(features, mean_of(content))
@@ -177,7 +180,9 @@ class GroupedGuide(PyroModule):
         part = pyro.sample("evidence_part", choice, infer={"is_auxiliary": True})
         return without_last(posterior(*parted(features, groups, part)))
 
-    def draw_content(self, features: Tensor, groups: Groups) -> Float[Tensor, "*particles groups content"]:
+    def draw_content(
+        self, features: Tensor, groups: Groups
+    ) -> Float[Tensor, "*particles groups content"]:
         """Draw the content of every group, in Pyro, from what :meth:`of_evidence` gives.
 
         A guide with more latents overrides it.

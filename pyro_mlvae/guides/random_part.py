@@ -4,11 +4,13 @@ r"""Content from a random part of its group's observations, in training.
     \sum_{i \in G} E_{q(S_i \mid x_i, C)} \log \frac{p(x_i, S_i \mid C)}{q(S_i \mid x_i, C)} \Big]
     \qquad \text{for any part } D \subseteq G
 
-Content is inferred from k of a group's n observations, k uniform on 1 to n, and all n are reconstructed:
-content must say what the others need, and is trained for evidence of every size. Any distribution may
-stand for q in the ELBO, so this is an ELBO of the whole group for each part, and for their mean.
+Content is inferred from k of a group's n observations, k uniform on 1 to n, and all n are
+reconstructed: content must say what the others need, and is trained for evidence of every size. Any
+distribution may stand for q in the ELBO, so this is an ELBO of the whole group for each part, and
+for their mean.
 
-Reference: Hewitt et al. (2018), "The variational homoencoder", arXiv 1807.08919, encodes such parts.
+Reference: Hewitt et al. (2018), "The variational homoencoder", arXiv 1807.08919, encodes such
+parts.
 """
 
 from __future__ import annotations
@@ -40,16 +42,19 @@ def random_part(groups: Groups) -> Bool[Tensor, " observations"]:
     group, device = groups.group, groups.group.device
     order = torch.rand(len(groups), device=device)
     least = order.new_ones(groups.num_groups).scatter_reduce(0, group, order, "amin")
-    # One for certain, and each of the others with a chance that is uniform: so their number is uniform.
+    # One for certain, and each of the others with a chance that is uniform: so their number is
+    # uniform.
     chance = torch.rand(groups.num_groups, device=device).index_select(0, group)
-    return (order == least.index_select(0, group)) | (torch.rand(len(groups), device=device) < chance)
+    return (order == least.index_select(0, group)) | (
+        torch.rand(len(groups), device=device) < chance
+    )
 
 
 def parted(features: Tensor, groups: Groups, part: Tensor) -> tuple[Tensor, Groups]:
     """The observations of ``part`` in their groups, and all the others in one more group, the last.
 
-    No shape depends on the part, so that a step can be recorded. The first observation is there once more,
-    in the last group, which therefore is never empty.
+    No shape depends on the part, so that a step can be recorded. The first observation is there
+    once more, in the last group, which therefore is never empty.
     """
     last, device = groups.num_groups, groups.group.device
     rows = torch.cat([torch.arange(len(groups), device=device), groups.group.new_zeros(1)])
@@ -78,7 +83,9 @@ def without_last(posterior: Any) -> TorchDistributionMixin:
     if isinstance(posterior, dist.Independent):
         if type(posterior.base_dist) in (dist.Normal, LogVarianceNormal):
             independent: Any = without_last(posterior.base_dist)
-            return cast(TorchDistributionMixin, independent.to_event(posterior.reinterpreted_batch_ndims))
+            return cast(
+                TorchDistributionMixin, independent.to_event(posterior.reinterpreted_batch_ndims)
+            )
     elif type(posterior) is dist.Normal:
         return dist.Normal(posterior.loc[:-1], posterior.scale[:-1])
     elif type(posterior) is LogVarianceNormal:

@@ -25,17 +25,18 @@ class ThreeLevelGuide(GroupedGuide):
         q(C_G | X_G, A_P)       ∝  N(C; A_P, tau^2)  N(C; loc_G, scale_G^2)
         q(S_i | x_i)            =  N(S; loc_s(x_i), scale_s(x_i)^2)
 
-    A group's observations multiply to what they say of its content; that, blurred by tau, is what the
-    group says of its super-group; and what all the groups say of it comes back to each as its prior. With
-    the model's tau and the right encoder this is the exact posterior of a linear-Gaussian model.
+    A group's observations multiply to what they say of its content; that, blurred by tau, is what
+    the group says of its super-group; and what all the groups say of it comes back to each as its
+    prior. With the model's tau and the right encoder this is the exact posterior of a
+    linear-Gaussian model.
 
     Args:
         encoder: from x to loc and log scale of content and of style.
         options: ``style_given_content``, ``content_dim``, ``style_dim`` and ``evidence``, as for
             :class:`GroupedGuide`; evidence is that of both contents.
 
-    The guide has a tau of its own, which is learned. Groups whose super-groups are not known are taken
-    for one super-group each, which is the product with the prior N(0, I) of a single content.
+    The guide has a tau of its own, which is learned. Groups whose super-groups are not known are
+    taken for one super-group each, which is the product with the prior N(0, I) of a single content.
 
     >>> from pyro_mlvae import GroupedBatch, MLPEncoder
     >>> guide = ThreeLevelGuide(MLPEncoder((4,), content_dim=2, style_dim=1))
@@ -69,7 +70,9 @@ class ThreeLevelGuide(GroupedGuide):
             super_content: the content of each group's super-group.
         """
         share = self._share(group)
-        return dist.Normal(super_content + share * (group.loc - super_content), share.sqrt() * group.scale)
+        return dist.Normal(
+            super_content + share * (group.loc - super_content), share.sqrt() * group.scale
+        )
 
     def content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
         """q(C_G | X_P), from all the observations of the super-group."""
@@ -83,7 +86,9 @@ class ThreeLevelGuide(GroupedGuide):
         passed_on = (1.0 - self._share(group)) * above.scale.index_select(0, parent)
         return dist.Normal(given.loc, torch.hypot(given.scale, passed_on)).to_event(1)
 
-    def draw_content(self, features: Tensor, groups: Groups) -> Float[Tensor, "*particles groups content"]:
+    def draw_content(
+        self, features: Tensor, groups: Groups
+    ) -> Float[Tensor, "*particles groups content"]:
         parent = groups.super_groups()
         group = self.of_evidence(self._product, features, groups)
         with pyro.plate("super-groups", groups.num_parents, dim=-1):
@@ -103,7 +108,9 @@ class ThreeLevelGuide(GroupedGuide):
         message = (group.variance + within).log()
         prior = (torch.zeros_like(between), between.log())
         parent, num_parents = groups.super_groups(), groups.num_parents
-        return _normal(*product_by_log_variance(group.loc, message, parent, num_parents, prior=prior))
+        return _normal(
+            *product_by_log_variance(group.loc, message, parent, num_parents, prior=prior)
+        )
 
     def _share(self, group: dist.Normal) -> Tensor:
         """How much of a group's content its own observations decide; its super-group decides the rest."""

@@ -31,8 +31,8 @@ def decode(
     Args:
         model: the trained model.
         content, style: the latents.
-        like: observations whose totals the means have, ``[*batch2, *event_shape]``, where the likelihood
-            takes totals as given; by default the mean total of the training part.
+        like: observations whose totals the means have, ``[*batch2, *event_shape]``, where the
+            likelihood takes totals as given; by default the mean total of the training part.
 
     Raises:
         InputError: the last dimension of one of them is not the model's, or x has no mean.
@@ -42,7 +42,10 @@ def decode(
     >>> decode(model, torch.zeros(5, 2), torch.zeros(5, 1)).shape
     torch.Size([5, 4])
     """
-    for name, value, dim in (("content", content, model.content_dim), ("style", style, model.style_dim)):
+    for name, value, dim in (
+        ("content", content, model.content_dim),
+        ("style", style, model.style_dim),
+    ):
         if value.shape[-1:] != (dim,):
             raise InputError(
                 f"{name} must have a last dimension of {dim}, the model's {name}_dim, got shape "
@@ -147,8 +150,8 @@ def generate(
         style: styles, ``[columns, style]``; by default draws of ``model.style_prior(groups)``.
         contents: how many contents are drawn, where none are given.
         styles: how many styles are drawn, where none are given.
-        groups: groups of one observation each, at least as many as are drawn, for models whose priors
-            depend on fields; by default groups of which nothing is known.
+        groups: groups of one observation each, at least as many as are drawn, for models whose
+            priors depend on fields; by default groups of which nothing is known.
         seed: of the draws; contents and styles are drawn apart, so that the draws of the one are
             the same whatever is said of the other. The caller's random state stays as it is.
 
@@ -156,7 +159,8 @@ def generate(
         ``[rows, columns, *event_shape]``.
 
     Raises:
-        InputError: what is given is not of the model's shapes, or a count or the seed is no such number.
+        InputError: what is given is not of the model's shapes, or a count or the seed is no such
+            number.
 
     >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
     >>> model = MLVAE(MLPDecoder((4,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
@@ -226,7 +230,9 @@ def traverse(
     own = latents[which]
     to = torch.as_tensor(values, dtype=own.dtype, device=own.device)
     if to.ndim != 1 or not len(to):
-        raise InputError(f"values must be a list of at least one number, got shape {list(to.shape)}")
+        raise InputError(
+            f"values must be a list of at least one number, got shape {list(to.shape)}"
+        )
     changed = torch.eye(len(own), dtype=torch.bool, device=own.device).unsqueeze(1)
     moved = torch.where(changed, to.unsqueeze(-1), own)
     return decode(model, moved, style) if which == "content" else decode(model, content, moved)

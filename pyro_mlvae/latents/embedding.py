@@ -18,9 +18,9 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
     Returns:
         ``content_loc`` and ``content_scale`` of single observations ``[N, content]``, ``style_loc``
         and ``style_scale`` ``[N, style]``, ``group [N]``, an index into ``group_names [groups]``,
-        ``group_content_loc`` and ``group_content_scale [groups, content]``, from all the observations
-        of each group, and ``label [N]``, by name. Only groups that occur are among the names. Loc and
-        scale are the mean and the standard deviation of whatever the posterior is.
+        ``group_content_loc`` and ``group_content_scale [groups, content]``, from all the
+        observations of each group, and ``label [N]``, by name. Only groups that occur are among the
+        names. Loc and scale are the mean and the standard deviation of whatever the posterior is.
 
     >>> from pyro_mlvae import MLPEncoder, load_dataset
     >>> guide = ProductOfNormals(MLPEncoder((1, 8, 8), content_dim=2, style_dim=1))
@@ -51,4 +51,8 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
 def _names(names: list) -> np.ndarray:
     """Names as an array that can be saved without pickling: numbers if all are, text otherwise."""
     array = np.asarray(names)
-    return array if array.ndim == 1 and array.dtype.kind in "iufb" else np.asarray(list(map(str, names)))
+    return (
+        array
+        if array.ndim == 1 and array.dtype.kind in "iufb"
+        else np.asarray(list(map(str, names)))
+    )

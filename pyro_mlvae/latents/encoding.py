@@ -68,7 +68,9 @@ def experts(guide: GroupedGuide, codes: Codes) -> Normal:
 
 
 @torch.no_grad()
-def encode(guide: GroupedGuide, x: GroupedDataset | Tensor, *, batch_size: int = BATCH_SIZE) -> Codes:
+def encode(
+    guide: GroupedGuide, x: GroupedDataset | Tensor, *, batch_size: int = BATCH_SIZE
+) -> Codes:
     """Encode observations one by one, ``batch_size`` at a time, in evaluation mode.
 
     Args:
@@ -143,7 +145,8 @@ def gather_evidence(
     Args:
         guide: a trained guide whose posterior is a product.
         x: observations, ``[N, *event_shape]``, on any device, or a data set of them.
-        group: the group of each, int64 ``[N]``; by default those of the data set, or all of one group.
+        group: the group of each, int64 ``[N]``; by default those of the data set, or all of one
+            group.
         num_groups: the number of groups, of which some may have no observation here; by default as
             many as the data set has, or as occur.
         batch_size: how many are on the guide's device at once.
@@ -168,7 +171,9 @@ def gather_evidence(
     else:
         known = int(group.max()) + 1 if len(group) else 0
     num_groups = known if num_groups is None else num_groups
-    if len(group) != len(x) or (len(group) and not 0 <= int(group.min()) <= int(group.max()) < num_groups):
+    if len(group) != len(x) or (
+        len(group) and not 0 <= int(group.min()) <= int(group.max()) < num_groups
+    ):
         raise InputError(
             f"group must have one entry in 0..num_groups - 1 = 0..{num_groups - 1} for each of the "
             f"{len(x)} observations, got {len(group)} from {group.min() if len(group) else '-'} to "
@@ -200,7 +205,9 @@ def _chunks(
     """``x`` a piece at a time, where the guide is and in its dtype, with the place of each piece."""
     require_positive(batch_size=batch_size)
     if not len(x):
-        raise InputError("x must hold at least one observation, got none: there is nothing to encode")
+        raise InputError(
+            "x must hold at least one observation, got none: there is nothing to encode"
+        )
     like = next(guide.parameters())
     read = x.observations if isinstance(x, GroupedDataset) else x.__getitem__
     for start in range(0, len(x), batch_size):

@@ -10,9 +10,9 @@ from pyro_mlvae.errors import InputError
 class Likelihood(nn.Module):
     """How x is distributed, given what the decoder says of it: a module, so it may have parameters.
 
-    A subclass defines ``forward(*parameters)``, from ``outputs`` tensors ``[..., *event_shape]`` to the
-    distribution of x. Dimensions of x that are not in its event shape are taken for independent, so an
-    element-wise distribution will do, and so will a joint one.
+    A subclass defines ``forward(*parameters)``, from ``outputs`` tensors ``[..., *event_shape]`` to
+    the distribution of x. Dimensions of x that are not in its event shape are taken for
+    independent, so an element-wise distribution will do, and so will a joint one.
 
     Attributes:
         outputs: how many parameters per value of x the decoder gives.

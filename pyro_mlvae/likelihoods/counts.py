@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.likelihoods.base import Likelihood
 
-# Of the log inverse dispersion: beyond these a feature is Poisson, or all of it is in a few observations.
+# Of the log inverse dispersion: beyond these a feature is Poisson, or all of it is in a few
+# observations.
 _LIMIT = 12.0
 # Counts of a feature that is never seen are expected to be this rare.
 _SMALLEST_RATE = 0.01
@@ -28,16 +29,16 @@ class CountsLikelihood(Likelihood):
         m_f = rate_f exp(h_f)                           h: the decoder's output
         m_f = total(x) softmax(h + log rate)_f          with ``library_size``
 
-    ``theta`` is learned. With ``library_size`` the total of the observation is a covariate that is given,
-    as the depth of sequencing is. Over all vectors of one total these densities sum to the probability of
-    that total, which is at most 1: they are a lower bound on the density of the counts given their total.
-    Draws and means are those of an observation of ``rate.sum()`` counts.
+    ``theta`` is learned. With ``library_size`` the total of the observation is a covariate that is
+    given, as the depth of sequencing is. Over all vectors of one total these densities sum to the
+    probability of that total, which is at most 1: they are a lower bound on the density of the
+    counts given their total. Draws and means are those of an observation of ``rate.sum()`` counts.
 
     Args:
         event_shape: the shape of one observation.
         library_size: whether means are shares of the observation's own total; takes vectors.
-        rate: where means start, positive, such as the mean count of each feature in the training part; 1
-            by default.
+        rate: where means start, positive, such as the mean count of each feature in the training
+            part; 1 by default.
 
     Raises:
         InputError: ``library_size`` is asked for and observations are no vectors.

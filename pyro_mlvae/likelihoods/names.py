@@ -30,8 +30,8 @@ def choose_likelihood(name: str, event_shape: Sequence[int], scale: float | None
     """The name that "auto" stands for, or the name itself.
 
     Args:
-        name: a name of ``LIKELIHOODS``, or "auto": "normal" for images, observations of two or three
-            dimensions, and where a scale is given; "normal-per-feature" for vectors.
+        name: a name of ``LIKELIHOODS``, or "auto": "normal" for images, observations of two or
+            three dimensions, and where a scale is given; "normal-per-feature" for vectors.
         event_shape: the shape of one observation.
         scale: the fixed scale of a Normal, if one is asked for.
 
@@ -73,7 +73,8 @@ def make_likelihood(
 
     Args:
         name: as for :func:`choose_likelihood`.
-        event_shape: the shape of one observation, for likelihoods with a parameter for each feature.
+        event_shape: the shape of one observation, for likelihoods with a parameter for each
+            feature.
         scale: of "normal": its standard deviation, 0.2 by default.
         library_size: of "counts": whether means are shares of each observation's own total.
 

@@ -35,7 +35,9 @@ class NormalLikelihood(Likelihood):
     def __init__(self, scale: float = 0.2) -> None:
         super().__init__()
         if not 0.0 < scale < math.inf:
-            raise InputError(f"the scale of a Normal likelihood must be positive and finite, got {scale}")
+            raise InputError(
+                f"the scale of a Normal likelihood must be positive and finite, got {scale}"
+            )
         self.scale = scale
 
     def forward(self, loc: Tensor) -> TorchDistributionMixin:

@@ -54,7 +54,8 @@ class ScaledLikelihood(Likelihood):
         """The Normal of x, element by element."""
         normal = self.likelihood(*parameters)
         return LogVarianceNormal(
-            torch.addcmul(self.shift, normal.loc, self.unit), normal.log_variance + 2.0 * self.unit.log()
+            torch.addcmul(self.shift, normal.loc, self.unit),
+            normal.log_variance + 2.0 * self.unit.log(),
         )
 
     def check(self, x: Tensor) -> None:
@@ -64,8 +65,8 @@ class ScaledLikelihood(Likelihood):
 class ObservedLikelihood(Likelihood):
     """A likelihood of the values of x that are there: NaN in x is left out of log p(x).
 
-    The density is that of the observed values, the others integrated out, which for independent values
-    is a sum over those that are observed.
+    The density is that of the observed values, the others integrated out, which for independent
+    values is a sum over those that are observed.
 
     Args:
         likelihood: of whole x, element by element.

@@ -61,7 +61,8 @@ class MLVAE(PyroModule):
         """p(C): event shape ``[content]``, batch shape ``[]`` or ``[num_groups]``.
 
         Args:
-            groups: the batch, or its groups alone, for models whose prior depends on a field of theirs.
+            groups: the batch, or its groups alone, for models whose prior depends on a field of
+                theirs.
         """
         return dist.Normal(self._zero, 1.0).expand([self.content_dim]).to_event(1)
 

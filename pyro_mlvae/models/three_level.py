@@ -23,8 +23,9 @@ class ThreeLevelMLVAE(MLVAE):
         x_i ~ p(x | C_G, S_i; theta)       decoder network         site "x"
 
     A super-group's content is the centre around which the contents of its groups lie. By itself a
-    group's content is N(0, I), as in :class:`MLVAE`, which is the case tau = 1. How much the groups of a
-    super-group share is learned, dimension by dimension: 1 - tau^2 is the correlation of their contents.
+    group's content is N(0, I), as in :class:`MLVAE`, which is the case tau = 1. How much the groups
+    of a super-group share is learned, dimension by dimension: 1 - tau^2 is the correlation of their
+    contents.
 
     Args:
         decoder: as for :class:`MLVAE`, and so are the rest.
@@ -50,7 +51,8 @@ class ThreeLevelMLVAE(MLVAE):
         self, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
     ) -> None:
         super().__init__(decoder, likelihood, content_dim, style_dim)
-        # Of tau^2, which starts at 0.9: near the model of two levels, and from there learns what is shared.
+        # Of tau^2, which starts at 0.9: near the model of two levels, and from there learns what is
+        # shared.
         self.within_logit = nn.Parameter(torch.full((content_dim,), 0.9).logit())
 
     @property
@@ -62,7 +64,9 @@ class ThreeLevelMLVAE(MLVAE):
         """p(A), event shape ``[content]``."""
         return dist.Normal(self._zero, (-self.within_logit).sigmoid().sqrt()).to_event(1)
 
-    def content_given(self, super_content: Float[Tensor, "*batch content"]) -> TorchDistributionMixin:
+    def content_given(
+        self, super_content: Float[Tensor, "*batch content"]
+    ) -> TorchDistributionMixin:
         """p(C | A), event shape ``[content]``; :meth:`content_prior` is p(C), by itself."""
         return dist.Normal(super_content, self.within_scale).to_event(1)
 

@@ -39,7 +39,9 @@ class StyleGivenContent(nn.Module):
     ) -> None:
         super().__init__()
         require_positive(content_dim=content_dim, style_dim=style_dim)
-        self.layers = dense_layers([2 * style_dim + content_dim, *hidden, 2 * style_dim], activation)
+        self.layers = dense_layers(
+            [2 * style_dim + content_dim, *hidden, 2 * style_dim], activation
+        )
 
     def forward(
         self,

@@ -14,16 +14,18 @@ from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.networks.mlp import ACTIVATIONS, dense_layers
 from pyro_mlvae.networks.shapes import join_latents, require_event_shape
 
-# A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and its
-# transpose takes n // 2 back to n, with the remainder as output padding. Twice the stride, so that
-# every pixel the transpose makes is a sum of equally many terms, and no chequerboard is built in.
+# A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and
+# its transpose takes n // 2 back to n, with the remainder as output padding. Twice the stride, so
+# that every pixel the transpose makes is a sum of equally many terms, and no chequerboard is built
+# in.
 _KERNEL = 4
 
 
 def default_channels(event_shape: Sequence[int]) -> tuple[int, ...]:
     """One stage for every halving until the shorter side is at most 4; 16 channels, doubled up to 128.
 
-    Few channels at full size keep a step short: at 28x28 it takes a third of (32, 64)'s time on a CPU.
+    Few channels at full size keep a step short: at 28x28 it takes a third of (32, 64)'s time on a
+    CPU.
 
     >>> default_channels((1, 28, 28)), default_channels((3, 64, 64))
     ((16, 32, 64), (16, 32, 64, 128))
@@ -74,7 +76,10 @@ class ConvEncoder(nn.Module):
         dense = dense_layers([flat, *hidden, self.width], activation)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
-            layers += [nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1), ACTIVATIONS[activation]()]
+            layers += [
+                nn.Conv2d(inputs, outputs, _KERNEL, stride=2, padding=1),
+                ACTIVATIONS[activation](),
+            ]
         self.layers = _initialise(nn.Sequential(*layers, nn.Flatten(), *dense))
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
@@ -119,12 +124,16 @@ class ConvDecoder(nn.Module):
         self.dims = (content_dim, style_dim)
         widths, sizes = _stages(self.event_shape, channels)
         smallest = (widths[-1], *sizes[-1])
-        dense = dense_layers([sum(self.dims), *reversed(hidden), torch.Size(smallest).numel()], activation)
+        dense = dense_layers(
+            [sum(self.dims), *reversed(hidden), torch.Size(smallest).numel()], activation
+        )
         layers: list[nn.Module] = [*dense, nn.Unflatten(-1, smallest)]
         widths[0] *= outputs
         for inputs, made, size in zip(widths[:0:-1], widths[-2::-1], sizes[-2::-1], strict=True):
             odd = (size[0] % 2, size[1] % 2)
-            transpose = nn.ConvTranspose2d(inputs, made, _KERNEL, stride=2, padding=1, output_padding=odd)
+            transpose = nn.ConvTranspose2d(
+                inputs, made, _KERNEL, stride=2, padding=1, output_padding=odd
+            )
             layers += [ACTIVATIONS[activation](), transpose]
         self.layers = _initialise(nn.Sequential(*layers))
 
@@ -143,9 +152,9 @@ class ConvDecoder(nn.Module):
 def _initialise(layers: nn.Sequential) -> nn.Sequential:
     """Draw weights of variance 2 / fan-in, 1 / fan-in in the last layer, and set biases to zero.
 
-    So images and latents keep their size through the depth of the network (He et al., 2015). PyTorch's
-    own initial weights shrink them at every layer, until the latents hardly depend on x: on Omniglot
-    300 steps from here reach the ELBO of 1,200 from there.
+    So images and latents keep their size through the depth of the network (He et al., 2015).
+    PyTorch's own initial weights shrink them at every layer, until the latents hardly depend on x:
+    on Omniglot 300 steps from here reach the ELBO of 1,200 from there.
     """
     weighted = [m for m in layers if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
     for module in weighted:
@@ -160,7 +169,9 @@ def _initialise(layers: nn.Sequential) -> nn.Sequential:
     return layers
 
 
-def _stages(event_shape: torch.Size, channels: Sequence[int] | None) -> tuple[list[int], list[torch.Size]]:
+def _stages(
+    event_shape: torch.Size, channels: Sequence[int] | None
+) -> tuple[list[int], list[torch.Size]]:
     """Channels and sizes of the image and after every stage; one more of each than there are stages."""
     if len(event_shape) != 3:
         raise InputError(
@@ -171,7 +182,9 @@ def _stages(event_shape: torch.Size, channels: Sequence[int] | None) -> tuple[li
     channels = default_channels(event_shape) if channels is None else channels
     if not channels:
         raise InputError("channels must name those of at least one convolution, got none")
-    require_positive(**{f"channels of stage {i}": width for i, width in enumerate(channels, start=1)})
+    require_positive(
+        **{f"channels of stage {i}": width for i, width in enumerate(channels, start=1)}
+    )
     if min(event_shape[1:]) < 2 ** len(channels):
         raise InputError(
             f"an image of {event_shape[1]} x {event_shape[2]} is too small for {len(channels)} "

@@ -3,12 +3,13 @@ r"""Networks around a pose: the first numbers of style move a picture that conte
 .. math:: x(v) = \hat{x}\big(M_S^{-1} (v - t_S)\big), \qquad M_S = R(\text{turn}) \,
     \begin{pmatrix} 1 & \text{shear} \\ 0 & 1 \end{pmatrix} \, \mathrm{diag}(e^{a + b}, e^{a - b})
 
-A letter that is turned is the same letter, which no convolution knows. The decoder draws a picture upright
-and moves it by an affine map; the encoder finds the map first and undoes it before it looks for content.
+A letter that is turned is the same letter, which no convolution knows. The decoder draws a picture
+upright and moves it by an affine map; the encoder finds the map first and undoes it before it looks
+for content.
 
-References: Jaderberg et al. (2015), "Spatial transformer networks", arXiv 1506.02025, for the layer;
-Detlefsen, Hauberg (2019), "Explicit disentanglement of appearance and perspective in generative models",
-arXiv 1906.11881, for the pose as a latent of its own.
+References: Jaderberg et al. (2015), "Spatial transformer networks", arXiv 1506.02025, for the
+layer; Detlefsen, Hauberg (2019), "Explicit disentanglement of appearance and perspective in
+generative models", arXiv 1906.11881, for the pose as a latent of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_mlvae.networks.shapes import require_event_shape
 
-# What one unit of style moves, which is one standard deviation of its prior: turn in radians, log of the
-# size, log of the aspect, shear, and shift to the right and down in half sides of the picture.
+# What one unit of style moves, which is one standard deviation of its prior: turn in radians, log
+# of the size, log of the aspect, shear, and shift to the right and down in half sides of the
+# picture.
 UNITS = (0.25, 0.15, 0.1, 0.15, 0.12, 0.12)
-# The pose starts at that of the picture itself, and little noise: else training begins with pictures
-# that no network has drawn.
+# The pose starts at that of the picture itself, and little noise: else training begins with
+# pictures that no network has drawn.
 _LOG_SCALE_AT_START = -1.5
 
 
@@ -41,8 +43,8 @@ class PosedEncoder(nn.Module):
         content_dim: size of content.
         style_dim: size of style, of which the first six numbers are the pose: at least 7.
         width: how many features, which must be loc and log scale of content, then of style.
-        options: ``channels``, ``hidden`` and ``activation``, as for :class:`ConvEncoder`; the network that
-            finds the pose has half the channels and a hidden layer of 64.
+        options: ``channels``, ``hidden`` and ``activation``, as for :class:`ConvEncoder`; the
+            network that finds the pose has half the channels and a hidden layer of 64.
 
     Raises:
         InputError: style has no room beside the pose, or a guide asks for other features.
@@ -70,7 +72,10 @@ class PosedEncoder(nn.Module):
         self.event_shape, self.width = self.inner.event_shape, self.inner.width
         self.content_dim, self.style_dim = content_dim, style_dim
         stages = [layer for layer in self.inner.layers if isinstance(layer, nn.Conv2d)]
-        options |= {"channels": [max(4, layer.out_channels // 2) for layer in stages], "hidden": (64,)}
+        options |= {
+            "channels": [max(4, layer.out_channels // 2) for layer in stages],
+            "hidden": (64,),
+        }
         self.pose = ConvEncoder(event_shape, pose, pose, width=2 * pose, **options)
         last: Any = self.pose.layers[-1]
         nn.init.zeros_(last.weight)
@@ -85,7 +90,9 @@ class PosedEncoder(nn.Module):
             [2 * self.content_dim, self.style_dim, self.style_dim], -1
         )
         rest = loc.shape[-1]
-        return torch.cat([content, loc, style_loc[:, rest:], log_scale, style_log_scale[:, rest:]], -1)
+        return torch.cat(
+            [content, loc, style_loc[:, rest:], log_scale, style_log_scale[:, rest:]], -1
+        )
 
 
 class PosedDecoder(nn.Module):
@@ -149,11 +156,14 @@ def moved(
     wide, high = (size + aspect).exp(), (size - aspect).exp()
     a, b, c, d = cos * wide, (cos * shear - sin) * high, sin * wide, (sin * shear + cos) * high
     if not undo:
-        # The inverse: a grid says from where each pixel comes. The determinant is that of the stretching.
+        # The inverse: a grid says from where each pixel comes. The determinant is that of the
+        # stretching.
         a, b, c, d = (entry / (wide * high) for entry in (d, -b, -c, a))
         right, down = -(a * right + b * down), -(c * right + d * down)
     # Middles of pixels, from -1 to 1.
-    across, along = ((torch.arange(n, device=x.device) * 2 + 1) / n - 1 for n in (x.shape[-1], x.shape[-2]))
+    across, along = (
+        (torch.arange(n, device=x.device) * 2 + 1) / n - 1 for n in (x.shape[-1], x.shape[-2])
+    )
     across, along = across.to(pose), along.to(pose)[:, None]
     a, b, c, d, right, down = (entry[:, None, None] for entry in (a, b, c, d, right, down))
     grid = torch.stack([a * across + b * along + right, c * across + d * along + down], -1)

@@ -13,7 +13,8 @@ class ScaledEncoder(nn.Module):
 
     Args:
         encoder: from scaled x ``[N, *event_shape]`` to features.
-        scaling: shift, unit and mean, which become buffers, so that they are saved with the weights.
+        scaling: shift, unit and mean, which become buffers, so that they are saved with the
+            weights.
 
     >>> import torch
     >>> from pyro_mlvae import MLPEncoder

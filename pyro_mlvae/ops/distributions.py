@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pyro_mlvae.ops.log_variance import LogVarianceNormal
 
-# Scales stay within e^-7 and e^7: wide enough for any latent, and neither a precision nor a gradient
-# through one can overflow float32.
+# Scales stay within e^-7 and e^7: wide enough for any latent, and neither a precision nor a
+# gradient through one can overflow float32.
 LOG_SCALE_BOUND = 7.0
 # Where a distribution has no mean in closed form, it is that of so many draws.
 MOMENT_DRAWS = 1000
@@ -24,7 +24,8 @@ def loc_and_log_variance(parameters: Float[Tensor, "*batch two_dims"]) -> tuple[
     >>> loc, log_variance
     (tensor([1.]), tensor([0.]))
     """
-    # Under autocast they come in bfloat16, in whose eight bits neither a loc nor a scale is to be kept.
+    # Under autocast they come in bfloat16, in whose eight bits neither a loc nor a scale is to be
+    # kept.
     parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
     loc, raw = parameters.chunk(2, -1)
     return loc, 2.0 * LOG_SCALE_BOUND * (raw / LOG_SCALE_BOUND).tanh()
@@ -47,9 +48,9 @@ def unbounded(log_scale: Tensor) -> Tensor:
 def moments(distribution: Any, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, ``[*batch_shape, *event_shape]`` each.
 
-    A distribution that has none in closed form, such as a flow, gives those of 1,000 draws, which are
-    fixed by ``seed``; the caller's random state is left as it was. They are differentiable where the
-    draws are.
+    A distribution that has none in closed form, such as a flow, gives those of 1,000 draws, which
+    are fixed by ``seed``; the caller's random state is left as it was. They are differentiable
+    where the draws are.
 
     >>> import pyro.distributions as dist
     >>> from pyro.distributions.transforms import AffineTransform

@@ -45,13 +45,17 @@ class Evidence:
     count: Int64[Tensor, " groups"]
 
     @classmethod
-    def none(cls, num_groups: int, content_dim: int, device: torch.device | str | None = None) -> Evidence:
+    def none(
+        cls, num_groups: int, content_dim: int, device: torch.device | str | None = None
+    ) -> Evidence:
         """No evidence yet: the neutral element of ``+``."""
         zero = torch.zeros(num_groups, content_dim, dtype=torch.float64, device=device)
         return cls(zero, zero, torch.zeros(num_groups, dtype=torch.int64, device=device))
 
     @classmethod
-    def from_normals(cls, normals: Normal, group: Tensor | None = None, num_groups: int = 1) -> Evidence:
+    def from_normals(
+        cls, normals: Normal, group: Tensor | None = None, num_groups: int = 1
+    ) -> Evidence:
         """The evidence that observations give, one Normal each.
 
         Args:

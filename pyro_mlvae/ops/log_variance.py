@@ -15,9 +15,9 @@ from torch.distributions import constraints
 class LogVarianceNormal(dist.Normal):
     """A Normal that takes the log of its variance as it comes, and is quick to evaluate and differentiate.
 
-    Networks give logs of scales, and products of Normals logs of variances; a plain Normal takes the
-    exponential of them for its scale, and then the logarithm of that for its density. What this saves in a
-    step is measured by ``make bench``.
+    Networks give logs of scales, and products of Normals logs of variances; a plain Normal takes
+    the exponential of them for its scale, and then the logarithm of that for its density. What this
+    saves in a step is measured by ``make bench``.
 
     Args:
         loc: its location.
@@ -29,7 +29,9 @@ class LogVarianceNormal(dist.Normal):
 
     arg_constraints = {"loc": constraints.real, "log_variance": constraints.real}  # noqa: RUF012
 
-    def __init__(self, loc: Tensor, log_variance: Tensor, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, loc: Tensor, log_variance: Tensor, validate_args: bool | None = None
+    ) -> None:
         self.loc, self.log_variance = torch.broadcast_tensors(loc, log_variance)
         TorchDistribution.__init__(self, self.loc.shape, validate_args=validate_args)
 
@@ -59,8 +61,8 @@ class LogVarianceNormal(dist.Normal):
 class _LogDensity(torch.autograd.Function):
     """log N(x; loc, exp(log_variance)), with a gradient of fewer passes over x than that of its parts.
 
-    Of a step on images the passes over x's size, each through the whole of memory, are a large part of
-    what is not matrix products.
+    Of a step on images the passes over x's size, each through the whole of memory, are a large part
+    of what is not matrix products.
     """
 
     generate_vmap_rule = True
@@ -97,6 +99,8 @@ class _LogDensity(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None]:
         difference, weighted = ctx.saved_tensors
-        of_x, of_loc, of_log_variance = (0.0 if tangent is None else tangent for tangent in tangents)
+        of_x, of_loc, of_log_variance = (
+            0.0 if tangent is None else tangent for tangent in tangents
+        )
         change = (of_loc - of_x) * weighted + 0.5 * (difference * weighted - 1.0) * of_log_variance
         return torch.as_tensor(change), None, None

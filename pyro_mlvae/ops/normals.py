@@ -99,11 +99,13 @@ def product_by_log_variance(
     return centre + moment / total, smallest - total.log()
 
 
-def _references(loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+def _references(
+    loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int
+) -> tuple[Tensor, Tensor]:
     """Of each group's most precise member log variance and loc, relative to which the others are taken.
 
-    It moves the product's loc only by the others' distances from it, which float32 would lose next to the
-    locs themselves.
+    It moves the product's loc only by the others' distances from it, which float32 would lose next
+    to the locs themselves.
     """
     members = group.unsqueeze(-1).expand_as(loc)
     none = loc.new_full((*loc.shape[:-2], num_groups, loc.shape[-1]), torch.inf)

@@ -4,8 +4,8 @@ r"""The aggregate style of each group, held to the prior.
     m_G = \frac{1}{|G|} \sum_{i \in G} \mu_i, \quad
     v_G = \frac{1}{|G|} \sum_{i \in G} \big( \sigma_i^2 + (\mu_i - m_G)^2 \big)
 
-Under the model, style does not depend on the group, so the styles of any group should, taken together,
-look like the prior. The penalty compares their first two moments, dimension by dimension.
+Under the model, style does not depend on the group, so the styles of any group should, taken
+together, look like the prior. The penalty compares their first two moments, dimension by dimension.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class AggregateStyle(Penalty):
     Attributes:
         weight: of one nat; in nats per observation.
 
-    A group of few observations has, by chance alone, a mean that is not 0: of a group of n, about 1 / 2n
-    nats a dimension are no fault of the guide's. Groups of one are left out.
+    A group of few observations has, by chance alone, a mean that is not 0: of a group of n, about 1
+    / 2n nats a dimension are no fault of the guide's. Groups of one are left out.
 
     Raises:
-        InputError: the weight is no number of at least 0; and, when it is used, the guide is none that
-            has codes.
+        InputError: the weight is no number of at least 0; and, when it is used, the guide is none
+            that has codes.
 
     >>> AggregateStyle(weight=10.0)
     AggregateStyle(weight=10.0)

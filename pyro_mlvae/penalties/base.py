@@ -2,8 +2,8 @@ r"""What a penalty is, and what it sees.
 
 .. math:: \frac{1}{|\text{groups}|} \Big( \sum_G ELBO(G) - \sum_j \text{penalty}_j \Big)
 
-The objective of training is the estimator's, less penalties, under one scale. They compose: each is a
-function of the same pass of guide and model, and none knows of the others.
+The objective of training is the estimator's, less penalties, under one scale. They compose: each is
+a function of the same pass of guide and model, and none knows of the others.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Latents:
             that has no ``codes``.
         decode: gives the distribution of x from content and style, or None for a model that has no
             ``observation``.
-        read: gives the codes of other observations in the minibatch's places, or None like ``encode``.
+        read: gives the codes of other observations in the minibatch's places, or None like
+            ``encode``.
     """
 
     batch: GroupedBatch
@@ -110,7 +111,8 @@ class Penalty(ABC):
     """What is taken off the objective.
 
     A subclass defines :meth:`__call__`, a differentiable function of a pass. It is a sum over the
-    minibatch, in nats, as the ELBO's terms are, so that its weight means the same for any minibatch.
+    minibatch, in nats, as the ELBO's terms are, so that its weight means the same for any
+    minibatch.
     """
 
     @abstractmethod
@@ -126,7 +128,11 @@ def risen(step: Any, warmup_steps: int) -> Any:
 def require_weight(**arguments: float) -> None:
     """Raise for the first argument that is not a finite number of at least 0."""
     for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0.0 <= value < float("inf")
+        ):
             raise InputError(f"{name} must be a finite number of at least 0, got {value!r}")
 
 

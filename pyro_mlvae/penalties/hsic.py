@@ -3,8 +3,9 @@ r"""Independence of style from the group, by the Hilbert-Schmidt independence cr
 .. math:: \rho = \frac{HSIC(K, L)}{\sqrt{HSIC(K, K) \, HSIC(L, L)}}, \qquad
     K_{ij} = k(s_i, s_j), \quad L_{ij} = [\,\text{i and j are of one group}\,]
 
-The only label is whether two observations share a group: groups need no names, and none has to be seen
-twice. With kernels that are characteristic, HSIC is zero only if style and group are independent.
+The only label is whether two observations share a group: groups need no names, and none has to be
+seen twice. With kernels that are characteristic, HSIC is zero only if style and group are
+independent.
 """
 
 from __future__ import annotations
@@ -51,17 +52,17 @@ class HSIC(Penalty):
 
     Attributes:
         weight: of a full dependence, rho = 1; in nats per observation.
-        bandwidths: variances of the Gaussian kernels whose mean k is, per dimension of a style that is
-            scaled to unit variance. Small ones see fine structure.
+        bandwidths: variances of the Gaussian kernels whose mean k is, per dimension of a style that
+            is scaled to unit variance. Small ones see fine structure.
 
     What is measured is the loc of the style that single observations have at test time (the guide's
-    ``codes``), scaled dimension by dimension: a probe reads those, however little they weigh beside the
-    posterior's scale. A minibatch of fewer than 4 observations, or of one group, or of
-    groups of one, is not penalised.
+    ``codes``), scaled dimension by dimension: a probe reads those, however little they weigh beside
+    the posterior's scale. A minibatch of fewer than 4 observations, or of one group, or of groups
+    of one, is not penalised.
 
     Raises:
-        InputError: the weight is no number of at least 0, or the bandwidths are not positive; and, when it
-            is used, the guide is none that has codes.
+        InputError: the weight is no number of at least 0, or the bandwidths are not positive; and,
+            when it is used, the guide is none that has codes.
 
     Reference: Gretton et al. (2005), "Measuring statistical dependence with Hilbert-Schmidt norms";
     Lopez et al. (2018), arXiv 1805.08672, for VAEs.

@@ -3,8 +3,9 @@ r"""Styles of one group are no nearer to each other than to those of other group
 .. math:: \sum_i -\log
     \frac{\sum_{j : G(j) \neq G(i)} \exp(s_{ij} / \tau)}{\sum_{j \neq i} \exp(s_{ij} / \tau)}
 
-with :math:`s_{ij}` the cosine of two styles. This is the soft nearest neighbour loss by which a class is
-pulled together, with its pairs switched: observations of other groups take the place of those of the same.
+with :math:`s_{ij}` the cosine of two styles. This is the soft nearest neighbour loss by which a
+class is pulled together, with its pairs switched: observations of other groups take the place of
+those of the same.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ class PairSwitching(Penalty):
         weight: of one nat; in nats per observation.
         temperature: tau, of the cosine; the smaller, the fewer neighbours count.
 
-    As for :class:`HSIC`, style is the loc that single observations have at test time. It is least where
-    observations of one group are *far* from each other, which is a dependence as well: HSIC, which is zero
-    where style and group are independent, has no such minimum. A minibatch of one group is
-    not penalised.
+    As for :class:`HSIC`, style is the loc that single observations have at test time. It is least
+    where observations of one group are *far* from each other, which is a dependence as well: HSIC,
+    which is zero where style and group are independent, has no such minimum. A minibatch of one
+    group is not penalised.
 
     Raises:
-        InputError: a number is out of range; and, when it is used, no two observations of the minibatch are
-            of one group, or the guide is none that has codes.
+        InputError: a number is out of range; and, when it is used, no two observations of the
+            minibatch are of one group, or the guide is none that has codes.
 
-    Reference: Sun, Goldstein, Engelhard (2025), "CLEAR", arXiv 2507.18794; Frosst, Papernot, Hinton (2019),
-    arXiv 1902.01889, for the loss that is switched.
+    Reference: Sun, Goldstein, Engelhard (2025), "CLEAR", arXiv 2507.18794; Frosst, Papernot, Hinton
+    (2019), arXiv 1902.01889, for the loss that is switched.
 
     >>> PairSwitching(weight=10.0)
     PairSwitching(weight=10.0, temperature=0.1)

@@ -1,10 +1,11 @@
 r"""One style, decoded with two contents, is read as one style.
 
 .. math:: \sum_i \tfrac{1}{2} \big( KL(q_i \,\|\, r_i) + KL(r_i \,\|\, q_i) \big), \qquad
-    q_i = q(S \mid \hat{x}(C_{G(i)}, s_i)), \quad r_i = q(S \mid \hat{x}(C_{G'}, s_i)), \quad s_i \sim p(S)
+    q_i = q(S \mid \hat{x}(C_{G(i)}, s_i)), \quad r_i = q(S \mid \hat{x}(C_{G'}, s_i)), \quad s_i
+    \sim p(S)
 
-with :math:`\hat{x}` the mean of x, and G' another group of the minibatch. Style that tells the content
-would be read differently off the two.
+with :math:`\hat{x}` the mean of x, and G' another group of the minibatch. Style that tells the
+content would be read differently off the two.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ class StyleCycle(Penalty):
     Attributes:
         weight: of one nat; in nats per observation.
 
-    Styles are drawn from the prior, one an observation; contents are those that the guide has drawn, an
-    observation's own and the next group's. Decodings are constants: the gradient is the encoder's alone, as
-    in the reference, whose distance this replaces by the symmetric divergence. It encodes
-    twice as many observations as there are. A minibatch of one group is not penalised.
+    Styles are drawn from the prior, one an observation; contents are those that the guide has
+    drawn, an observation's own and the next group's. Decodings are constants: the gradient is the
+    encoder's alone, as in the reference, whose distance this replaces by the symmetric divergence.
+    It encodes twice as many observations as there are. A minibatch of one group is not penalised.
 
     Raises:
-        InputError: the weight is no number of at least 0; and, when it is used, the model cannot decode or
-            the guide has no codes, there is no content of groups, or style's divergence has no closed form.
+        InputError: the weight is no number of at least 0; and, when it is used, the model cannot
+            decode or the guide has no codes, there is no content of groups, or style's divergence
+            has no closed form.
 
-    Reference: Jha et al. (2018), "Disentangling factors of variation with cycle-consistent variational
-    auto-encoders", arXiv 1804.10469.
+    Reference: Jha et al. (2018), "Disentangling factors of variation with cycle-consistent
+    variational auto-encoders", arXiv 1804.10469.
 
     >>> StyleCycle(weight=1.0)
     StyleCycle(weight=1.0)

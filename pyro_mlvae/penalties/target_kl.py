@@ -3,8 +3,8 @@ r"""A divergence held at a target in nats, which rises.
 .. math:: \gamma \, n \, \Big| \frac{1}{n} \sum_j KL_j - C_t \Big| - \sum_j KL_j, \qquad
     C_t = C \min(1, t / \text{warm-up})
 
-over the n members of the minibatch. Added to the ELBO's own divergence this replaces it by its distance
-from the target.
+over the n members of the minibatch. Added to the ELBO's own divergence this replaces it by its
+distance from the target.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ class TargetKL(Penalty):
 
     Attributes:
         site: the latent: "content" or "style".
-        target: C, nats for each group (content) or observation (style), on average over the minibatch.
+        target: C, nats for each group (content) or observation (style), on average over the
+            minibatch.
         weight: gamma, of a nat's distance from it.
         warmup_steps: over so many steps of training the target rises linearly from 0.
 
-    With this, how much a latent says is chosen, and not what it pays for it: content or style can be kept
-    from saying nothing, and from saying all. The divergence is as for :class:`WeightedKL`, which is not to
-    be used beside it for the same latent.
+    With this, how much a latent says is chosen, and not what it pays for it: content or style can
+    be kept from saying nothing, and from saying all. The divergence is as for :class:`WeightedKL`,
+    which is not to be used beside it for the same latent.
 
     Raises:
         InputError: a number is out of range; and, when it is used, there is no such latent.

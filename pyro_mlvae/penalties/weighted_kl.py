@@ -27,8 +27,8 @@ class WeightedKL(Penalty):
         site: the latent: "content" or "style".
         beta: its weight; 1 is the ELBO's.
         warmup_steps: over so many steps of training the weight rises linearly from 0 to ``beta``.
-        free_bits: nats per dimension, on average over the minibatch, below which a divergence is not
-            reduced further; for Normals only.
+        free_bits: nats per dimension, on average over the minibatch, below which a divergence is
+            not reduced further; for Normals only.
 
     The divergence is in closed form where PyTorch has one, and that of the draw where it has not.
 
@@ -36,7 +36,8 @@ class WeightedKL(Penalty):
         InputError: a number is out of range; and, when it is used, there is no such latent, or
             ``free_bits`` are asked for where posterior or prior is not Normal.
 
-    Reference: Higgins et al. (2017), "beta-VAE"; Kingma et al. (2016), arXiv 1606.04934, for free bits.
+    Reference: Higgins et al. (2017), "beta-VAE"; Kingma et al. (2016), arXiv 1606.04934, for free
+    bits.
 
     >>> from pyro_mlvae import (
     ...     GroupSampler,
@@ -67,7 +68,9 @@ class WeightedKL(Penalty):
     def __call__(self, latents: Latents) -> Tensor:
         weight = self.beta * risen(latents.step, self.warmup_steps)
         if self.free_bits:
-            divergence = _by_dimension(self.site, latents.posterior(self.site), latents.prior(self.site))
+            divergence = _by_dimension(
+                self.site, latents.posterior(self.site), latents.prior(self.site)
+            )
             members = latents.total(self.site, torch.ones_like(divergence[0]))
             total = latents.total(self.site, divergence)
             return (weight * total.clamp(min=self.free_bits * members) - total).sum()

@@ -1,7 +1,7 @@
 """Load matplotlib whatever MPLBACKEND says: the first import in this package.
 
-Figures are drawn without a backend, but ``import matplotlib`` reads MPLBACKEND, and raises where it names
-none that is installed, as a notebook does in a terminal that is opened from it.
+Figures are drawn without a backend, but ``import matplotlib`` reads MPLBACKEND, and raises where it
+names none that is installed, as a notebook does in a terminal that is opened from it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,15 @@ def cells(
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect=cell_height / cell_width)
     axes.axis("off")
     if look.note:
-        axes.text(columns / 2, rows + 0.05, look.note, ha="center", va="top", fontsize=8.5, color="#555555")
+        axes.text(
+            columns / 2,
+            rows + 0.05,
+            look.note,
+            ha="center",
+            va="top",
+            fontsize=8.5,
+            color="#555555",
+        )
     return figure, axes
 
 
@@ -58,7 +66,13 @@ def cells(
 def name_above(axes: Axes, x: float, text: str, colour: str = "black", size: float = 10) -> None:
     """Text above the cells, around ``x`` cells from the left."""
     axes.annotate(
-        text, (x, 0), (0, AWAY), textcoords="offset points", color=colour, ha="center", fontsize=size
+        text,
+        (x, 0),
+        (0, AWAY),
+        textcoords="offset points",
+        color=colour,
+        ha="center",
+        fontsize=size,
     )
 
 
@@ -69,7 +83,9 @@ def name_left(axes: Axes, y: float, text: str, colour: str, look: Look) -> None:
     if not fits:
         text = text.replace(" ", "\n")
     place: dict[str, Any] = {"xytext": (-AWAY, 0), "textcoords": "offset points", "ha": "right"}
-    axes.annotate(text, (0, y), **place, va="center", color=colour, fontsize=10, rotation=90 if fits else 0)
+    axes.annotate(
+        text, (0, y), **place, va="center", color=colour, fontsize=10, rotation=90 if fits else 0
+    )
 
 
 @plain
@@ -99,7 +115,8 @@ def place(
         column: the left of it.
         look: how it is drawn.
         frame: the colour of a frame, for originals.
-        beside: what a profile is compared with, drawn pale behind it; pictures stand in cells of their own.
+        beside: what a profile is compared with, drawn pale behind it; pictures stand in cells of
+            their own.
     """
     left, right = column + 0.5 - REACH, column + 0.5 + REACH
     top, bottom = row + 0.5 - REACH, row + 0.5 + REACH

@@ -20,7 +20,11 @@ from pyro_mlvae.plotting.style import CONTROL, plain, save_each, tidy
 
 Rows = Sequence[Mapping[str, Any]]
 STAGES = {"initial": "before training", "trained": "after training"}
-PARTS = {"content_encoder": "content encoder", "style_encoder": "style encoder", "decoder": "decoder"}
+PARTS = {
+    "content_encoder": "content encoder",
+    "style_encoder": "style encoder",
+    "decoder": "decoder",
+}
 
 
 @plain
@@ -62,7 +66,9 @@ def signal_figure(comparison: Mapping[str, Any]) -> Figure:
                 axes.set_yscale("log")
                 _plain_logarithm(axes.yaxis)
             else:
-                axes.text(0.5, 0.5, "no gradient", transform=axes.transAxes, ha="center", color=CONTROL)
+                axes.text(
+                    0.5, 0.5, "no gradient", transform=axes.transAxes, ha="center", color=CONTROL
+                )
             _particles_axis(axes, rows)
             axes.set_title(f"{title.capitalize()}, {when}", fontsize=10.5)
             if stage != "trained":
@@ -152,7 +158,13 @@ def sandwich_figure(comparison: Mapping[str, Any]) -> Figure:
     for name, colour, label in (("upper", VERMILION, "EUBO"), ("lower", BLUE, "ELBO")):
         values, errors = [row[name] for row in rows], [row[f"{name}_error"] for row in rows]
         axes.errorbar(
-            counts, values, errors, color=colour, marker="o", capsize=2.0, label=f"{label}, K weights"
+            counts,
+            values,
+            errors,
+            color=colour,
+            marker="o",
+            capsize=2.0,
+            label=f"{label}, K weights",
         )
     evidence = rows[0]["log_evidence"]
     if evidence is not None:

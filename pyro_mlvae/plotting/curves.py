@@ -22,7 +22,9 @@ def training_curves(history: History, units: str = "nats") -> Figure:
     epochs = [record.epoch for record in history.epochs]
     measured = [record for record in history.epochs if record.validation is not None]
     terms = [record.terms.per_observation() for record in history.epochs]
-    held_out = [(r.epoch, r.validation.per_observation()) for r in measured if r.validation is not None]
+    held_out = [
+        (r.epoch, r.validation.per_observation()) for r in measured if r.validation is not None
+    ]
     of_training = _groups([record.terms for record in history.epochs])
     of_held_out = _groups([r.validation for r in measured if r.validation is not None])
     sites = [name for name in (terms[0] if terms else {}) if name.startswith("kl_")]
@@ -34,7 +36,9 @@ def training_curves(history: History, units: str = "nats") -> Figure:
     ):
         for name, colour in zip(names, COLOURS, strict=False):
             label = name.removeprefix("kl_") if name in sites else f"training{of_training}"
-            axes.plot(epochs, [term[name] for term in terms], color=colour, label=label, linewidth=1.3)
+            axes.plot(
+                epochs, [term[name] for term in terms], color=colour, label=label, linewidth=1.3
+            )
             if held_out:
                 axes.plot(
                     [epoch for epoch, _ in held_out],

@@ -41,12 +41,20 @@ def look_of(name: str, linewidth: float = 1.4) -> Look:
     """The estimator's look, as arguments of ``Axes.plot``."""
     look = LOOKS.get(name, {"color": CONTROL, "marker": "h", "linestyle": ":"})
     size = 8.0 if look["marker"] == "*" else 5.5
-    return {**look, "label": name, "linewidth": linewidth, "markersize": size, "markerfacecolor": "none"}
+    return {
+        **look,
+        "label": name,
+        "linewidth": linewidth,
+        "markersize": size,
+        "markerfacecolor": "none",
+    }
 
 
 def with_legend(figure: Figure, comparison: Mapping[str, Any]) -> Figure:
     """One legend at the right, for all panels."""
     names = dict.fromkeys(row["estimator"] for row in comparison["rows"])
     lines = [Line2D([], [], **look_of(name)) for name in names]
-    figure.legend(handles=lines, loc="outside right center", frameon=False, fontsize=9, handlelength=3.0)
+    figure.legend(
+        handles=lines, loc="outside right center", frameon=False, fontsize=9, handlelength=3.0
+    )
     return figure

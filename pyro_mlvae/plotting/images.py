@@ -42,7 +42,9 @@ def swap_grid(
         for column in range(columns):
             place(axes, swapped[row, column], row + top, column + left, look)
     name_above(axes, left + columns / 2, "style from" if top else "style from the prior", STYLE)
-    name_left(axes, top + rows / 2, "content from" if left else "content from the prior", CONTENT, look)
+    name_left(
+        axes, top + rows / 2, "content from" if left else "content from the prior", CONTENT, look
+    )
     return figure
 
 

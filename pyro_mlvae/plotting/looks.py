@@ -1,7 +1,7 @@
 """How the observations of a data set look: as pictures, line profiles or heat maps, and on which scale.
 
-A picture is shown as it is. A vector has no pixels: it is a line through its features, and one of many
-features is a map of them, row by row.
+A picture is shown as it is. A vector has no pixels: it is a line through its features, and one of
+many features is a map of them, row by row.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pyro_mlvae.data import GroupedDataset
 
 # More features than this make no line that could be read in a cell.
 MOST_IN_LINE = 400
-# Of so many observations, this share of values at either end may be drawn as if it were less extreme.
+# Of so many observations, this share of values at either end may be drawn as if it were less
+# extreme.
 MANY, TAIL = 400, 0.005
 # Fewer do not tell how far a feature reaches.
 ENOUGH = 20
 PIXELS = torch.tensor(0.0), torch.tensor(1.0)
-# Sides of a cell in inches, and how much of an inch a pixel gets between them; pictures wider or taller
-# than this are squeezed.
+# Sides of a cell in inches, and how much of an inch a pixel gets between them; pictures wider or
+# taller than this are squeezed.
 SMALLEST, LARGEST, PIXEL, LONGEST = 0.62, 1.3, 0.016, 4.0
 PROFILE = (0.95, 0.62)
 # Values of x that are looked at, at most.
@@ -37,11 +38,13 @@ class Look:
 
     Attributes:
         kind: "picture", "profile" or "heat map".
-        low: the value that is drawn darkest, or lowest: one for all, or for each feature of a vector.
+        low: the value that is drawn darkest, or lowest: one for all, or for each feature of a
+            vector.
         high: the value that is drawn brightest, or highest, likewise.
         size: width and height of a cell, in inches.
         note: what a reader of profiles and heat maps has to know; empty for pictures.
-        ink: whether pictures are ink on paper, of which 0 is the paper: they are drawn dark on light.
+        ink: whether pictures are ink on paper, of which 0 is the paper: they are drawn dark on
+            light.
     """
 
     kind: str
@@ -62,8 +65,9 @@ class Look:
         """One observation with values from 0 to 1, NaN where one is missing.
 
         Returns:
-            ``[features]`` for a profile; ``[height, width]`` or ``[height, width, 3]`` for others: a heat
-            map has its features row by row, and channels that are not three of colour stand side by side.
+            ``[features]`` for a profile; ``[height, width]`` or ``[height, width, 3]`` for others:
+            a heat map has its features row by row, and channels that are not three of colour stand
+            side by side.
         """
         x = x.detach().cpu().double()
         values = (x.flatten() - self.low) / (self.high - self.low)
@@ -95,8 +99,9 @@ def look_of_shown(originals: Sequence[Tensor], decoded: Tensor, *, ink: bool = F
 
     Args:
         originals: ``[n, *event_shape]`` each; they say on which scale pictures are.
-        decoded: ``[*batch, *event_shape]``; without originals, decoded pixels may overshoot a little, and
-            some far. A few vectors do not tell what others reach, so decoded ones count too.
+        decoded: ``[*batch, *event_shape]``; without originals, decoded pixels may overshoot a
+            little, and some far. A few vectors do not tell what others reach, so decoded ones count
+            too.
         ink: as for :class:`Look`.
     """
     if originals:
@@ -124,7 +129,8 @@ def look_of_values(x: Tensor, *, ink: bool = False) -> Look:
     kind = "profile" if features <= MOST_IN_LINE else "heat map"
     lows, highs = PIXELS if _in_unit_interval(x) else _ends(x.reshape(len(x), -1))
     low, high = lows.min(), highs.max()
-    # Where most features would be flat on the scale of all, each has its own, if there is enough to tell.
+    # Where most features would be flat on the scale of all, each has its own, if there is enough to
+    # tell.
     own = len(x) >= ENOUGH and float((highs - lows).median()) < 0.1 * float(high - low)
     low, high = _apart(lows, highs) if own else _apart(low, high)
     reach = "each on its own scale" if own else f"from {float(low):.3g} to {float(high):.3g}"

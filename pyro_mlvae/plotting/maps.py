@@ -15,7 +15,8 @@ from torch import Tensor
 from pyro_mlvae.errors import printable
 from pyro_mlvae.plotting.style import new_figure, plain
 
-# Tol's "muted", with black for its pale grey: ten colours told apart with any kind of colour vision.
+# Tol's "muted", with black for its pale grey: ten colours told apart with any kind of colour
+# vision.
 TOL_MUTED = (
     "#332288",
     "#CC6677",
@@ -30,10 +31,11 @@ TOL_MUTED = (
 )
 # Where there are more labels than colours, a colour comes again with another marker.
 MARKERS = "os^DvP*X"
-# Up to so many labels have a legend; more are named where they gather, if there is room: the middle half of
-# a label's points within this part of the map's width.
+# Up to so many labels have a legend; more are named where they gather, if there is room: the middle
+# half of a label's points within this part of the map's width.
 MOST_IN_LEGEND, GATHERED = 12, 0.09
-# Letters of a name in the legend, and on the map, where a letter takes this part of its width and height.
+# Letters of a name in the legend, and on the map, where a letter takes this part of its width and
+# height.
 _LONGEST, _LONGEST_ON_MAP = 40, 16
 _LETTER = (0.014, 0.035)
 
@@ -62,14 +64,18 @@ def latent_map(
     if untrained is not None:
         pairs = zip(("Content", "Style"), untrained, strict=True)
         maps += [(f"{site}, untrained encoder", codes) for site, codes in pairs]
-    chosen = torch.randperm(len(label), generator=torch.Generator().manual_seed(0))[:most].sort().values
+    chosen = (
+        torch.randperm(len(label), generator=torch.Generator().manual_seed(0))[:most].sort().values
+    )
     label = label[chosen]
     rows = len(maps) // 2
     figure = new_figure(9.4, 4.3 * rows)
     present = label.unique().tolist()
     texts = [printable(str(names[value])) for value in present]
     handles: list[Artist] = []
-    for axes, (title, codes) in zip(figure.subplots(rows, 2, squeeze=False).flat, maps, strict=True):
+    for axes, (title, codes) in zip(
+        figure.subplots(rows, 2, squeeze=False).flat, maps, strict=True
+    ):
         places = _two_dimensions(codes[chosen.to(codes.device)])
         points = [places[(label == value).numpy()] for value in present]
         handles = _draw_points(axes, points, texts)
@@ -82,8 +88,11 @@ def latent_map(
             _name_where_they_gather(axes, points, texts)
     if len(present) <= MOST_IN_LEGEND and not all(map(_is_letter, texts)):
         numbers = [str(rank) for rank in range(len(texts))]
-        legend = figure.legend(handles, numbers, loc="outside right center", frameon=False, markerscale=1.6)
-        # A name is no formula, and is shown if it begins with an underscore, which a label would not be.
+        legend = figure.legend(
+            handles, numbers, loc="outside right center", frameon=False, markerscale=1.6
+        )
+        # A name is no formula, and is shown if it begins with an underscore, which a label would
+        # not be.
         for line, text in zip(legend.get_texts(), texts, strict=True):
             line.set_parse_math(False)
             line.set_text(_short(text))
@@ -134,7 +143,12 @@ def _name_where_they_gather(axes: Axes, points: Sequence[np.ndarray], texts: Seq
         if spreads[rank] < GATHERED and free and not _is_letter(texts[rank]):
             written.append((middle, half))
             name = axes.annotate(
-                text, low + middle * width, (0, 5), textcoords="offset points", ha="center", fontsize=7.5
+                text,
+                low + middle * width,
+                (0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
             )
             name.set_parse_math(False)
 

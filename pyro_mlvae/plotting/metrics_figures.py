@@ -19,7 +19,16 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from pyro_mlvae.plotting.style import COLOURS, CONTENT, CONTROL, STYLE, new_figure, plain, tidy, wide_figure
+from pyro_mlvae.plotting.style import (
+    COLOURS,
+    CONTENT,
+    CONTROL,
+    STYLE,
+    new_figure,
+    plain,
+    tidy,
+    wide_figure,
+)
 
 Look = dict[str, Any]
 # What is compared is told apart by marker and line too, so that it reads without any colour.
@@ -72,7 +81,10 @@ def probe_figure(probe: Mapping[str, Any]) -> Figure:
     names = list(dict.fromkeys(code for code, *_ in bars))
     # Every code has a row for its name, above those of its bars.
     rows = [place + names.index(code) + 1 for place, (code, *_) in enumerate(bars)]
-    heads = [min(row for row, bar in zip(rows, bars, strict=True) if bar[0] == code) - 1 for code in names]
+    heads = [
+        min(row for row, bar in zip(rows, bars, strict=True) if bar[0] == code) - 1
+        for code in names
+    ]
     figure = new_figure(6.4, 0.9 + 0.26 * (len(rows) + len(heads)))
     axes = tidy(figure.subplots())
     for row, (_, _, scores, colour) in zip(rows, bars, strict=True):
@@ -86,7 +98,11 @@ def probe_figure(probe: Mapping[str, Any]) -> Figure:
         label.set_fontweight("bold")
     axes.axvline(probe["chance"], **CHANCE)
     axes.annotate(
-        "chance", (probe["chance"], 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=8.5
+        "chance",
+        (probe["chance"], 1.01),
+        xycoords=("data", "axes fraction"),
+        ha="center",
+        fontsize=8.5,
     )
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -111,7 +127,9 @@ def few_shot_figure(unseen: Mapping[str, Any]) -> Figure:
         "pixels": (unseen["pixels"], PIXELS),
         "untrained": (unseen["untrained"], UNTRAINED),
     }
-    compared = [(name, scores, look) for name, (scores, look) in everyone.items() if scores is not None]
+    compared = [
+        (name, scores, look) for name, (scores, look) in everyone.items() if scores is not None
+    ]
     shots = [k for k, scores in unseen["shots"].items() if scores is not None]
     figure = wide_figure(8.4, 3.5)
     left, right = figure.subplots(1, 2, width_ratios=(max(len(shots), 1), 1))
@@ -147,7 +165,9 @@ def few_shot_figure(unseen: Mapping[str, Any]) -> Figure:
     right.set_xticks([0], ["two observations"])
     right.set(xlim=(-0.5, 0.5), ylabel="area under the ROC curve")
     right.set_title("The same group?", fontsize=11)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9
+    )
     return figure
 
 
@@ -164,7 +184,9 @@ def _draw_errors(axes: Axes, probe: Mapping[str, Any]) -> None:
         # Rounded, so that a mean of ones that falls short by rounding makes no error of 1e-16.
         if not scores:
             continue
-        measured = {int(k): score for k, score in sorted(scores.items(), key=_by_k) if score is not None}
+        measured = {
+            int(k): score for k, score in sorted(scores.items(), key=_by_k) if score is not None
+        }
         errors = [round(1.0 - score["accuracy"], 9) for score in measured.values()]
         axes.plot([*measured], errors, label=name, linewidth=1.5, **look)
         bars = [score["standard_error"] for score in measured.values()]
@@ -174,7 +196,8 @@ def _draw_errors(axes: Axes, probe: Mapping[str, Any]) -> None:
     axes.axhline(1.0 - probe["chance"], label="chance", **CHANCE)
     lowest = math.floor(math.log10(smallest))
     axes.set_xscale("log")
-    # Linear between zero and the smallest power of ten that is needed, so that no error is drawn as none.
+    # Linear between zero and the smallest power of ten that is needed, so that no error is drawn as
+    # none.
     axes.set_yscale("symlog", linthresh=10.0**lowest, linscale=0.4)
     axes.set_yticks([0.0, *(10.0**power for power in range(lowest, 1))])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * error:g}%"))
@@ -229,5 +252,10 @@ def _tick_at(axes: Axes, ks: list[int]) -> None:
 def _write_values(axes: Axes, places: list[float], values: list[float]) -> None:
     for place, value in zip(places, values, strict=True):
         axes.annotate(
-            f"{value:.2f}", (place, value), (0, 8), textcoords="offset points", ha="center", fontsize=8
+            f"{value:.2f}",
+            (place, value),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
         )

@@ -22,8 +22,8 @@ INTERPOLATED = {
     "both": "From one content and style to another, both at once",
 }
 MOST_TRAVERSED = 12
-# In a traversal, in cells: the room for the originals and the values, where each original stands, to the
-# right of its name, and the height of a row with the mark below it.
+# In a traversal, in cells: the room for the originals and the values, where each original stands,
+# to the right of its name, and the height of a row with the mark below it.
 HEADER, ROW = 1.5, 1.15
 HEADING = {"content": (1.9, CONTENT), "style": (4.9, STYLE)}
 
@@ -98,8 +98,10 @@ def generation_figure(
 
     Args:
         generated: the decoded grid, ``[rows, columns, *event_shape]``.
-        content_x: the observations that gave content, ``[rows, *event_shape]``; None if it was drawn.
-        style_x: the observations that gave style, ``[columns, *event_shape]``; None if it was drawn.
+        content_x: the observations that gave content, ``[rows, *event_shape]``; None if it was
+            drawn.
+        style_x: the observations that gave style, ``[columns, *event_shape]``; None if it was
+            drawn.
         look: how the data looks, by :func:`look_of`; by default as what is shown says.
 
     >>> import torch
@@ -136,14 +138,15 @@ def traversal_figure(
         traversed: ``[dim, len(values), *event_shape]``.
         values: what each dimension was set to, in ascending order.
         which: whose dimensions they are, "content" or "style".
-        own: the value that each dimension has in the code that was started from, ``[dim]``: marked below
-            each row, between the values that it lies between.
+        own: the value that each dimension has in the code that was started from, ``[dim]``: marked
+            below each row, between the values that it lies between.
         most: of more dimensions than this, those that change the decoded observation most are
             drawn; dimensions keep their numbers, which start from 0.
         look: how the data looks, by :func:`look_of`; by default as what is shown says.
 
     Raises:
-        InputError: ``which`` is not known, or ``values`` or ``own`` are not as many as were decoded.
+        InputError: ``which`` is not known, or ``values`` or ``own`` are not as many as were
+            decoded.
 
     >>> import torch
     >>> x = torch.rand(1, 4, 4)
@@ -156,7 +159,9 @@ def traversal_figure(
     counts = (("values", values, traversed.shape[1]), ("own", own, len(traversed)))
     for name, given, count in counts:
         if given is not None and len(given) != count:
-            raise InputError(f"{name} must be the {count} numbers that were decoded, got {len(given)}")
+            raise InputError(
+                f"{name} must be the {count} numbers that were decoded, got {len(given)}"
+            )
     change = traversed.flatten(2).var(dim=1, correction=0).sum(-1)
     shown = change.argsort(descending=True)[:most].tolist()
     look = look or look_of_shown([content_x.unsqueeze(0), style_x.unsqueeze(0)], traversed)
@@ -174,14 +179,22 @@ def traversal_figure(
         axes.plot([7.2], [0.5], marker="^", markersize=5, color=HEADING[which][1])
         axes.text(7.35, 0.5, "own value", ha="left", va="center", fontsize=9)
     for column, value in enumerate(values):
-        axes.text(column + 0.5, HEADER - 0.05, f"{float(value):g}", ha="center", va="bottom", fontsize=9)
+        axes.text(
+            column + 0.5, HEADER - 0.05, f"{float(value):g}", ha="center", va="bottom", fontsize=9
+        )
     for rank, dimension in enumerate(shown):
         row = rank * ROW + HEADER
         name_row(axes, row, f"{which} {dimension}", HEADING[which][1])
         for column in range(columns):
             place(axes, traversed[dimension, column], row, column, look)
         if own is not None:
-            _mark(axes, float(own[dimension]), [float(value) for value in values], row, HEADING[which][1])
+            _mark(
+                axes,
+                float(own[dimension]),
+                [float(value) for value in values],
+                row,
+                HEADING[which][1],
+            )
     return figure
 
 
@@ -200,4 +213,6 @@ def _mark(axes: Axes, own: float, values: Sequence[float], row: float, colour: s
 def _lead(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
     """An arrow from one end's original to the other's, where anything lies between them."""
     if max(end[0] - start[0], end[1] - start[1]) > 0.5:
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.2})
+        axes.annotate(
+            "", end, start, arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.2}
+        )

@@ -44,7 +44,9 @@ def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
         note: Look = {"transform": axes.transAxes, "fontsize": 8.5, "color": "#555555"}
         axes.text(0.04, 0.96, "holds more: too unsure", va="top", **note)
         axes.text(0.96, 0.04, "holds less: too sure", ha="right", **note)
-        tidy(axes).set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", xlabel="promised by the interval")
+        tidy(axes).set(
+            xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", xlabel="promised by the interval"
+        )
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_title(title, fontsize=11)
@@ -95,7 +97,9 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
     axes.axhline(found["threshold"], **CHANCE)
     note: Look = {"fontsize": 8.5, "color": "#555555", "xycoords": ("axes fraction", "data")}
     note |= {"xytext": (0, 3), "textcoords": "offset points"}
-    axes.annotate(f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note)
+    axes.annotate(
+        f"{found['threshold']}: weights mislead above", (0.01, found["threshold"]), **note
+    )
     axes.set(xlabel="group, in ascending order", ylabel="Pareto k-hat")
     axes.set_ylim(min(-0.1, *found["k"]) - 0.05, max(1.0, found["max"]) * 1.08)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -107,7 +111,8 @@ def k_hat_figure(found: Mapping[str, Any]) -> Figure:
 def activity_figure(activity: Mapping[str, Any]) -> Figure:
     """The divergence of every dimension of content and of style from the prior, largest first.
 
-    Active dimensions are filled: those whose loc varies between observations by more than the threshold.
+    Active dimensions are filled: those whose loc varies between observations by more than the
+    threshold.
 
     Args:
         activity: the ``active_units`` of metrics.json.
@@ -157,7 +162,9 @@ def scale_figure(activity: Mapping[str, Any]) -> Figure:
     for axes, (site, colour, parts) in zip(panels, sites, strict=True):
         order = _largest_first(activity[f"kl_{site}"])
         axes.axhline(1.0, **CHANCE)
-        axes.annotate("prior", (1.0, 1.0), (0, 2), ha="right", va="bottom", fontsize=8.5, **ON_THE_RIGHT)
+        axes.annotate(
+            "prior", (1.0, 1.0), (0, 2), ha="right", va="bottom", fontsize=8.5, **ON_THE_RIGHT
+        )
         for name, look in parts:
             scales = [activity[name][i] for i in order]
             axes.plot(range(1, len(order) + 1), scales, linestyle="none", color=colour, **look)

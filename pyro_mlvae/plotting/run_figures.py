@@ -60,8 +60,10 @@ def draw_run(
         test: held-out observations.
         metrics: what was measured on them; what is None there is not drawn.
         history: of the training; None where it is not known, and not drawn.
-        vae: the plain VAE with its guide, whose swaps and reconstructions are drawn beside the model's.
-        untrained: the guide with its initial weights, whose codes are mapped beside the trained ones.
+        vae: the plain VAE with its guide, whose swaps and reconstructions are drawn beside the
+            model's.
+        untrained: the guide with its initial weights, whose codes are mapped beside the trained
+            ones.
 
     Returns:
         Why, by name, of the figures that could not be drawn.
@@ -73,16 +75,22 @@ def draw_run(
         "reconstructions": partial(reconstruction_figure, model, guide, test, vae=vae),
         "evidence": partial(evidence_figure, metrics["probe"], metrics["evidence"]),
         "latents": partial(_map, codes, test, untrained),
-        "generation": lambda: generation_figure(generate(model, groups=_single_groups(test, 8)), look=look),
+        "generation": lambda: generation_figure(
+            generate(model, groups=_single_groups(test, 8)), look=look
+        ),
         **_walks(model, codes, test, look),
     }
     if history is not None:
         figures["training"] = partial(training_curves, history, metrics["elbo"]["units"])
     if vae is not None:
         figures["swap-vae"] = partial(swap_figure, *vae, test, of="a plain VAE")
-        figures["swap-vae-evidence"] = partial(swap_figure, *vae, test, accumulate=True, of="a plain VAE")
+        figures["swap-vae-evidence"] = partial(
+            swap_figure, *vae, test, accumulate=True, of="a plain VAE"
+        )
     unseen = metrics["unseen"]
-    if unseen is not None and unseen["ways"] is None:  # a single group, which there is none to tell from
+    if (
+        unseen is not None and unseen["ways"] is None
+    ):  # a single group, which there is none to tell from
         unseen = None
     for part, name, draw in (
         (metrics["probe"], "probes", probe_figure),
@@ -115,7 +123,9 @@ def _single_groups(data: GroupedDataset, count: int) -> Groups:
     return data.groups(first[number % len(first)], number)
 
 
-def _walks(model: MLVAE, codes: Codes, test: GroupedDataset, look: Look) -> dict[str, Callable[[], Figure]]:
+def _walks(
+    model: MLVAE, codes: Codes, test: GroupedDataset, look: Look
+) -> dict[str, Callable[[], Figure]]:
     """From one held-out observation to one of another group, and along each dimension of the first."""
     ends = first_of_each_group(test.group, 2)
     if len(ends) < 2:
@@ -124,11 +134,18 @@ def _walks(model: MLVAE, codes: Codes, test: GroupedDataset, look: Look) -> dict
     content, style = mean_of(codes.content)[place], mean_of(codes.style)[place]
 
     def traversal(which: str) -> Figure:
-        walk, own = traverse(model, content[0], style[0], which), {"content": content, "style": style}
-        return traversal_figure(x[0], x[0], walk, TRAVERSED, which=which, own=own[which][0], look=look)
+        walk, own = (
+            traverse(model, content[0], style[0], which),
+            {"content": content, "style": style},
+        )
+        return traversal_figure(
+            x[0], x[0], walk, TRAVERSED, which=which, own=own[which][0], look=look
+        )
 
     return {
-        "interpolation": lambda: interpolation_figure(x, x, interpolate(model, content, style), look=look),
+        "interpolation": lambda: interpolation_figure(
+            x, x, interpolate(model, content, style), look=look
+        ),
         "traversal-content": partial(traversal, "content"),
         "traversal-style": partial(traversal, "style"),
     }
@@ -156,7 +173,9 @@ def swap_figure(
         seed: of the choice of styles.
     """
     rows = first_of_each_group(data.group)
-    others = torch.ones(len(data), dtype=torch.bool).index_fill(0, rows, value=False).nonzero().flatten()
+    others = (
+        torch.ones(len(data), dtype=torch.bool).index_fill(0, rows, value=False).nonzero().flatten()
+    )
     if not len(others):  # of every group a single observation is held out
         others = rows
     generator = torch.Generator().manual_seed(seed)
@@ -169,7 +188,9 @@ def swap_figure(
         data.observations(rows),
         data.observations(columns),
         grid,
-        title=f"{of[:1].upper()}{of[1:]}: content from {source}" if of else f"Content from {source}",
+        title=f"{of[:1].upper()}{of[1:]}: content from {source}"
+        if of
+        else f"Content from {source}",
         look=look_of(data),
     )
 

@@ -1,7 +1,8 @@
 """One look for every figure: colour-blind safe colours, light frames, 200 dots an inch.
 
-A figure is the same whatever a user's matplotlibrc or notebook asks for: what makes one is decorated with
-``plain``, which draws inside matplotlib's own defaults, and pyplot is never imported.
+A figure is the same whatever a user's matplotlibrc or notebook asks for: what makes one is
+decorated with ``plain``, which draws inside matplotlib's own defaults, and pyplot is never
+imported.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ DOTS = 200  # an inch
 # As a decorator or in a with statement: matplotlib's defaults inside, the user's settings after.
 plain = styles.context("default")
 # The formats by suffix, each with what keeps the date out of the file.
-UNDATED: dict[str, dict[str, None]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+UNDATED: dict[str, dict[str, None]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -99,7 +104,9 @@ def save_each(folder: Path, figures: Mapping[str, Callable[[], Figure]]) -> dict
         path = folder / f"{name}.png"
         try:
             save_figure(draw(), path)
-        except Exception as error:  # Whatever it is, what was trained and measured must not be lost to it.
+        except (
+            Exception
+        ) as error:  # Whatever it is, what was trained and measured must not be lost to it.
             path.unlink(missing_ok=True)  # an older one would be taken for this run's
             failed[name] = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
     return failed

@@ -53,7 +53,14 @@ __all__ = [
 # As in the package itself: the options of a run are here as well, and they need no PyTorch.
 _NAMES = {
     "config": ("RunConfig",),
-    "config_file": ("CONFIG", "FORMAT_VERSION", "WEIGHTS", "load_config", "save_config", "write_json"),
+    "config_file": (
+        "CONFIG",
+        "FORMAT_VERSION",
+        "WEIGHTS",
+        "load_config",
+        "save_config",
+        "write_json",
+    ),
     "folder": (
         "CHECKPOINT",
         "FIGURES",

@@ -19,6 +19,8 @@ def command_line(folder: Path, config: RunConfig) -> str:
     for field in fields(RunConfig):
         value, option = getattr(config, field.name), field.name.replace("_", "-")
         if field.name != "data" and value != field.default:
-            given = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
+            given = (
+                value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
+            )
             command += [f"--no-{option}" if value is False else f"--{option}", *map(str, given)]
     return shlex.join(command)

@@ -18,7 +18,13 @@ from pyro_mlvae.data.ranges import require_bright
 from pyro_mlvae.data.scaling import Scaling, mean_of_values, scaling_of
 from pyro_mlvae.data.splits import Split
 from pyro_mlvae.data.validation_part import with_validation
-from pyro_mlvae.errors import InputError, require_positive, require_seed, require_types, unknown_name
+from pyro_mlvae.errors import (
+    InputError,
+    require_positive,
+    require_seed,
+    require_types,
+    unknown_name,
+)
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
@@ -100,11 +106,15 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             )
         check_budget(self)
         if self.hold_out_groups and self.hold_out_fraction:
-            raise InputError("hold_out_groups and hold_out_fraction exclude each other: give one of them")
+            raise InputError(
+                "hold_out_groups and hold_out_fraction exclude each other: give one of them"
+            )
         if not 0.0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate must be positive and finite, got {self.learning_rate}")
         if len(self.hidden) > MOST_LAYERS:
-            raise InputError(f"hidden must name at most {MOST_LAYERS} layers, got {len(self.hidden)}")
+            raise InputError(
+                f"hidden must name at most {MOST_LAYERS} layers, got {len(self.hidden)}"
+            )
         require_positive(
             **{f"the width of hidden layer {i}": n for i, n in enumerate(self.hidden, start=1)}
         )
@@ -120,7 +130,9 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         5
         """
         names = {field.name for field in fields(cls)}
-        grouped = {name: value for group in groups for name, value in vars(group).items() if name in names}
+        grouped = {
+            name: value for group in groups for name, value in vars(group).items() if name in names
+        }
         return cls(**grouped | settings)
 
     def estimator(self) -> ELBO:
@@ -143,7 +155,9 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             image_size=self.image_size,
             grayscale=self.grayscale,
             skip_bad=self.skip_bad,
-            columns=TableColumns(self.group_column, self.label_column, features=self.feature_columns),
+            columns=TableColumns(
+                self.group_column, self.label_column, features=self.feature_columns
+            ),
             missing=self.missing,
         )
 
@@ -157,7 +171,9 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         named = replace(self, hold_out_groups=self.hold_out_groups or names, hold_out_fraction=0.0)
         return named, self.with_validation(split, data, unseen_groups=True)
 
-    def with_validation(self, split: Split, data: GroupedDataset, *, unseen_groups: bool = False) -> Split:
+    def with_validation(
+        self, split: Split, data: GroupedDataset, *, unseen_groups: bool = False
+    ) -> Split:
         """A split, a part of whose training part is for validation, as far as there is enough."""
         if not self.validation_fraction:
             return split
@@ -177,8 +193,8 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         Args:
             event_shape: the shape of one observation.
             scaling: of x for the networks, as :meth:`scaling` finds it; none by default.
-            most_parameters: how many the networks may have; by default as many as memory has room for
-                when they are trained.
+            most_parameters: how many the networks may have; by default as many as memory has room
+                for when they are trained.
 
         Raises:
             InputError: they would have more; nothing is allocated before.
@@ -232,7 +248,10 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
 
     def _likelihood(self, event_shape: Sequence[int]) -> Likelihood:
         return make_likelihood(
-            self.likelihood, event_shape, scale=self.likelihood_scale, library_size=self.library_size
+            self.likelihood,
+            event_shape,
+            scale=self.likelihood_scale,
+            library_size=self.library_size,
         )
 
     def plain_vae(self) -> RunConfig:

@@ -44,8 +44,8 @@ def save_config(
 ) -> None:
     """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
 
-    A file of the user's is copied into the run's folder, and named there: the run goes on meaning the
-    same when that file is changed, or the folder moved.
+    A file of the user's is copied into the run's folder, and named there: the run goes on meaning
+    the same when that file is changed, or the folder moved.
 
     Args:
         path: the run folder.
@@ -53,8 +53,10 @@ def save_config(
         event_shape: the shape of one observation.
         trained_groups: the names of the groups that training sees, as text.
         value_range: the smallest and the largest value of x in training.
-        data_digest: what the data is known by, see :attr:`pyro_mlvae.data.identity.Identity.digest`.
-        scaling: the kind of :class:`~pyro_mlvae.data.scaling.Scaling`, whose numbers are among the weights.
+        data_digest: what the data is known by, see
+            :attr:`pyro_mlvae.data.identity.Identity.digest`.
+        scaling: the kind of :class:`~pyro_mlvae.data.scaling.Scaling`, whose numbers are among the
+            weights.
         uint8: whether x was uint8 in training.
     """
     settings = asdict(config)
@@ -99,11 +101,12 @@ def required(path: Path, name: str) -> Path:
 def read_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     """What a run is made from, and what is known of its data, by the names of ``DATA_KEYS``.
 
-    The file may have been edited by hand, or written by another version: what it lacks has its default.
+    The file may have been edited by hand, or written by another version: what it lacks has its
+    default.
 
     Raises:
-        InputError: there is no config.json; or it is no JSON, has a setting that this version does not
-            know, or one that is not of its kind, which the sentence names.
+        InputError: there is no config.json; or it is no JSON, has a setting that this version does
+            not know, or one that is not of its kind, which the sentence names.
     """
     file = required(path, CONFIG)
     settings = _read_settings(file)
@@ -137,10 +140,14 @@ def _read_settings(file: Path) -> dict[str, Any]:
             f"{file} cannot be read ({printable(str(error)[:200])}): write it as JSON"
         ) from None
     if not isinstance(settings, dict):
-        raise InputError(f"{file} must hold settings by name, {{...}}, got {settings!r:.100}: correct it")
+        raise InputError(
+            f"{file} must hold settings by name, {{...}}, got {settings!r:.100}: correct it"
+        )
     version = settings.pop("format_version", FORMAT_VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InputError(f"{file}: format_version must be {FORMAT_VERSION} or less, got {version!r:.100}")
+        raise InputError(
+            f"{file}: format_version must be {FORMAT_VERSION} or less, got {version!r:.100}"
+        )
     if version > FORMAT_VERSION:
         raise InputError(
             f"{file} has format_version {version!r:.100}, but this version of pyro_mlvae reads those up to "
@@ -192,7 +199,11 @@ def _trained_groups(value: Any) -> tuple[str, ...]:
 def _value_range(value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
-    if isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(end) in (int, float) for end in value)
+    ):
         low, high = value
         if -math.inf < low <= high < math.inf:
             return float(low), float(high)
@@ -219,8 +230,8 @@ def _uint8(value: Any) -> bool:
     return value
 
 
-# What is known of the data beside the settings: of each key its value where the file lacks it, and what
-# makes a value of what the file says, or raises.
+# What is known of the data beside the settings: of each key its value where the file lacks it, and
+# what makes a value of what the file says, or raises.
 DATA_KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "event_shape": (None, _event_shape),
     "trained_groups": ([], _trained_groups),

@@ -42,8 +42,8 @@ def _named_file(name: str) -> Path:
 def load_class(name: str, base: type) -> Any:
     """The class that ``name`` names, which must be derived from ``base``.
 
-    The file is run, once, which stderr is told. A file of this package gives the package's own class, by
-    whatever path or link it is named, and never a second copy of it.
+    The file is run, once, which stderr is told. A file of this package gives the package's own
+    class, by whatever path or link it is named, and never a second copy of it.
 
     Raises:
         InputError: there is no such file, running it fails, or it has no such class.
@@ -61,10 +61,16 @@ def load_class(name: str, base: type) -> Any:
     there = sorted(
         key
         for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
     )
     known = f"; those in the file are {', '.join(there)}" if there else ""
-    what = "has no class of that name" if found is None else f"is no class derived from {base.__name__}"
+    what = (
+        "has no class of that name"
+        if found is None
+        else f"is no class derived from {base.__name__}"
+    )
     raise InputError(f"{name}: {class_name!r} {what}: expected a {base.__name__}{known}")
 
 

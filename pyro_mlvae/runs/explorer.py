@@ -1,7 +1,8 @@
 """explorer.safetensors: held-out observations, their codes, and the decoder, for a page that decodes.
 
-The guide itself infers the codes, content from the first k observations of a group for each k: any guide
-will do. A decoder of the library travels in half precision; for others, decoded pictures do ("sprites").
+The guide itself infers the codes, content from the first k observations of a group for each k: any
+guide will do. A decoder of the library travels in half precision; for others, decoded pictures do
+("sprites").
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def save_explorer(folder: Path, model: MLVAE, guide: GroupedGuide, test: Grouped
         Why the decoder does not travel; empty where it does.
 
     Raises:
-        InputError: there are no observations, one is too large for a page, or the model has no mean.
+        InputError: there are no observations, one is too large for a page, or the model has no
+            mean.
     """
     if not len(test):
         raise InputError("there are no held-out observations to explore: hold some out in training")
@@ -67,7 +69,8 @@ def save_explorer(folder: Path, model: MLVAE, guide: GroupedGuide, test: Grouped
     shown = torch.cat([members.flatten(), stylists])
     codes = encode(guide, test.subset(shown))
     content, style = mean_of(codes.content).cpu(), mean_of(codes.style).cpu()
-    # Of each donor's group the first 1, 2, ... observations; where there are no more, the same again.
+    # Of each donor's group the first 1, 2, ... observations; where there are no more, the same
+    # again.
     sizes = torch.tensor([len(members[i].unique()) for i in range(len(donors))])
     first = torch.arange(most).unsqueeze(0).minimum(sizes.unsqueeze(1) - 1)
     pairs = [
@@ -177,10 +180,19 @@ def _choose(test: GroupedDataset, count: int, most: int) -> tuple[Tensor, Tensor
     for donor in donors.tolist():
         own = (test.group == test.group[donor]).nonzero().flatten()
         members.append(own[torch.arange(most).clamp(max=len(own) - 1)])
-    others = torch.ones(len(test), dtype=torch.bool).index_fill(0, donors, value=False).nonzero().flatten()
+    others = (
+        torch.ones(len(test), dtype=torch.bool)
+        .index_fill(0, donors, value=False)
+        .nonzero()
+        .flatten()
+    )
     if not len(others):  # of every group a single observation is held out
         others = donors
-    return donors, torch.stack(members), others[torch.randperm(len(others), generator=generator)[:count]]
+    return (
+        donors,
+        torch.stack(members),
+        others[torch.randperm(len(others), generator=generator)[:count]],
+    )
 
 
 def _shades(look: Look, x: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ class Run:
         guide: its trained guide.
         trained_groups: the names of the groups that training saw, as text; empty in runs of format
             version 1, which do not say.
-        value_range: the smallest and the largest value of x in training, or None where it is not known.
+        value_range: the smallest and the largest value of x in training, or None where it is not
+            known.
         data_digest: what the data is known by, or None where it is not known.
         scaling: how x is scaled for the networks.
         uint8: whether x was uint8 in training, as far as is known.
@@ -84,7 +85,18 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
     """
     # The config last: while it is there, the folder is known for that of a run.
     code = (f"{CODE}/model.py", f"{CODE}/guide.py")
-    own = (REPORT, EXPLORER, EXPLORER_PAGE, METRICS, HISTORY, WEIGHTS, CHECKPOINT, SPLIT, *code, CONFIG)
+    own = (
+        REPORT,
+        EXPLORER,
+        EXPLORER_PAGE,
+        METRICS,
+        HISTORY,
+        WEIGHTS,
+        CHECKPOINT,
+        SPLIT,
+        *code,
+        CONFIG,
+    )
     others = [file.name for file in find_path(path).glob("metrics-*.json")]
     files = [*(f"{VAE}/{name}" for name in own), *others, *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
@@ -130,7 +142,9 @@ def prepare_folder(
     except FileExistsError:
         raise InputError(f"--out {path} is a file: name a folder") from None
     except OSError as error:
-        raise InputError(f"--out {path} cannot be written ({error.strerror}): choose another") from None
+        raise InputError(
+            f"--out {path} cannot be written ({error.strerror}): choose another"
+        ) from None
     return path
 
 
@@ -181,7 +195,11 @@ def load_run(path: str | Path) -> Run:
 
 
 def _scaling(
-    path: Path, kind: str, event_shape: tuple[int, ...], config: RunConfig, tensors: dict[str, Tensor]
+    path: Path,
+    kind: str,
+    event_shape: tuple[int, ...],
+    config: RunConfig,
+    tensors: dict[str, Tensor],
 ) -> Scaling:
     """The scaling of that kind, whose numbers are among the guide's weights."""
     names = ["shift", "unit"] if kind != NONE or config.missing == "mask" else []

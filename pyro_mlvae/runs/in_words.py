@@ -17,7 +17,8 @@ def pair_in_words(config: RunConfig) -> str:
     'mlvae, guide product-of-normals, style sees content, likelihood normal of scale 0.2'
     """
     guide = "as the model's base class has it"
-    # "auto" is of a run of before its name was recorded; to know it of an own model would run its code.
+    # "auto" is of a run of before its name was recorded; to know it of an own model would run its
+    # code.
     if config.guide != AUTO or config.model in MODELS:
         guide = choose_guide(config.guide, config.model)
     style = ", style sees content" if config.style_given_content else ""

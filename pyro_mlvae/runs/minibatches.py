@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pyro_mlvae.data import GroupedDataset, GroupSampler, ObservationSampler, Sampler, ahead_if_spare
+from pyro_mlvae.data import (
+    GroupedDataset,
+    GroupSampler,
+    ObservationSampler,
+    Sampler,
+    ahead_if_spare,
+)
 from pyro_mlvae.data.augment import augmented
 from pyro_mlvae.data.samplers import Singletons
 from pyro_mlvae.runs.config import RunConfig
@@ -36,4 +42,6 @@ def _sampler(config: RunConfig, data: GroupedDataset) -> GroupSampler | Observat
     if config.sampler == "observations" or (config.sampler == "auto" and large):
         together = min(config.groups_per_batch * config.observations_per_group, len(data))
         return ObservationSampler(data, together, seed=config.seed)
-    return GroupSampler(data, config.groups_per_batch, config.observations_per_group, seed=config.seed)
+    return GroupSampler(
+        data, config.groups_per_batch, config.observations_per_group, seed=config.seed
+    )

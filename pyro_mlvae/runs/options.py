@@ -1,12 +1,14 @@
 """The options of a run, in named groups: each default and each line of help stands here, and only here.
 
-A command nests the groups, and its help shows each in a box of its own; :class:`RunConfig` inherits them
-all, flat; the scikit-learn estimator has those of the model, the objective and training as parameters.
+A command nests the groups, and its help shows each in a box of its own; :class:`RunConfig` inherits
+them all, flat; the scikit-learn estimator has those of the model, the objective and training as
+parameters.
 
-To add an option, add a field with its default and its docstring to the group that it belongs to. It is
-then an option of the commands, a key of config.json, a line of the report's command, a parameter of the
-estimator and an entry of the documentation. Values that its type does not rule out are checked in
-``RunConfig.__post_init__``; runs that were written before it existed open with its default.
+To add an option, add a field with its default and its docstring to the group that it belongs to. It
+is then an option of the commands, a key of config.json, a line of the report's command, a parameter
+of the estimator and an entry of the documentation. Values that its type does not rule out are
+checked in ``RunConfig.__post_init__``; runs that were written before it existed open with its
+default.
 
 This module imports no torch, so that help and errors of spelling need none.
 """
@@ -16,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-# What small data needed to be best on held-out observations: faces 1,600 to 1,900 steps, Omniglot 2,400.
+# What small data needed to be best on held-out observations: faces 1,600 to 1,900 steps, Omniglot
+# 2,400.
 DEFAULT_STEPS = 2_000
 
 
@@ -26,7 +29,8 @@ class DataOptions:
 
     data: str = "digits"
     """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or
-    your own: folder:PATH, npz:PATH, npy:DIR, csv:PATH, parquet:PATH. `pyro-mlvae datasets` tells more of
+    your own: folder:PATH, npz:PATH, npy:DIR, csv:PATH, parquet:PATH. `pyro-mlvae datasets` tells
+    more of
     each."""
     data_root: str = "data"
     """Where the files of named data sets are."""
@@ -57,17 +61,20 @@ class ModelOptions:
 
     model: str = "mlvae"
     """The generative model: mlvae; vae, the baseline that knows nothing of groups; three-level, for data
-    with super-groups; mixture-prior, whose prior of content is learned; or your own, path/to/file.py:Class,
+    with super-groups; mixture-prior, whose prior of content is learned; or your own,
+    path/to/file.py:Class,
     whose code is run."""
     guide: str = "auto"
     """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's),
-    ada-ml-vae and ada-gvae for pairs, vae and three-level for the models of those names, auto: the one
+    ada-ml-vae and ada-gvae for pairs, vae and three-level for the models of those names, auto: the
+    one
     that goes with the model; or your own, path/to/file.py:Class, whose code is run."""
     style_given_content: bool = False
     """Let the style of an observation depend on its group's content: q(S | x, C)."""
     likelihood: str = "auto"
     """Of x: normal, of one fixed scale; normal-per-feature, whose scale is learned for each feature;
-    normal-learned (the paper's); bernoulli or continuous-bernoulli, for x in [0, 1]; counts (negative
+    normal-learned (the paper's); bernoulli or continuous-bernoulli, for x in [0, 1]; counts
+    (negative
     binomial); auto: normal for images, normal-per-feature for vectors."""
     likelihood_scale: float | None = None
     """The scale of the likelihood normal, 0.2 unless said, where x is scaled: of images to [0, 1], of
@@ -94,10 +101,11 @@ class ObjectiveOptions:
 
     elbo: str = "trace"
     """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
-    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae (--inner
-    draws of style for each of content), dreg (group-iwae with better gradients), miwae (the mean of
-    several group-iwae), piwae (group-iwae for the model, miwae for the guide), ciwae (half trace, half
-    group-iwae), rws (reweighted wake-sleep), stl (sticking the landing) or local (content drawn for every
+    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae
+    (--inner draws of style for each of content), dreg (group-iwae with better gradients), miwae
+    (the mean of several group-iwae), piwae (group-iwae for the model, miwae for the guide), ciwae
+    (half trace, half group-iwae), rws (reweighted wake-sleep), stl (sticking the landing) or local
+    (content drawn for every
     observation)."""
     num_particles: int = 1
     """Draws from the guide in every step."""
@@ -140,8 +148,9 @@ class TrainingOptions:
 
     sampler: str = "auto"
     """How minibatches are formed. groups: --groups-per-batch groups with --observations-per-group of
-    each, and an epoch visits every group once. observations: as many observations in all, at random,
-    grouped inside the minibatch, and an epoch visits every observation once. auto: observations where
+    each, and an epoch visits every group once. observations: as many observations in all, at
+    random, grouped inside the minibatch, and an epoch visits every observation once. auto:
+    observations where
     groups are large (on average more than 4 x --observations-per-group), else groups."""
     groups_per_batch: int = 10
     """Groups in a minibatch."""
@@ -153,7 +162,8 @@ class TrainingOptions:
     """How many epochs to train at most, instead of --steps."""
     validation_fraction: float = 0.05
     """How much of the training part is held out to judge training by, from 20 to 2,000 observations; none
-    where that would be more than a fifth. Where whole groups are held out for the test and this is at least
+    where that would be more than a fifth. Where whole groups are held out for the test and this is
+    at least
     10 groups, whole groups. 0 holds out nothing: training goes on to its last step."""
     patience: int = 10
     """End training when so many measurements on what is held out were no better than the best one before
@@ -203,7 +213,8 @@ class OutputOptions:
     report.html, which is all of it on one page."""
     resume: Path | None = None
     """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
-    config.json, but --steps, --epochs and --patience may be given anew, and --data and --data-root say
+    config.json, but --steps, --epochs and --patience may be given anew, and --data and --data-root
+    say
     where the data lies now."""
     overwrite: bool = False
     """Replace the run that --out holds."""

@@ -123,7 +123,8 @@ def make_guide(
     """The guide of that name, or the one that goes with the model.
 
     A class in a file is called with the encoder and, if style is to depend on content, with
-    ``style_given_content``, and with ``evidence`` unless it is the whole, as :class:`GroupedGuide` is.
+    ``style_given_content``, and with ``evidence`` unless it is the whole, as :class:`GroupedGuide`
+    is.
     """
     make = _maker(name, model)
     options: dict[str, Any] = {}
@@ -146,7 +147,9 @@ def _maker(name: str, model: str) -> Any:
     return load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
 
 
-def scaled(likelihood: Likelihood, encoder: nn.Module, scaling: Scaling) -> tuple[Likelihood, nn.Module]:
+def scaled(
+    likelihood: Likelihood, encoder: nn.Module, scaling: Scaling
+) -> tuple[Likelihood, nn.Module]:
     """Both of x in its own units, around what computes with scaled x; unchanged where nothing is scaled."""
     if scaling.kind != NONE:
         likelihood = ScaledLikelihood(likelihood, scaling)
@@ -179,7 +182,9 @@ class room_for(TorchFunctionMode):
             sides = args or (kwargs["size"],)
             self._left -= math.prod(sides[0] if isinstance(sides[0], tuple | list) else sides)
             if self._left < 0:
-                raise InputError(f"there is room for {self._most:,} parameters, but the networks have more")
+                raise InputError(
+                    f"there is room for {self._most:,} parameters, but the networks have more"
+                )
         return func(*args, **kwargs)
 
 

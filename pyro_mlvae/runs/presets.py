@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# By the name that --preset takes. "paper" is arXiv 1705.08841: one hidden layer of 500 tanh units, a Normal
-# likelihood with a variance for each value of x, a product of Normals over content, style that is inferred
-# from x alone, and the ELBO with nothing added. A preset names every option of the model and the objective,
-# so that it stays what it is when a default changes.
+# By the name that --preset takes. "paper" is arXiv 1705.08841: one hidden layer of 500 tanh units,
+# a Normal likelihood with a variance for each value of x, a product of Normals over content, style
+# that is inferred from x alone, and the ELBO with nothing added. A preset names every option of the
+# model and the objective, so that it stays what it is when a default changes.
 _PAPER: Mapping[str, Any] = {
     "model": "mlvae",
     "guide": "product-of-normals",
@@ -40,7 +40,8 @@ _PAPER: Mapping[str, Any] = {
     "pair_switching": 0.0,
     "learning_rate": 1e-3,
 }
-# "unseen-images" is what told characters of unseen alphabets and scripts apart best: docs/unseen-groups.md.
+# "unseen-images" is what told characters of unseen alphabets and scripts apart best:
+# docs/unseen-groups.md.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": _PAPER,
     "unseen-images": {

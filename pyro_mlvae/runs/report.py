@@ -29,7 +29,8 @@ from pyro_mlvae.runs.in_words import pair_in_words, scaling_in_words
 from pyro_mlvae.runs.page import render
 from pyro_mlvae.runs.split_file import load_split
 
-# Figures have 200 dots an inch, and CSS 96 pixels; charts are wider than high by this, grids are not.
+# Figures have 200 dots an inch, and CSS 96 pixels; charts are wider than high by this, grids are
+# not.
 CSS_PIXELS, CHART = 96 / 200, 1.5
 JSON = partial(json.loads, parse_constant=lambda _: None)  # NaN is not known
 PARTS = ("probe", "evidence", "unseen", "swap", "factors", "diagnostics", "active_units")
@@ -46,11 +47,12 @@ TITLES = {
 def write_report(folder: str | Path) -> Path:
     """Write report.html into a run folder, from the files there, and return its path.
 
-    The page is one file: figures and looks are inside it, and it fetches nothing. The same files give the
-    same page.
+    The page is one file: figures and looks are inside it, and it fetches nothing. The same files
+    give the same page.
 
     Raises:
-        InputError: config.json or metrics.json is missing, or a file is not what this version writes.
+        InputError: config.json or metrics.json is missing, or a file is not what this version
+            writes.
 
     >>> write_report("a")
     Traceback (most recent call last):
@@ -65,7 +67,9 @@ def write_report(folder: str | Path) -> Path:
     page: dict[str, Any] = {
         "title": _title(config),
         "command": command_line(folder, config),
-        "settings": json.dumps({**given, "event_shape": data["event_shape"]}, indent=2, ensure_ascii=False),
+        "settings": json.dumps(
+            {**given, "event_shape": data["event_shape"]}, indent=2, ensure_ascii=False
+        ),
         "toc": toc,
         "others": [],
     }
@@ -75,7 +79,9 @@ def write_report(folder: str | Path) -> Path:
         page |= _numbers(metrics, images=images, level=2, toc=toc)
     for file in sorted(folder.glob("metrics-*.json")):
         with _reading(file) as other:
-            page["others"].append({"data": other["data"], **_numbers(other, images={}, level=3, toc=[])})
+            page["others"].append(
+                {"data": other["data"], **_numbers(other, images={}, level=3, toc=[])}
+            )
     explorer = explorer_section(folder) if (folder / runs.EXPLORER).is_file() else {}
     html = render("report.html", **page, **explorer)
     if len(html) > MOST_BYTES and explorer:
@@ -126,7 +132,10 @@ def _facts(
         ("Held out", _held_out(folder, config)),
         ("Model", pair_in_words(config)),
         ("Networks see", scaling_in_words(data["scaling"], uint8=data["uint8"])),
-        ("Latent space", f"{config.content_dim} dimensions of content, {config.style_dim} of style"),
+        (
+            "Latent space",
+            f"{config.content_dim} dimensions of content, {config.style_dim} of style",
+        ),
         ("Training", _training(folder / runs.HISTORY)),
         ("Training of the plain VAE", _training(folder / runs.VAE / runs.HISTORY)),
         ("Evaluation", _duration(seconds)),
@@ -141,7 +150,9 @@ def _held_out(folder: Path, config: RunConfig) -> str:
     else:
         _, train, validation, test = recorded.part.bincount(minlength=4).tolist()
         share = f"{test:,} of {train + validation + test:,} observations, and {validation:,} for validation"
-    groups = f"whole groups: {', '.join(config.hold_out_groups)}; " if config.hold_out_groups else ""
+    groups = (
+        f"whole groups: {', '.join(config.hold_out_groups)}; " if config.hold_out_groups else ""
+    )
     return groups + share
 
 
@@ -150,7 +161,9 @@ def _training(history: Path) -> str:
         return ""
     with _reading(history, lambda text: list(csv.DictReader(text.splitlines()))) as rows:
         steps = f"{int(rows[-1]['steps']):,} steps in " if rows and rows[-1].get("steps") else ""
-        return f"{steps}{len(rows):,} epochs, {_duration(sum(float(row['seconds']) for row in rows))}"
+        return (
+            f"{steps}{len(rows):,} epochs, {_duration(sum(float(row['seconds']) for row in rows))}"
+        )
 
 
 def _duration(seconds: float) -> str:
@@ -165,7 +178,9 @@ def _images(folder: Path) -> dict[str, dict[str, Any]]:
         # After its signature a PNG says its size in bytes 16 to 23.
         if not data.startswith(b"\x89PNG\r\n") or len(data) < 24:
             raise InputError(f"{path} is damaged (it is no PNG): remove it, or train the run again")
-        width, height = (round(int.from_bytes(data[i : i + 4], "big") * CSS_PIXELS) for i in (16, 20))
+        width, height = (
+            round(int.from_bytes(data[i : i + 4], "big") * CSS_PIXELS) for i in (16, 20)
+        )
         source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
         chart = width > CHART * height
         images[path.stem] = {"source": source, "width": width, "height": height, "chart": chart}
@@ -182,7 +197,16 @@ def _reading(file: Path, parse: Callable[[str], Any] = JSON) -> Iterator[Any]:
         if isinstance(value, dict) and value["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {value['format_version']} is not of this pyro_mlvae")
         yield value
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file} is damaged ({error!r}): train or evaluate the run again") from None
+        raise InputError(
+            f"{file} is damaged ({error!r}): train or evaluate the run again"
+        ) from None

@@ -56,7 +56,8 @@ def data_of_run(
 
     Args:
         config: of the run.
-        recorded: its split; None in runs of before it was recorded, whose split is drawn as it was then.
+        recorded: its split; None in runs of before it was recorded, whose split is drawn as it was
+            then.
         digest: what its data is known by, as config.json says; None in those runs.
         data: its data, as it is now.
 
@@ -87,7 +88,9 @@ def resumed_data(folder: Path, config: RunConfig, data: GroupedDataset) -> RunDa
         InputError: it is other data; the sentence says what differs.
     """
     before, known = read_config(folder)
-    remedy = "put back what it was, say where that lies now with --data, or start a new run with --out"
+    remedy = (
+        "put back what it was, say where that lies now with --data, or start a new run with --out"
+    )
     recorded, digest = load_split(folder), known["data_digest"]
     if tuple(data.event_shape) != known["event_shape"]:
         raise InputError(

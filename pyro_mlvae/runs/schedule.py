@@ -13,11 +13,13 @@ from pyro_mlvae.runs.minibatches import size_of_groups, steps_of_an_epoch
 _MEASUREMENTS = 50
 
 
-def schedule(config: RunConfig, train: GroupedDataset, validation: GroupedDataset) -> dict[str, Any]:
+def schedule(
+    config: RunConfig, train: GroupedDataset, validation: GroupedDataset
+) -> dict[str, Any]:
     """What :func:`~pyro_mlvae.fit` takes for a run: budget, validation batch and patience.
 
-    The validation batch has its observations in groups of the size that training's minibatches have on
-    average, as far as there are so many of a group: the ELBO depends on the size.
+    The validation batch has its observations in groups of the size that training's minibatches have
+    on average, as far as there are so many of a group: the ELBO depends on the size.
 
     Args:
         config: of the run.

@@ -1,7 +1,7 @@
 """split.safetensors: which observations a run trains on, and which are held out.
 
-It is recorded, not drawn again: when the data grows, each observation that the run knows keeps its part,
-and what is new is in none.
+It is recorded, not drawn again: when the data grows, each observation that the run knows keeps its
+part, and what is new is in none.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def load_split(folder: Path) -> RecordedSplit | None:
                 f"pyro_mlvae that wrote it"
             )
         names, every = json.loads(metadata["group_names"]), int(metadata["every"])
-        if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and every > 0):
+        if not (
+            isinstance(names, list) and all(isinstance(name, str) for name in names) and every > 0
+        ):
             raise TypeError("group_names is no list of text")
         sound = (
             key.shape == group.shape == part.shape == (len(key),)

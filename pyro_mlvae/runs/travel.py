@@ -41,9 +41,10 @@ def travelling(model: MLVAE) -> tuple[list[dict[str, Any]], dict[str, Tensor], s
     """The decoder of the mean of x.
 
     Returns:
-        Its layers in order, the last of which is the link from the decoder's first output to the mean;
-        their weights in half precision, ``layer.0.weight`` and so on, with ``unit`` and ``shift`` of the
-        link; and why it cannot travel, as a part of a sentence, empty where it can. It has no layers then.
+        Its layers in order, the last of which is the link from the decoder's first output to the
+        mean; their weights in half precision, ``layer.0.weight`` and so on, with ``unit`` and
+        ``shift`` of the link; and why it cannot travel, as a part of a sentence, empty where it
+        can. It has no layers then.
 
     >>> from pyro_mlvae import MLPDecoder
     >>> layers, _, why = travelling(MLVAE(MLPDecoder((4,), 2, 1), NormalLikelihood(), 2, 1))
@@ -68,7 +69,12 @@ def travelling(model: MLVAE) -> tuple[list[dict[str, Any]], dict[str, Tensor], s
         unit, link = likelihood.rate, "softmax" if likelihood.library_size else link
     if isinstance(decoder, PosedDecoder):
         layers, weights = _layers(decoder.inner)
-        pose = {"kind": "pose", "from": decoder.dims[0], "units": UNITS, "shape": decoder.event_shape}
+        pose = {
+            "kind": "pose",
+            "from": decoder.dims[0],
+            "units": UNITS,
+            "shape": decoder.event_shape,
+        }
         layers = [*layers, pose]
     else:
         layers, weights = _layers(decoder)

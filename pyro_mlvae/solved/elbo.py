@@ -22,7 +22,9 @@ from pyro_mlvae.solved.guides import LinearGaussianGuide
 from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel
 
 
-def exact_elbo(model: LinearGaussianModel, guide: LinearGaussianGuide, batch: GroupedBatch) -> Tensor:
+def exact_elbo(
+    model: LinearGaussianModel, guide: LinearGaussianGuide, batch: GroupedBatch
+) -> Tensor:
     """The ELBO of all groups together, in nats: a differentiable scalar, without a draw.
 
     >>> import torch

@@ -3,8 +3,8 @@ r"""The evidence upper bound of the solved model in closed form.
 .. math:: E_{p(C, S \mid X)}[\log p(X, C, S) - \log q(C, S \mid X)]
     = \log p(X) + KL\big(p(C, S \mid X) \,\|\, q(C, S \mid X)\big)
 
-Posterior and guide are both Normals whose style's loc is linear in content, so the divergence is a sum of
-squares.
+Posterior and guide are both Normals whose style's loc is linear in content, so the divergence is a
+sum of squares.
 """
 
 from __future__ import annotations

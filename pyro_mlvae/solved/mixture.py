@@ -4,9 +4,9 @@ r"""A grouped model whose posterior is no Normal, with an evidence that is known
     C_G &\sim \sum_j \pi_j N(m_j, s_j^2), \qquad S_i \sim N(0, I) \\
     x_i &= \sum_d B_d C_G^d + V S_i + \sigma \epsilon_i, \qquad \epsilon_i \sim N(0, I)
 
-Content is one number, style and noise are integrated out, so the evidence of a group is one integral. Where
-x tells :math:`C^2` well and C itself badly, the posterior has two modes: no guide of Normals is right, and
-estimators can be compared where the ELBO's gap does not close.
+Content is one number, style and noise are integrated out, so the evidence of a group is one
+integral. Where x tells :math:`C^2` well and C itself badly, the posterior has two modes: no guide
+of Normals is right, and estimators can be compared where the ELBO's gap does not close.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from pyro_mlvae.likelihoods import NormalLikelihood
 from pyro_mlvae.models.mlvae import MLVAE
 from pyro_mlvae.ops.normals import sum_by_group
 
-# Points of the quadrature, and how many scales past the outermost components they reach. The trapezoid rule
-# is exact to rounding as long as steps are below the posterior's scale: here 0.003 to 0.03.
+# Points of the quadrature, and how many scales past the outermost components they reach. The
+# trapezoid rule is exact to rounding as long as steps are below the posterior's scale: here 0.003
+# to 0.03.
 _POINTS, _REACH = 6001, 9.0
 
 
@@ -41,7 +42,8 @@ class PolynomialMixture:
         weights: pi, ``[components]``, which sum to one.
         locs: m, ``[components]``.
         scales: s, ``[components]``.
-        content_loading: B, ``[dim, degree]``: what each power of content, from the first, adds to x.
+        content_loading: B, ``[dim, degree]``: what each power of content, from the first, adds to
+            x.
         style_loading: V, ``[dim, style_dim]``.
         noise_scale: standard deviation of the noise.
 
@@ -66,9 +68,13 @@ class PolynomialMixture:
     def __post_init__(self) -> None:
         shapes = [tuple(value.shape) for value in (self.weights, self.locs, self.scales)]
         if len(set(shapes)) > 1 or len(shapes[0]) != 1:
-            raise InputError(f"weights, locs and scales must be vectors of one length, got {shapes}")
+            raise InputError(
+                f"weights, locs and scales must be vectors of one length, got {shapes}"
+            )
         if not (bool((self.weights > 0.0).all()) and abs(float(self.weights.sum()) - 1.0) < 1e-6):
-            raise InputError(f"weights must be positive and sum to one, got {self.weights.tolist()}")
+            raise InputError(
+                f"weights must be positive and sum to one, got {self.weights.tolist()}"
+            )
         if not (bool((self.scales > 0.0).all()) and self.noise_scale > 0.0):
             raise InputError(
                 f"scales and noise_scale must be positive, got {self.scales.tolist()} and "
@@ -110,7 +116,9 @@ class PolynomialMixture:
         def noise(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=self.locs.dtype)
 
-        component = torch.multinomial(self.weights, len(sizes), replacement=True, generator=generator)
+        component = torch.multinomial(
+            self.weights, len(sizes), replacement=True, generator=generator
+        )
         content = self.locs[component] + self.scales[component] * noise(len(sizes))
         style = noise(len(group), self.style_loading.shape[1])
         x = self.mean(content[group].unsqueeze(-1), style)
@@ -135,7 +143,9 @@ class PolynomialMixture:
         constant = given_zero.log_prob(batch.x).unsqueeze(-1)
         sums = sum_by_group(torch.cat([batch.x, constant], -1), batch.group, batch.num_groups)
         squares = 0.5 * (turned * curve).sum(-1)
-        log_likelihood = sums[:, -1:] + sums[:, :-1] @ turned.mT - batch.sizes.unsqueeze(-1) * squares
+        log_likelihood = (
+            sums[:, -1:] + sums[:, :-1] @ turned.mT - batch.sizes.unsqueeze(-1) * squares
+        )
         return points, log_likelihood + self.prior().log_prob(points.unsqueeze(-1))
 
 

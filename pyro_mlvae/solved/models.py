@@ -55,9 +55,15 @@ class ThreeLevelGaussianModel(ThreeLevelMLVAE):
 
     def __init__(self, solved: ThreeLevelGaussian) -> None:
         two_level = solved.two_level
-        content_dim, style_dim = two_level.content_loading.shape[1], two_level.style_loading.shape[1]
+        content_dim, style_dim = (
+            two_level.content_loading.shape[1],
+            two_level.style_loading.shape[1],
+        )
         super().__init__(
-            LinearDecoder(two_level), NormalLikelihood(two_level.noise_scale), content_dim, style_dim
+            LinearDecoder(two_level),
+            NormalLikelihood(two_level.noise_scale),
+            content_dim,
+            style_dim,
         )
         self.to(solved.within_scale.dtype)
         # A buffer: Pyro would train any parameter that it meets, frozen or not.

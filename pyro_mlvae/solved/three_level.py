@@ -4,9 +4,9 @@ r"""The model of three levels whose evidence is known exactly.
     A_P &\sim N(0, 1 - \tau^2), \qquad C_G \sim N(A_P, \tau^2), \qquad S_i \sim N(0, I) \\
     x_i &= b + W C_G + V S_i + \sigma \epsilon_i, \qquad \epsilon_i \sim N(0, I)
 
-Built on :class:`LinearGaussian`, in which what an observation says of one dimension of content does not
-depend on the others. So content is integrated out dimension by dimension, first of groups, then of
-super-groups, with one formula: for :math:`c \sim N(a, v)`
+Built on :class:`LinearGaussian`, in which what an observation says of one dimension of content does
+not depend on the others. So content is integrated out dimension by dimension, first of groups, then
+of super-groups, with one formula: for :math:`c \sim N(a, v)`
 
 .. math:: \log E\big[e^{h c - J c^2 / 2}\big] = h' a - \tfrac{1}{2} J' a^2
     + \tfrac{1}{2} h h' v - \tfrac{1}{2} \log(1 + J v), \qquad (h', J') = \frac{(h, J)}{1 + J v}
@@ -33,8 +33,8 @@ class ThreeLevelGaussian:
 
     Attributes:
         two_level: what is the same as in the model of two levels.
-        within_scale: tau, the scale of groups' contents around their super-group's, ``[content_dim]``,
-            between 0 and 1.
+        within_scale: tau, the scale of groups' contents around their super-group's,
+            ``[content_dim]``, between 0 and 1.
 
     Use :meth:`orthogonal` or :meth:`correlated`.
 
@@ -74,7 +74,8 @@ class ThreeLevelGaussian:
 
         Args:
             sizes: the size of each group, int64 ``[groups]``.
-            parent: the super-group of each group, int64 ``[groups]``, each of 0..the largest occurring.
+            parent: the super-group of each group, int64 ``[groups]``, each of 0..the largest
+                occurring.
             seed: of the draws.
         """
         generator = torch.Generator().manual_seed(seed)

@@ -69,7 +69,9 @@ class LinearGaussian:
         noise_scale: float = 0.5, seed: int = 0, dtype: torch.dtype = torch.float64,
     ) -> LinearGaussian:  # fmt: skip
         """As :meth:`orthogonal`, then ``lean`` times column k of V is added to column k of W."""
-        plain = cls.orthogonal(dim, content_dim, style_dim, noise_scale=noise_scale, seed=seed, dtype=dtype)
+        plain = cls.orthogonal(
+            dim, content_dim, style_dim, noise_scale=noise_scale, seed=seed, dtype=dtype
+        )
         shared = min(content_dim, style_dim)
         content_loading = plain.content_loading.clone()
         content_loading[:, :shared] += lean * plain.style_loading[:, :shared]
@@ -108,14 +110,19 @@ class LinearGaussian:
         eye = torch.eye(len(information), dtype=information.dtype, device=information.device)
         precision = eye + batch.sizes[:, None, None] * information
         solved = torch.linalg.solve(precision, pull.unsqueeze(-1)).squeeze(-1)
-        return given_zero + 0.5 * (pull * solved).sum(-1) - 0.5 * torch.linalg.slogdet(precision).logabsdet
+        return (
+            given_zero
+            + 0.5 * (pull * solved).sum(-1)
+            - 0.5 * torch.linalg.slogdet(precision).logabsdet
+        )
 
     def content_potential(self, batch: GroupedBatch) -> tuple[Tensor, Tensor, Tensor]:
         r"""What each group's observations say of its content, without any prior.
 
         Returns:
             ``[groups]``, ``[groups, content]`` and ``[groups, content]``: the constant, h and J in
-            :math:`\log p(X_G \mid C) = \text{constant} + h^T C - \tfrac{1}{2} C^T \mathrm{diag}(J) C`.
+            :math:`\log p(X_G \mid C) = \text{constant} + h^T C - \tfrac{1}{2} C^T \mathrm{diag}(J)
+            C`.
         """
         projection, information = self._content_information()
         given_zero = self._given_no_content().log_prob(batch.x).unsqueeze(-1)

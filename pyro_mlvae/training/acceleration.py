@@ -20,8 +20,8 @@ PRECISIONS = ("float32", "bf16")
 def in_precision(*programs: Program, device: torch.device, precision: str) -> Iterator[None]:
     """The networks of a model and a guide, which are their children, in another precision for a while.
 
-    What lies between networks stays in float32: draws, products of Normals, densities, sums. So do the
-    weights, their gradients and the optimiser.
+    What lies between networks stays in float32: draws, products of Normals, densities, sums. So do
+    the weights, their gradients and the optimiser.
 
     Args:
         programs: the model and the guide.
@@ -51,7 +51,9 @@ def require_possible(device: torch.device, precision: str, *, compile: bool) -> 
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
     if precision == "bf16" and not _has_bfloat16(device):
-        raise InputError(f"precision 'bf16' needs bfloat16, which {device} does not have: use float32")
+        raise InputError(
+            f"precision 'bf16' needs bfloat16, which {device} does not have: use float32"
+        )
     if compile and not _has_compiler(device):
         raise InputError("compile needs a C++ compiler, but finds none: install g++, or do without")
 

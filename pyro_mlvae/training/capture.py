@@ -1,9 +1,9 @@
 """Steps recorded as a graph of tensor operations, and replayed: Pyro's handlers are paid for once.
 
-A step (guide, model, estimator, penalties, their gradient) is the same sequence of tensor operations for
-every minibatch of the same shapes. ``make_fx`` records it, draws included, and the graph is run from there,
-with or without ``torch.compile``. The first replay is compared with the eager step before it is trusted.
-Where anything stands in the way, steps stay eager.
+A step (guide, model, estimator, penalties, their gradient) is the same sequence of tensor
+operations for every minibatch of the same shapes. ``make_fx`` records it, draws included, and the
+graph is run from there, with or without ``torch.compile``. The first replay is compared with the
+eager step before it is trusted. Where anything stands in the way, steps stay eager.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from pyro_mlvae.training.graph import Graph
 from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.wrapped import Wrapped
 
-# Recording takes half a second, which so many replays earn; compiled graphs are worth waiting for at once.
+# Recording takes half a second, which so many replays earn; compiled graphs are worth waiting for
+# at once.
 _SEEN_BEFORE = 20
-# So many shapes of minibatches are recorded; each graph holds on to little, but compiling takes seconds.
+# So many shapes of minibatches are recorded; each graph holds on to little, but compiling takes
+# seconds.
 MOST_GRAPHS = 8
 # How far a replay may be from the eager step, relative to the largest value of a tensor.
 _TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
@@ -46,8 +48,8 @@ class Captured(Wrapped):
 
     Args:
         objective: what is recorded.
-        compile: whether graphs go through ``torch.compile``, which takes seconds for each shape. It draws
-            the same numbers, but rounds differently in the last digit.
+        compile: whether graphs go through ``torch.compile``, which takes seconds for each shape. It
+            draws the same numbers, but rounds differently in the last digit.
         after: a shape is recorded when it has been seen so many times before.
 
     Attributes:
@@ -131,7 +133,9 @@ class Captured(Wrapped):
         self.steps += 1
         return float(step.loss)
 
-    def _record(self, model: Program, guide: Program, batch: GroupedBatch, shape: Hashable) -> float:
+    def _record(
+        self, model: Program, guide: Program, batch: GroupedBatch, shape: Hashable
+    ) -> float:
         """An eager step, beside which the same step is recorded and replayed: are they equal?"""
         assert self._recording is not None
         store, steps = pyro.get_param_store(), self.steps
@@ -167,7 +171,9 @@ class Captured(Wrapped):
 
 def _shape(batch: GroupedBatch) -> Hashable:
     """What of a batch is fixed in a graph: sizes and dtypes, not values."""
-    sizes = [(name, (*tensor.shape,), str(tensor.dtype)) for name, tensor in batch.tensors().items()]
+    sizes = [
+        (name, (*tensor.shape,), str(tensor.dtype)) for name, tensor in batch.tensors().items()
+    ]
     return (batch.num_groups, batch.num_parents, *sizes)
 
 
@@ -190,7 +196,9 @@ def _recordable(objective: Objective) -> Objective | None:
 
 
 @contextmanager
-def _same_draws(model: Program, guide: Program, batch: GroupedBatch) -> Iterator[Callable[[], None]]:
+def _same_draws(
+    model: Program, guide: Program, batch: GroupedBatch
+) -> Iterator[Callable[[], None]]:
     """Gives a function that takes random state and buffers back to where they were at the beginning.
 
     At the end they are where the first run has left them.

@@ -1,8 +1,9 @@
 """From what a run goes on after an interruption: one file, which is there whole or not at all.
 
-An epoch's minibatches follow from the sampler's seed and the epoch's number. So what a run needs to go on
-exactly as if nothing had happened is the weights, the optimiser's state, that of the generator of draws,
-and how far it had come. All of it is tensors, with JSON beside them: nothing is pickled.
+An epoch's minibatches follow from the sampler's seed and the epoch's number. So what a run needs to
+go on exactly as if nothing had happened is the weights, the optimiser's state, that of the
+generator of draws, and how far it had come. All of it is tensors, with JSON beside them: nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ class Checkpoint:
         return time.monotonic() - self._written >= self._every
 
     def save(
-        self, modules: Mapping[str, nn.Module], optimizer: PyroOptim, progress: Progress, ranks: Ranks
+        self,
+        modules: Mapping[str, nn.Module],
+        optimizer: PyroOptim,
+        progress: Progress,
+        ranks: Ranks,
     ) -> None:
         """Write the file; inside the scope of the parameter store in which the optimiser works.
 
@@ -126,14 +131,17 @@ class Checkpoint:
                     f"{self.path} has format_version {metadata.get('format_version')!r}, expected "
                     f"{FORMAT_VERSION!r}: resume it with the version of pyro_mlvae that wrote it"
                 )
-            # Before anything is taken over: of a bit that flipped in a weight nothing else would tell.
+            # Before anything is taken over: of a bit that flipped in a weight nothing else would
+            # tell.
             if metadata.pop("sha256") != digest(tensors, metadata):
                 raise ValueError("its content is not what was written")
             best = {k.removeprefix(_BEST): v for k, v in tensors.items() if k.startswith(_BEST)}
             progress = Progress.from_json(json.loads(metadata["progress"]), best)
             for kind, module in modules.items():
                 prefix = f"{kind}."
-                own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                own = {
+                    k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+                }
                 module.load_state_dict(own)
             states = {
                 parameter: _put_tensors(state, tensors)

@@ -81,60 +81,64 @@ def fit(
                 svi.step(batch)
 
     Args:
-        model: a Pyro model that takes a :class:`~pyro_mlvae.GroupedBatch`: a module, a function, or a
-            handler such as ``poutine.mask`` around either.
+        model: a Pyro model that takes a :class:`~pyro_mlvae.GroupedBatch`: a module, a function, or
+            a handler such as ``poutine.mask`` around either.
         guide: its guide, which takes the same.
         sampler: yields the minibatches of an epoch, such as :class:`~pyro_mlvae.GroupSampler`.
         epochs: how many epochs; or
         steps: how many steps, the last epoch cut where they end. One of the two is given.
-        patience: end earlier, when so many measurements on ``validation`` in a row were no better than the
-            best before them, and in any case return with the weights of that best one. Better is a larger
-            objective there: the ELBO less ``penalties``, as they are after a warm-up.
+        patience: end earlier, when so many measurements on ``validation`` in a row were no better
+            than the best before them, and in any case return with the weights of that best one.
+            Better is a larger objective there: the ELBO less ``penalties``, as they are after a
+            warm-up.
         estimator: an ELBO of Pyro's or ours, see :class:`Objective`; ``Trace_ELBO()`` by default.
         optimizer: any PyroOptim; :func:`~pyro_mlvae.training.fused_adam` with learning rate 1e-3 by
-            default. :class:`~pyro_mlvae.training.JointOptim` makes one of any optimiser of PyTorch's.
+            default. :class:`~pyro_mlvae.training.JointOptim` makes one of any optimiser of
+            PyTorch's.
         penalties: what is taken off the objective, under the same scale, such as
-            :class:`~pyro_mlvae.penalties.HSIC`. The history's terms stay those of the ELBO itself. They
-            take one backward pass together with the estimator, which must have a ``differentiable_loss``
-            (all but "graph" and "renyi" have).
+            :class:`~pyro_mlvae.penalties.HSIC`. The history's terms stay those of the ELBO itself.
+            They take one backward pass together with the estimator, which must have a
+            ``differentiable_loss`` (all but "graph" and "renyi" have).
         clip_norm: rescale the gradient of all the parameters together to at most this norm.
         validation: a batch on which the ELBO is measured, with draws that are the same every time.
         validate_every: measure it every so many epochs, and after the last; also patience's unit.
         device: where to train; modules stay there. By default, where they are.
         dtype: floating-point type to train in. By default, the modules'.
-        precision: "float32", or "bf16": the networks, which are the children of model and guide, compute
-            in bfloat16. Weights, draws, products of Normals, densities and sums stay as they are.
-        capture: "auto" records a step of each shape of minibatch as one graph of tensor operations, checks
-            that a replay equals the eager step, and replays it from then on; where that fails, steps stay
-            eager and the history says why. "off": all steps are eager.
-        compile: send the recorded graphs through ``torch.compile``, which takes about ten seconds for each
-            shape and pays in long runs.
-        observations_at_once: compute a minibatch in parts of whole groups, whose gradients add, with at
-            most so many observations unless a single group has more: for minibatches larger than memory.
-            Penalties that compare observations see a part.
-        process_group: the processes that train together, such as ``torch.distributed.group.WORLD``. Each
-            calls ``fit`` with the same arguments, takes its share of every minibatch's groups, draws for
-            itself, and ends with the same weights and history. They share the folder of ``checkpoint``.
+        precision: "float32", or "bf16": the networks, which are the children of model and guide,
+            compute in bfloat16. Weights, draws, products of Normals, densities and sums stay as
+            they are.
+        capture: "auto" records a step of each shape of minibatch as one graph of tensor operations,
+            checks that a replay equals the eager step, and replays it from then on; where that
+            fails, steps stay eager and the history says why. "off": all steps are eager.
+        compile: send the recorded graphs through ``torch.compile``, which takes about ten seconds
+            for each shape and pays in long runs.
+        observations_at_once: compute a minibatch in parts of whole groups, whose gradients add,
+            with at most so many observations unless a single group has more: for minibatches larger
+            than memory. Penalties that compare observations see a part.
+        process_group: the processes that train together, such as ``torch.distributed.group.WORLD``.
+            Each calls ``fit`` with the same arguments, takes its share of every minibatch's groups,
+            draws for itself, and ends with the same weights and history. They share the folder of
+            ``checkpoint``.
         seed: of the draws from the guide. The caller's random state is left as it was.
-        callback: called with the record of each epoch that ends; in a run that goes on from a checkpoint,
-            first with those that had ended before.
-        checkpoint: a file to write as training goes, and to go on from if it is there: the run then ends
-            with the very weights that it would have without the interruption. Model and guide must be
-            modules.
+        callback: called with the record of each epoch that ends; in a run that goes on from a
+            checkpoint, first with those that had ended before.
+        checkpoint: a file to write as training goes, and to go on from if it is there: the run then
+            ends with the very weights that it would have without the interruption. Model and guide
+            must be modules.
 
     Returns:
         The history. Ctrl-C ends training and returns the history so far, with ``interrupted`` set.
 
     Raises:
-        InputError: an argument is out of range; x is outside the likelihood's support; no parameter would
-            be trained, or one takes part in the loss but never would be, because model and guide give it
-            the same name; the device has no bfloat16; a minibatch has fewer groups than there are
-            processes.
+        InputError: an argument is out of range; x is outside the likelihood's support; no parameter
+            would be trained, or one takes part in the loss but never would be, because model and
+            guide give it the same name; the device has no bfloat16; a minibatch has fewer groups
+            than there are processes.
         DivergedError: the loss or its gradient is NaN or infinite.
 
-    Modules are in training mode, and gradients are on, whatever the caller has set. Pyro's parameter store
-    is global: ``fit`` works in a scope of its own, and leaves in the caller's store only what a function
-    has made with ``pyro.param``. So two threads must not fit at the same time.
+    Modules are in training mode, and gradients are on, whatever the caller has set. Pyro's
+    parameter store is global: ``fit`` works in a scope of its own, and leaves in the caller's store
+    only what a function has made with ``pyro.param``. So two threads must not fit at the same time.
 
     >>> from pyro_mlvae import GroupSampler, MLPDecoder, MLPEncoder, MLVAE, NormalLikelihood
     >>> from pyro_mlvae import ProductOfNormals, fit, load_dataset
@@ -201,11 +205,18 @@ def fit(
                 started = time.perf_counter() - progress.seconds
                 shares = ranks.shares(sampler, epoch - 1, super_groups=super_groups)
                 with validated_at_first() as trust:
-                    for batch, *weight in islice(shares, progress.minibatches, budget.cut(progress)):
+                    for batch, *weight in islice(
+                        shares, progress.minibatches, budget.cut(progress)
+                    ):
                         if ranks.rank:
-                            # Draws of its own, of which the checkpoint, the first one's, need know nothing.
-                            torch.manual_seed(mixed_seed(seed, epoch, progress.minibatches, ranks.rank))
-                        checked.where = f"epoch {epoch}, step {progress.minibatches + 1}, before the update"
+                            # Draws of its own, of which the checkpoint, the first one's, need know
+                            # nothing.
+                            torch.manual_seed(
+                                mixed_seed(seed, epoch, progress.minibatches, ranks.rank)
+                            )
+                        checked.where = (
+                            f"epoch {epoch}, step {progress.minibatches + 1}, before the update"
+                        )
                         check_support(model, batch)
                         loss = svi.step(on_place(batch, **place), *weight)
                         trust()
@@ -214,7 +225,9 @@ def fit(
                             save()
                 total, terms = ranks.total(progress.objective, progress.terms)
                 if not terms.groups:
-                    raise InputError(f"the sampler yielded no minibatch in epoch {epoch}: give it data")
+                    raise InputError(
+                        f"the sampler yielded no minibatch in epoch {epoch}: give it data"
+                    )
                 last, held_out, best = budget.spent(progress), None, progress.best
                 if validation is not None and (epoch % validate_every == 0 or last):
                     held_out, value = measured(model, guide, validation, penalties, epoch)
@@ -224,7 +237,9 @@ def fit(
                     save()  # before the epoch ends, so that with more to spend training goes on from here
                 seconds = time.perf_counter() - started
                 objective_per_group = total / terms.groups
-                record = EpochRecord(epoch, seconds, objective_per_group, terms, held_out, progress.steps)
+                record = EpochRecord(
+                    epoch, seconds, objective_per_group, terms, held_out, progress.steps
+                )
                 progress.best = best
                 progress.end_epoch(record)
                 if callback is not None:
@@ -237,8 +252,8 @@ def fit(
         finally:
             progress.history.eager = getattr(objective, "note", None)
             if ranks.size > 1:
-                # What holds on to the process group stands in a cycle, and must be gone before that is:
-                # otherwise the process aborts now and then as it ends.
+                # What holds on to the process group stands in a cycle, and must be gone before that
+                # is: otherwise the process aborts now and then as it ends.
                 del svi, checked, objective
                 gc.collect()
         if progress.best is not None:

@@ -45,13 +45,17 @@ class Checked(Wrapped):
 
     def __init__(self, objective: Any, clip_norm: float | None = None) -> None:
         if clip_norm is not None and not clip_norm > 0.0:
-            raise InputError(f"clip_norm must be positive, or None for no clipping, got {clip_norm}")
+            raise InputError(
+                f"clip_norm must be positive, or None for no clipping, got {clip_norm}"
+            )
         super().__init__(objective)
         self._clip_norm = clip_norm
         self.where = ""
         self._verified = False
 
-    def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch, *args: Any) -> float:
+    def loss_and_grads(
+        self, model: Program, guide: Program, batch: GroupedBatch, *args: Any
+    ) -> float:
         """The objective; leaves gradients on the parameters that are finite, and clipped.
 
         Raises:
@@ -76,10 +80,14 @@ class Checked(Wrapped):
         return loss
 
     def _error(self, loss: float) -> NotFiniteError:
-        return NotFiniteError(not_finite(self.objective.terms, loss, self.where, self.objective.penalised))
+        return NotFiniteError(
+            not_finite(self.objective.terms, loss, self.where, self.objective.penalised)
+        )
 
 
-def not_finite(terms: ElboTerms, loss: float, where: str, penalised: dict[str, Any] | None = None) -> str:
+def not_finite(
+    terms: ElboTerms, loss: float, where: str, penalised: dict[str, Any] | None = None
+) -> str:
     """What to say of a loss, or a gradient, that is not finite."""
     values = terms.per_observation() | (penalised or {})
     bad = [name for name, value in values.items() if not math.isfinite(float(value))]

@@ -29,7 +29,8 @@ _VIEWS = {
 }
 _TRANSPOSED = torch.ops.aten.t.default
 _ATEN = torch.ops.aten
-# The same by PyTorch's own functions, which take half the time to call: on small data most of a step.
+# The same by PyTorch's own functions, which take half the time to call: on small data most of a
+# step.
 _QUICKER = {
     _ATEN.add.Tensor: torch.add,
     _ATEN.addcmul.default: torch.addcmul,
@@ -91,7 +92,8 @@ class Graph:
     ) -> Graph:
         """Record a step on a batch of this shape."""
         pair = _Running(model, guide)
-        # Where in the modules the parameters of the store stand; others are pyro.param's of functions.
+        # Where in the modules the parameters of the store stand; others are pyro.param's of
+        # functions.
         places: dict[int, list[str]] = {}
         for place, parameter in pair.named_parameters(remove_duplicate=False):
             places.setdefault(id(parameter), []).append(place)
@@ -153,7 +155,9 @@ def _simplified(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
     # What draws, or writes into its input, is done as often as it stands there.
     targets = [node.target for node in module.graph.nodes if isinstance(node.target, OpOverload)]
     own = {
-        t.overloadpacket for t in targets if t._schema.is_mutable or Tag.nondeterministic_seeded in t.tags
+        t.overloadpacket
+        for t in targets
+        if t._schema.is_mutable or Tag.nondeterministic_seeded in t.tags
     }
     shared = CSEPass(banned_ops=own | {torch.ops.aten.empty})(module)
     graph: torch.fx.GraphModule = module if shared is None else shared.graph_module

@@ -62,10 +62,10 @@ class History:
 
     Attributes:
         epochs: one record an epoch, in order.
-        ended: why the run ended: "budget", "patience" (the validation batch said that it was time), or
-            "interrupted" by Ctrl-C; None while it goes on.
-        best_steps: after how many steps the weights were best on the validation batch, which they have
-            again; None where the last ones are kept.
+        ended: why the run ended: "budget", "patience" (the validation batch said that it was time),
+            or "interrupted" by Ctrl-C; None while it goes on.
+        best_steps: after how many steps the weights were best on the validation batch, which they
+            have again; None where the last ones are kept.
         eager: why steps were not recorded and replayed, if that was tried and failed.
 
     >>> history = History([EpochRecord(1, 0.5, -9.0, ElboTerms(-10.0, {"style": 2.0}, 4, 2))])

@@ -2,8 +2,8 @@ r"""The objective of training, as a ``pyro.infer.ELBO``: an estimator, its scale
 
 .. math:: \frac{1}{|\text{groups}|} \Big( \sum_G ELBO(G) - \sum_j \text{penalty}_j \Big)
 
-The mean over the groups of a minibatch is the paper's objective. The scale stands here and nowhere else: a
-model never reads it.
+The mean over the groups of a minibatch is the paper's objective. The scale stands here and nowhere
+else: a model never reads it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Objective(ELBO):
 
     Raises:
         InputError: the estimator is none that has terms by group; penalties are no list of
-            :class:`~pyro_mlvae.penalties.Penalty`, or need an estimator with a ``differentiable_loss``;
-            and, when it is used, a site is enumerated.
+            :class:`~pyro_mlvae.penalties.Penalty`, or need an estimator with a
+            ``differentiable_loss``; and, when it is used, a site is enumerated.
 
     >>> from pyro.infer import SVI
     >>> from pyro.optim import Adam
@@ -82,7 +82,8 @@ class Objective(ELBO):
         self.penalised: dict[str, Any] = {}
         self.steps = 0
         self.norm = None  # as what is wrapped around may have it
-        # A copy, whose every pair of traces is seen here as well: terms and penalties need no pass more.
+        # A copy, whose every pair of traces is seen here as well: terms and penalties need no pass
+        # more.
         self.estimator: Any = copy.copy(estimator)
         self._traced: Callable[..., tuple[Trace, Trace]] = self.estimator._get_trace
         vars(self.estimator)["_get_trace"] = self._watched
@@ -144,12 +145,15 @@ class Objective(ELBO):
             guide: its guide.
             batch: what both are run on.
             weight: what part the batch is of a larger one, by groups.
-            steps: how many steps came before, if others than ``self.steps``; a number or a scalar tensor.
+            steps: how many steps came before, if others than ``self.steps``; a number or a scalar
+                tensor.
         """
         with self._reading(batch):
             loss: Tensor = self.estimator.differentiable_loss(model, guide, batch)
             if self.penalties:
-                loss = loss + self._penalty(model, guide, batch, self.steps if steps is None else steps)
+                loss = loss + self._penalty(
+                    model, guide, batch, self.steps if steps is None else steps
+                )
         # After the estimator, for which a scale on every site would be as many operations more.
         return loss * (weight / batch.num_groups)
 
@@ -198,7 +202,8 @@ class Objective(ELBO):
         self, modules: tuple[Any, Any], pair: tuple[Trace, Trace], batch: GroupedBatch, steps: Any
     ) -> Latents:
         (model, guide), (model_trace, guide_trace) = modules, pair
-        # An estimator that holds the guide's parameters constant in its densities keeps the run before.
+        # An estimator that holds the guide's parameters constant in its densities keeps the run
+        # before.
         drawn: Trace = getattr(guide_trace, "drawn", guide_trace)
         encode = read = None
         if isinstance(guide, GroupedGuide):

@@ -52,7 +52,10 @@ class JointOptim(PyroOptim):
         # With settings of their own, they are a group each.
         parts = [[name] for name in named] if callable(self.pt_optim_args) else [list(named)]
         for part in parts:
-            group = {"params": [named[name] for name in part], **self._get_optim_args(named[part[0]])}
+            group = {
+                "params": [named[name] for name in part],
+                **self._get_optim_args(named[part[0]]),
+            }
             if self._optimizer is None:
                 construct: Any = self.pt_optim_constructor
                 self._optimizer = construct([group])

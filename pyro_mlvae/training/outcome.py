@@ -16,9 +16,10 @@ _WINDOW = 0.2
 def outcome(history: History) -> str | None:
     """One sentence where a run ended for lack of steps, or was overfitting; None where neither holds.
 
-    It ended too early where the mean validation ELBO of its last fifth is above that of the fifth before.
-    It was overfitting where the mean since the best measurement's fifth lies below it. Either counts from
-    0.1 nats per observation on, and two standard errors of the noise from measurement to measurement.
+    It ended too early where the mean validation ELBO of its last fifth is above that of the fifth
+    before. It was overfitting where the mean since the best measurement's fifth lies below it.
+    Either counts from 0.1 nats per observation on, and two standard errors of the noise from
+    measurement to measurement.
 
     >>> from pyro_mlvae.estimators import ElboTerms
     >>> from pyro_mlvae.training import EpochRecord

@@ -19,12 +19,14 @@ class InParts(Wrapped):
 
     Args:
         objective: an :class:`~pyro_mlvae.Objective`, or one averaged over processes.
-        most_observations: a part has at most so many, unless a single group has more. Penalties that
-            compare observations see a part.
+        most_observations: a part has at most so many, unless a single group has more. Penalties
+            that compare observations see a part.
         super_groups: whether groups of one super-group have to stay together.
     """
 
-    def __init__(self, objective: Any, most_observations: int, *, super_groups: bool = False) -> None:
+    def __init__(
+        self, objective: Any, most_observations: int, *, super_groups: bool = False
+    ) -> None:
         require_positive(observations_at_once=most_observations)
         super().__init__(objective)
         self._most, self._super_groups = most_observations, super_groups

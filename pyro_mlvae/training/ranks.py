@@ -45,11 +45,13 @@ class Ranks:
         self.size = 1 if alone else dist.get_world_size(process_group)
         self._started = False
 
-    def shares(self, sampler: Sampler, epoch: int, *, super_groups: bool = False) -> Iterator[Share]:
+    def shares(
+        self, sampler: Sampler, epoch: int, *, super_groups: bool = False
+    ) -> Iterator[Share]:
         """What of every minibatch of an epoch this process computes on: as many for each of them.
 
-        All of them go through the same minibatches, which follow from the sampler's seed; of a sampler
-        with ``indices`` each reads its own observations only.
+        All of them go through the same minibatches, which follow from the sampler's seed; of a
+        sampler with ``indices`` each reads its own observations only.
 
         Args:
             sampler: of the minibatches.
@@ -57,15 +59,17 @@ class Ranks:
             super_groups: whether groups of one super-group have to stay together.
 
         Returns:
-            What ``svi.step`` takes: a batch, and with several processes the weight of its groups in the
-            minibatch's mean, times the number of processes, over which gradients are averaged. The weight
-            is 0 where a process without a group of its own computes on one of another's, so that all of
-            them take part in every step.
+            What ``svi.step`` takes: a batch, and with several processes the weight of its groups in
+            the minibatch's mean, times the number of processes, over which gradients are averaged.
+            The weight is 0 where a process without a group of its own computes on one of another's,
+            so that all of them take part in every step.
         """
         if self.size == 1:
             return ((batch,) for batch in sampler.epoch(epoch))
         if isinstance(sampler, ReadAhead):
-            return read_ahead(self.shares(sampler.sampler, epoch, super_groups=super_groups), sampler.depth)
+            return read_ahead(
+                self.shares(sampler.sampler, epoch, super_groups=super_groups), sampler.depth
+            )
         return self._own(sampler, epoch, super_groups)
 
     def _own(self, sampler: Any, epoch: int, super_groups: bool) -> Iterator[Share]:
@@ -77,7 +81,9 @@ class Ranks:
                 yield self._weighed(data.batch(index[own]), len(group.unique()), counts)
         else:
             for batch in sampler.epoch(epoch):
-                own, counts = self._mine(units_of(batch.group, batch.parent if super_groups else None))
+                own, counts = self._mine(
+                    units_of(batch.group, batch.parent if super_groups else None)
+                )
                 yield self._weighed(batch.members(own), batch.num_groups, counts)
 
     def _weighed(self, batch: GroupedBatch, groups: int, counts: bool) -> Share:
@@ -93,7 +99,8 @@ class Ranks:
                 f"at most {len(sizes)}, or put more groups into a minibatch"
             )
         self._started = True
-        # Dealt out from the largest to the smallest, to and fro: nearly as many observations for each.
+        # Dealt out from the largest to the smallest, to and fro: nearly as many observations for
+        # each.
         turn = torch.arange(len(sizes), device=unit.device) % (2 * self.size)
         owner = torch.empty_like(turn)
         owner[sizes.argsort(descending=True, stable=True)] = torch.where(
@@ -153,7 +160,9 @@ class Averaged(Wrapped):
         known = inspect.signature(parallel).parameters
         option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         options: dict[str, Any] = {option: False}
-        self._parallel = parallel(_Loss(objective, model, guide), process_group=ranks.group, **options)
+        self._parallel = parallel(
+            _Loss(objective, model, guide), process_group=ranks.group, **options
+        )
 
     def loss_and_grads(
         self,

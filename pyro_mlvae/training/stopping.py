@@ -29,8 +29,12 @@ class Budget:
     def __post_init__(self) -> None:
         require_positive(**{name: value for name, value in vars(self).items() if value is not None})
         if (self.epochs is None) == (self.steps is None):
-            given = "neither" if self.epochs is None else f"epochs={self.epochs} and steps={self.steps}"
-            raise InputError(f"training takes one budget, epochs or steps, got {given}: give one of them")
+            given = (
+                "neither" if self.epochs is None else f"epochs={self.epochs} and steps={self.steps}"
+            )
+            raise InputError(
+                f"training takes one budget, epochs or steps, got {given}: give one of them"
+            )
 
     def open(self, progress: Progress) -> bool:
         """Whether there is an epoch to begin, or to finish."""

@@ -49,8 +49,8 @@ def prepare(
 def own_parameters(*programs: Program) -> Iterator[dict[str, Tensor]]:
     """A parameter store of one's own; the caller's keeps what belongs to no module.
 
-    So two fits do not meet in Pyro's global store, and what ``pyro.param`` has made in a function is found
-    in the caller's store after. Gives what that has before, by name, unconstrained.
+    So two fits do not meet in Pyro's global store, and what ``pyro.param`` has made in a function
+    is found in the caller's store after. Gives what that has before, by name, unconstrained.
     """
     store = pyro.get_param_store()
     own: Any = {}
@@ -74,7 +74,11 @@ def _of_modules(*programs: Program) -> set[int]:
 
 
 def look_at(
-    model: Program, guide: Program, sampler: Sampler, place: dict[str, Any], before: dict[str, Tensor]
+    model: Program,
+    guide: Program,
+    sampler: Sampler,
+    place: dict[str, Any],
+    before: dict[str, Tensor],
 ) -> bool:
     """Run a pair once, without a trace left behind: do groups of one super-group share a latent?
 
@@ -111,8 +115,9 @@ def look_at(
 def validated_at_first() -> Iterator[Callable[[], None]]:
     """Gives a function to call after a step: what cannot change is checked once, then trusted.
 
-    Until then Pyro's structure (sites, plates, shapes) is validated as the caller has it set. Distributions
-    are not: the likelihood says whether it can take x, and no NaN reaches the weights.
+    Until then Pyro's structure (sites, plates, shapes) is validated as the caller has it set.
+    Distributions are not: the likelihood says whether it can take x, and no NaN reaches the
+    weights.
     """
     before = {name: pyro.settings.get(name) for name in _UNSTRUCTURED}
     with pyro.settings.context(**UNVALIDATED, **before):

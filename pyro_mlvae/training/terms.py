@@ -49,7 +49,8 @@ def elbo_terms(
     with seeded(model, guide, device=batch.x.device, seed=seed):
         # One at a time: a trace of a large batch is large.
         pairs = (
-            get_importance_trace("flat", math.inf, model, guide, (batch,), {}) for _ in range(num_particles)
+            get_importance_trace("flat", math.inf, model, guide, (batch,), {})
+            for _ in range(num_particles)
         )
         return _mean_terms(pairs, num_particles, batch, _divergence).floats()
 

@@ -18,12 +18,17 @@ from pyro_mlvae.training.terms import elbo_terms
 
 
 def measured(
-    model: Program, guide: Program, validation: GroupedBatch, penalties: Sequence[Penalty], epoch: int
+    model: Program,
+    guide: Program,
+    validation: GroupedBatch,
+    penalties: Sequence[Penalty],
+    epoch: int,
 ) -> tuple[ElboTerms, float]:
     """The ELBO's terms on the validation batch after an epoch, and the objective per observation.
 
-    The objective is the ELBO less penalties, at their weights after any warm-up: the same measure from
-    the first epoch to the last. The ELBO alone would prefer the weights from before a penalty has effect.
+    The objective is the ELBO less penalties, at their weights after any warm-up: the same measure
+    from the first epoch to the last. The ELBO alone would prefer the weights from before a penalty
+    has effect.
 
     Raises:
         NotFiniteError: one of them is NaN or infinite.
