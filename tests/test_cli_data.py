@@ -42,7 +42,10 @@ def test_an_alphabet_is_held_out_of_a_folder_of_drawings(pictures, tmp_path, cap
     config = json.loads((out / "config.json").read_text())
     assert config["hold_out_groups"] == ["Korean"]
     assert config["image_size"] == 16
-    assert "3-way 1-shot" in capsys.readouterr().out
+    assert (config["network"], config["evidence"]) == ("posed", "random-part")
+    said = capsys.readouterr()
+    assert "3-way 1-shot" in said.out
+    assert "--preset unseen-images is taken" in said.err
     assert run(["evaluate", str(out)]) == 0
 
 

@@ -68,7 +68,7 @@ def test_help_shows_the_groups_of_options(capsys):
 def test_every_setting_of_a_config_is_an_option_of_train_by_the_same_default():
     train = Train()
     options = {}
-    for group in fields(train)[1:]:
+    for group in fields(train)[1:-1]:
         options |= vars(getattr(train, group.name))
     settings = {field.name: field.default for field in fields(RunConfig)}
     assert settings.items() <= options.items()
@@ -136,7 +136,7 @@ def test_help_is_no_wider_than_the_terminal(command, width, monkeypatch, capsys)
         ("elbo", [*ESTIMATORS]),
         ("sampler", [*SAMPLERS]),
         ("precision", [*PRECISIONS]),
-        ("preset", [*PRESETS]),
+        ("preset", ["none", *PRESETS]),
     ],
 )
 def test_help_lists_every_choice_of_an_option_and_its_default(option, known, monkeypatch, capsys):
@@ -158,7 +158,7 @@ def test_what_an_option_takes_is_plain(command, monkeypatch, capsys):
     assert "{None" not in shown
     if command == "train":
         for option in (
-            "--preset {paper,unseen-images}",
+            "--preset {none,paper,unseen-images}",
             "--steps INT",
             "--alpha FLOAT",
             "--out PATH",
@@ -222,6 +222,29 @@ def test_options_beside_a_preset_override_it_and_the_rest_is_as_by_default():
     config = settings_of("--style-dim", "4", "--preset", "paper", "--hidden")
     assert config == RunConfig(**PRESETS["paper"] | {"style_dim": 4, "hidden": ()})
     assert settings_of() == RunConfig()
+
+
+HELD_OUT = ["--hold-out-groups", "Korean"]
+
+
+@pytest.mark.parametrize("held_out", [HELD_OUT, ["--hold-out-fraction", "0.2"]])
+def test_whole_groups_that_are_held_out_take_the_preset_for_unseen_images(held_out):
+    config = settings_of(*held_out, "--style-dim", "12")
+    assert (config.network, config.content_dim, config.style_dim) == ("posed", 32, 12)
+    assert config.augment == ("affine",)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ["--preset", "none"],
+        ["--network", "conv"],
+        ["--guide", "average-of-normals"],
+        ["--model", "vae"],
+    ],
+)
+def test_it_is_not_taken_where_something_else_is_named(named):
+    assert settings_of(*HELD_OUT, *named).content_dim == RunConfig.content_dim
 
 
 def test_a_preset_names_every_option_of_the_model_and_the_objective():

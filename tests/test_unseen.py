@@ -11,6 +11,7 @@ from pyro_mlvae import GroupedDataset, ProductOfNormals, runs
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.evaluation import unseen_metrics
 from pyro_mlvae.ops import unbounded
+from pyro_mlvae.runs.config import RunConfig
 
 
 class Informed(nn.Module):
@@ -130,6 +131,8 @@ def test_held_out_groups_are_recorded_by_name_and_found_again(trained):
     config = json.loads((trained / runs.CONFIG).read_text())
     assert len(config["hold_out_groups"]) == 20
     assert config["hold_out_fraction"] == 0.0
+    # What is no image keeps the defaults.
+    assert (config["network"], config["content_dim"]) == ("mlp", RunConfig.content_dim)
     assert run(["evaluate", str(trained), "--device", "cpu"]) == 0
     assert json.loads((trained / runs.METRICS).read_text()) | {"seconds": 0} == before | {
         "seconds": 0

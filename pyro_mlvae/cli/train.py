@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from pyro_mlvae.runs.options import (
     FetchedDataOptions,
@@ -34,17 +36,19 @@ class TrainingHereOptions(TrainingOptions):
 class Train:
     """Train a model; then evaluate it, and draw what it learned."""
 
-    preset: Literal["paper", "unseen-images"] | None = None
+    preset: Literal["none", "paper", "unseen-images"] | None = None
     """Start from these settings instead of the defaults; options beside it override them. paper: the
     paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO
     alone. unseen-images: to tell groups apart that training never saw, by posed networks and
-    evidence of every
-    size."""
+    evidence of every size; taken where whole groups of images are held out and neither model, guide
+    nor network is named. none: the defaults in any case."""
     data: FetchedDataOptions = field(default_factory=FetchedDataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     training: TrainingHereOptions = field(default_factory=TrainingHereOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
+    unless_images: Annotated[Train | None, tyro.conf.Suppress] = None
+    """The command as it is without a preset that only images can have and that nobody named."""
 
     def run(self) -> int:
         """Train; returns the exit status."""
@@ -64,7 +68,17 @@ class Train:
             from pyro_mlvae.runs.config_file import load_config
 
             return self._with(vars(load_config(self.output.resume)[0]))
-        return None if self.preset is None else self._with(PRESETS[self.preset])
+        if self.preset is not None:
+            return None if self.preset == "none" else self._with(PRESETS[self.preset])
+        whole_groups = self.data.hold_out_groups or self.data.hold_out_fraction
+        named = (self.model.model, self.model.guide, self.model.network) != (
+            "mlvae",
+            "auto",
+            "auto",
+        )
+        if named or not whole_groups:
+            return None
+        return replace(self._with(PRESETS["unseen-images"]), unless_images=self)
 
     def _with(self, settings: Mapping[str, Any]) -> Train:
         def changed(group: Any) -> Any:

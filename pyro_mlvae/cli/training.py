@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,6 +29,7 @@ from pyro_mlvae.likelihoods.names import AUTO
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler, steps_of_an_epoch
+from pyro_mlvae.runs.pairs import choose_network
 from pyro_mlvae.runs.run_data import RunData, at_absolute_place, new_data, resumed_data
 from pyro_mlvae.runs.schedule import schedule
 from pyro_mlvae.runs.split_file import RecordedSplit, save_split
@@ -59,6 +61,7 @@ def _run(command: Train, config: RunConfig, here: Job) -> int:
     # The first process fetches what is missing; what is there, all of them read at once.
     with here.after_first() if command.data.download else nullcontext():
         data = config.load(download=command.data.download and here.first)
+    config = _as_images_allow(command, config, data.event_shape, say=here.first)
     automatic = config.likelihood == AUTO
     config, resume = config.resolved(data), command.output.resume
     found = new_data(config, data) if resume is None else resumed_data(resume, config, data)
@@ -136,6 +139,23 @@ def _config(command: Train) -> RunConfig:
             f"{output.resume / runs.CONFIG}, got {named}: leave that out, or start a new run with --out"
         )
     return at_absolute_place(config)
+
+
+def _as_images_allow(
+    command: Train, config: RunConfig, event_shape: Sequence[int], *, say: bool
+) -> RunConfig:
+    """The config with the preset of images that nobody named, or without it where these are not images."""
+    if command.unless_images is None:
+        return config
+    if choose_network(AUTO, event_shape) != "conv":
+        plain = at_absolute_place(config_of(command.unless_images))
+        return replace(plain, image_size=config.image_size)
+    if say:
+        print(
+            "whole groups of images are held out: --preset unseen-images is taken, --preset none leaves it",
+            file=sys.stderr,
+        )
+    return config
 
 
 def _folder(command: Train, here: Job) -> Path:
