@@ -26,9 +26,8 @@ from pyro_mlvae.latents import decode, embed, encode
 from pyro_mlvae.latents.encoding import BATCH_SIZE
 from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.minibatches import make_sampler
+from pyro_mlvae.runs.minibatches import make_sampler, schedule
 from pyro_mlvae.runs.options import ModelOptions, ObjectiveOptions, TrainingOptions
-from pyro_mlvae.runs.schedule import schedule
 from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.

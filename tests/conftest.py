@@ -1,11 +1,12 @@
 """Every test is hermetic: seeded, with an empty parameter store and Pyro's validation on."""
 
 import fcntl
+import io
 import json
 import os
 import shutil
 import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from types import SimpleNamespace
 
 import jaxtyping
@@ -13,6 +14,8 @@ import pyro
 import pytest
 import torch
 from quick import SMALL, quickly
+
+from pyro_mlvae.cli.main import run
 
 # Small tests gain nothing from threads, and lose much where other processes want the cores too.
 torch.set_num_threads(1)
@@ -51,24 +54,33 @@ def browse(tmp_path):
     if chromium is None:
         pytest.skip("no chromium on this machine")
 
+    quiet = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+        "--disable-background-networking --disable-component-update --disable-dev-shm-usage"
+    )
+    own = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"]
+
     def open_page(path, *flags):
-        quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-        quiet += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        quiet += [
-            "--hide-scrollbars",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            "--disable-dev-shm-usage",
-        ]
-        command = [
-            chromium,
-            *quiet,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            *flags,
-            path.as_uri(),
-        ]
+        command = [chromium, *quiet.split(), "--hide-scrollbars", *own, *flags, path.as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
 
     return open_page
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Runs a command line that the user can correct, and gives the one sentence that it ends with."""
+
+    def refuse(*arguments):
+        assert run([*map(str, arguments)]) == 2
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert said.out == ""
+        last = said.err.splitlines()[-1]
+        assert last.startswith("pyro-mlvae: ")
+        return last.removeprefix("pyro-mlvae: ")
+
+    return refuse
 
 
 @pytest.fixture(scope="session")
@@ -90,15 +102,16 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digits_run(once):
-    """A small run on the digits, made through the installed program as a user would: only to be read.
+    """A small run on the digits, of quick measurements and real figures: only to be read.
 
-    Its ``folder``, and the ``returncode``, ``stdout`` and ``stderr`` of the program.
+    Its ``folder``, and the ``status``, ``stdout`` and ``stderr`` of the command.
     """
 
     def train(folder):
-        command = [sys.executable, "-m", "pyro_mlvae", "train", "--out", str(folder), *SMALL]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), quickly(draw=True, save=True):
+            status = run(["train", "--out", str(folder), *SMALL])
+        return {"status": status, "stdout": out.getvalue(), "stderr": err.getvalue()}
 
     folder, said = once("digits-run", train)
     return SimpleNamespace(folder=folder, **said)

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+
+def words(text):
+    return text.split()
+
+
 # Of a small run on the digits.
-SMALL = ["--epochs", "2", "--hidden", "20", "--device", "cpu"]
+SMALL = words("--epochs 2 --hidden 20 --device cpu")
 
 
 def write_noise(path):
@@ -17,9 +22,19 @@ def write_noise(path):
     Image.fromarray(noise).save(path)
 
 
+def write_arrays(path, count=40, groups=4):
+    """Noise of 8x8 pixels as npz; gives what ``--data`` takes."""
+    x = np.random.default_rng(0).random((count, 1, 8, 8), dtype=np.float32)
+    np.savez(path, x=x, group=np.arange(count) % groups)
+    return f"npz:{path}"
+
+
 @contextmanager
-def quickly(*, draw=False):
-    """One kind of probe, few draws, noise for figures, which are made all the same if ``draw`` says so."""
+def quickly(*, draw=False, save=False):
+    """One kind of probe, few draws, and files of noise for figures, which are drawn if ``draw`` says so.
+
+    With ``save`` too, files have what is drawn.
+    """
     from matplotlib.figure import Figure
 
     from pyro_mlvae.evaluation import classifiers, diagnostics, reader, unseen
@@ -38,7 +53,8 @@ def quickly(*, draw=False):
         patch.setattr(diagnostics, "WEIGHTS", 50)
         patch.setattr(diagnostics, "RANKS", 60)
         patch.setattr(unseen, "WAYS", (5,))
-        patch.setattr(Figure, "savefig", lambda figure, path, **_: write_noise(path))
+        if not save:
+            patch.setattr(Figure, "savefig", lambda figure, path, **_: write_noise(path))
         patch.setattr(maps, "_two_dimensions", lambda codes: codes[:, :2].cpu().numpy())
         if not draw:
             patch.setattr(run_figures, "save_each", save_each)

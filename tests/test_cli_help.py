@@ -14,7 +14,7 @@ from torch import nn
 
 import pyro_mlvae
 from pyro_mlvae import ProductOfNormals, runs
-from pyro_mlvae.cli.main import parse, run
+from pyro_mlvae.cli.main import names, parse, run
 from pyro_mlvae.cli.streams import LenientStream
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.cli.training import config_of
@@ -57,14 +57,6 @@ def test_help_and_errors_of_spelling_import_no_torch(arguments, status):
     assert done.stdout.splitlines()[-1] == f"status {status} torch False", done.stderr
 
 
-def test_help_shows_the_groups_of_options(capsys):
-    with pytest.raises(SystemExit):
-        run(["train", "--help"])
-    shown = capsys.readouterr().out
-    for group in ("data", "model", "objective", "training", "output"):
-        assert f" {group} options " in shown
-
-
 def test_every_setting_of_a_config_is_an_option_of_train_by_the_same_default():
     train = Train()
     options = {}
@@ -101,28 +93,40 @@ def test_the_packages_parts_are_there_without_being_imported_by_name():
     assert done.returncode == 0, done.stderr
 
 
-COMMANDS = [
-    "train",
-    "evaluate",
-    "compare-elbos",
-    "swap",
-    "interpolate",
-    "generate",
-    "traverse",
-    "embed",
-    "explore",
-]
+@pytest.fixture
+def help_of(monkeypatch, capsys):
+    """What a command says of itself, on a terminal of so many columns."""
+
+    def shown(command, width=80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        with pytest.raises(SystemExit) as exit_:
+            run([*command.split(), "--help"])
+        assert not exit_.value.code
+        return capsys.readouterr().out
+
+    return shown
 
 
 @pytest.mark.parametrize("width", [80, 60])
-@pytest.mark.parametrize("command", ["", *COMMANDS, "datasets"])
-def test_help_is_no_wider_than_the_terminal(command, width, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", str(width))
-    with pytest.raises(SystemExit):
-        run([*command.split(), "--help"])
-    shown = capsys.readouterr().out.splitlines()
-    assert len(shown) > 8
-    assert max(map(len, shown)) <= width
+@pytest.mark.parametrize("command", ["", *names()])
+def test_help_is_no_wider_than_the_terminal_and_says_plainly_what_options_take(
+    command, width, help_of
+):
+    shown = help_of(command, width)
+    lines = shown.splitlines()
+    assert len(lines) > 8
+    assert max(map(len, lines)) <= width
+    assert "None}" not in shown
+    assert "{None" not in shown
+
+
+def test_help_of_train_shows_the_groups_of_options_and_what_each_takes(help_of):
+    shown = help_of("train")
+    for group in ("data", "model", "objective", "training", "output"):
+        assert f" {group} options " in shown
+    for option in ("--preset {none,paper,unseen-images}", "--steps INT", "--alpha FLOAT", "--out PATH"):
+        assert option in shown
+    assert "--hidden [INT" in shown
 
 
 @pytest.mark.parametrize(
@@ -139,32 +143,10 @@ def test_help_is_no_wider_than_the_terminal(command, width, monkeypatch, capsys)
         ("preset", ["none", *PRESETS]),
     ],
 )
-def test_help_lists_every_choice_of_an_option_and_its_default(option, known, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit):
-        run(["train", "--help"])
-    words = " ".join(re.sub("[│─╭╮╰╯]", " ", capsys.readouterr().out).split())
-    said = words.partition(f" --{option} ")[2].partition("(default: ")[0]
+def test_help_lists_every_choice_of_an_option_and_its_default(option, known, help_of):
+    shown = " ".join(re.sub("[│─╭╮╰╯]", " ", help_of("train")).split())
+    said = shown.partition(f" --{option} ")[2].partition("(default: ")[0]
     assert [name for name in known if not re.search(rf"(?<![\w-]){name}(?![\w-])", said)] == []
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_what_an_option_takes_is_plain(command, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit):
-        run([command, "--help"])
-    shown = capsys.readouterr().out
-    assert "None}" not in shown
-    assert "{None" not in shown
-    if command == "train":
-        for option in (
-            "--preset {none,paper,unseen-images}",
-            "--steps INT",
-            "--alpha FLOAT",
-            "--out PATH",
-            "--hidden [INT",
-        ):
-            assert option in shown
 
 
 def test_version_is_that_of_the_package(capsys):
@@ -236,15 +218,10 @@ def test_whole_groups_that_are_held_out_take_the_preset_for_unseen_images(held_o
 
 @pytest.mark.parametrize(
     "named",
-    [
-        ["--preset", "none"],
-        ["--network", "conv"],
-        ["--guide", "average-of-normals"],
-        ["--model", "vae"],
-    ],
+    ["--preset none", "--network conv", "--guide average-of-normals", "--model vae"],
 )
 def test_it_is_not_taken_where_something_else_is_named(named):
-    assert settings_of(*HELD_OUT, *named).content_dim == RunConfig.content_dim
+    assert settings_of(*HELD_OUT, *named.split()).content_dim == RunConfig.content_dim
 
 
 def test_a_preset_names_every_option_of_the_model_and_the_objective():

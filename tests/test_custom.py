@@ -1,10 +1,10 @@
 """A user's own model and guide, from a file: found, run, checked, kept in the run's folder."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from quick import words, write_arrays
 
 import pyro_mlvae
 from pyro_mlvae import MLVAE, GroupedGuide, InputError, runs
@@ -42,7 +42,7 @@ class WidePrior(MLVAE):
     def style_prior(self, groups):
         return Normal(self._zero, self._zero + 2.0).expand([self.style_dim]).to_event(1)
 """
-SMALL = ["--epochs", "1", "--hidden", "12", "--device", "cpu", "--no-vae"]
+SMALL = words("--epochs 1 --hidden 12 --device cpu --no-vae")
 
 
 @pytest.fixture
@@ -50,16 +50,6 @@ def files(tmp_path):
     (tmp_path / "guide.py").write_text(GUIDE)
     (tmp_path / "model.py").write_text(MODEL)
     return tmp_path
-
-
-def refusal(arguments, capsys):
-    """The last line on stderr of a command line that is refused, which must write nothing."""
-    status = run(arguments)
-    said = capsys.readouterr()
-    assert status == 2, said.err
-    assert "Traceback" not in said.err
-    assert said.out == ""
-    return said.err.splitlines()[-1]
 
 
 def test_a_class_is_found_in_its_file_which_is_run_once_and_said_to_be(files, capsys):
@@ -72,7 +62,7 @@ def test_a_class_is_found_in_its_file_which_is_run_once_and_said_to_be(files, ca
 
 @pytest.mark.parametrize("folder", ["pyro_mlvae/models", "models"])
 def test_a_file_of_the_package_gives_the_packages_own_class_by_whatever_path(folder, capsys):
-    root = __import__("pathlib").Path(pyro_mlvae.__file__).parents[1]
+    root = Path(pyro_mlvae.__file__).parents[1]
     assert load_class(f"{root}/{folder}/mlvae.py:MLVAE", MLVAE) is MLVAE
     assert load_class("pyro_mlvae/models/mlvae.py:MLVAE", MLVAE) is MLVAE
     assert load_class(f"{root}/{folder}/__init__.py:MLVAE", MLVAE) is MLVAE
@@ -82,34 +72,32 @@ def test_a_file_of_the_package_gives_the_packages_own_class_by_whatever_path(fol
 def test_a_run_with_ones_own_model_and_guide_keeps_their_code_and_is_opened_anywhere(files, capsys):
     folder = files / "run"
     own = ["--model", f"{files}/model.py:WidePrior", "--guide", f"{files}/guide.py:Careful"]
-    assert run(["train", "--out", str(folder), *SMALL, *own]) == 0
+    data = ["--data", write_arrays(files / "x.npz")]
+    assert run(["train", "--out", str(folder), *SMALL, *own, *data]) == 0
     capsys.readouterr()
     config = json.loads((folder / "config.json").read_text())
-    assert (config["model"], config["guide"]) == (
-        "code/model.py:WidePrior",
-        "code/guide.py:Careful",
-    )
+    assert config["model"] == "code/model.py:WidePrior"
+    assert config["guide"] == "code/guide.py:Careful"
     # What was trained stays what it was, wherever the folder goes and whatever becomes of the
     # files.
     for name in ("model.py", "guide.py"):
         (files / name).unlink()
     moved = folder.rename(files / "moved")
+    assert run(["generate", str(moved), "--out", str(files / "new.png")]) == 0
+    assert f"running the code of {moved.resolve()}/code/model.py" in capsys.readouterr().err
     opened = runs.load_run(moved)
     assert (type(opened.model).__name__, type(opened.guide).__name__) == ("WidePrior", "Careful")
-    command = [sys.executable, "-m", "pyro_mlvae", "generate", str(moved), "--out", "new.png"]
-    done = subprocess.run(command, cwd=files, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"running the code of {moved.resolve()}/code/model.py" in done.stderr
-    assert run(["train", "--out", str(moved), *SMALL, "--overwrite"]) == 0
+    runs.prepare_run_folder(moved, overwrite=True)
     assert not list((moved / "code").glob("*.py"))
 
 
 def test_a_class_of_the_package_is_named_and_not_copied(files):
-    folder = files / "run"
     name = f"{pyro_mlvae.__path__[0]}/guides/average_of_normals.py:AverageOfNormals"
-    assert run(["train", "--out", str(folder), *SMALL, "--guide", name]) == 0
-    assert not (folder / "code").exists()
-    assert type(runs.load_run(folder).guide) is AverageOfNormals
+    config = RunConfig(hidden=(12,), guide=name)
+    runs.save_config(files, config, (1, 8, 8))
+    runs.save_weights(files, *config.build((1, 8, 8)))
+    assert not (files / "code").exists()
+    assert type(runs.load_run(files).guide) is AverageOfNormals
 
 
 def test_a_run_that_names_code_outside_its_folder_is_not_opened(files):
@@ -139,9 +127,9 @@ def test_a_run_that_names_code_outside_its_folder_is_not_opened(files):
         ("--guide", "average-of-normal", "did you mean 'average-of-normals'"),
     ],
 )  # fmt: skip
-def test_what_names_no_model_or_guide_is_refused_in_one_sentence(files, flag, name, says, capsys):
-    arguments = ["train", "--out", str(files / "run"), flag, name.replace("FILES", str(files))]
-    assert says in refusal(arguments, capsys)
+def test_what_names_no_model_or_guide_is_refused_in_one_sentence(files, flag, name, says, refusal):
+    name = name.replace("FILES", str(files))
+    assert says in refusal("train", "--out", files / "run", flag, name)
     assert not (files / "run").exists()
 
 
@@ -158,14 +146,14 @@ def test_what_names_no_model_or_guide_is_refused_in_one_sentence(files, flag, na
     ],
     ids=["syntax", "import", "error", "exit", "hook", "init"],
 )  # fmt: skip
-def test_a_file_that_fails_is_refused_with_what_it_said(files, source, says, capsys):
+def test_a_file_that_fails_is_refused_with_what_it_said(files, source, says, refusal):
     (files / "guide.py").write_text(source)
-    arguments = ["train", "--out", str(files / "run"), "--guide", f"{files}/guide.py:Careful"]
-    assert says in refusal(arguments, capsys)
+    guide = f"{files}/guide.py:Careful"
+    assert says in refusal("train", "--out", files / "run", "--guide", guide)
     assert not (files / "run").exists()
 
 
-def test_an_unsound_pair_is_refused_before_anything_is_written(files, capsys):
+def test_an_unsound_pair_is_refused_before_anything_is_written(files, refusal):
     source = GUIDE.replace(
         "content.loc, content.scale * size", "content.loc.detach(), content.scale * size"
     )
@@ -173,23 +161,14 @@ def test_an_unsound_pair_is_refused_before_anything_is_written(files, capsys):
         "groups.group, groups.num_groups)).to", "0 * groups.group, groups.num_groups)).to"
     )
     (files / "guide.py").write_text(source)
-    arguments = ["train", "--out", str(files / "run"), "--guide", f"{files}/guide.py:Careful"]
-    assert "content" in refusal(arguments, capsys)
+    guide = f"{files}/guide.py:Careful"
+    assert "content" in refusal("train", "--out", files / "run", "--guide", guide)
     assert not (files / "run").exists()
 
 
-def test_three_levels_on_data_without_super_groups_is_refused(tmp_path, capsys):
-    arguments = [
-        "train",
-        "--data",
-        "digits",
-        "--model",
-        "three-level",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    last = refusal(arguments, capsys)
-    assert "a model of three levels needs the super-group of each group" in last
+def test_three_levels_on_data_without_super_groups_is_refused(tmp_path, refusal):
+    said = refusal(*words("train --data digits --model three-level --out"), tmp_path / "run")
+    assert "a model of three levels needs the super-group of each group" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -222,13 +201,12 @@ def test_a_subclass_in_a_file_has_the_guide_of_the_model_that_it_derives_from(fi
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"),
-    [("--hsic", "-1"), ("--beta-style", "nan"), ("--free-bits-content", "-0.1"), ("--warmup-steps", "-5"),
-     ("--aggregate-style", "inf")],
-)  # fmt: skip
-def test_weights_of_penalties_that_are_none_are_refused(flag, value, tmp_path, capsys):
-    arguments = ["train", "--out", str(tmp_path / "run"), f"{flag}={value}"]
-    assert "must be a finite number of at least 0" in refusal(arguments, capsys)
+    "option",
+    words("hsic=-1 beta-style=nan free-bits-content=-0.1 warmup-steps=-5 aggregate-style=inf"),
+)
+def test_weights_of_penalties_that_are_none_are_refused(option, tmp_path, refusal):
+    said = refusal("train", "--out", tmp_path / "run", f"--{option}")
+    assert "must be a finite number of at least 0" in said
 
 
 def test_penalties_are_named_in_the_config_and_leave_the_plain_vae_alone():
@@ -241,24 +219,13 @@ def test_penalties_are_named_in_the_config_and_leave_the_plain_vae_alone():
     assert RunConfig().penalties() == []
 
 
-def test_estimators_are_compared_on_ones_own_pair(files, capsys):
+def test_estimators_are_compared_on_ones_own_pair(files, capsys, refusal):
     own = ["--guide", f"{files}/guide.py:Careful", "--model", f"{files}/model.py:WidePrior"]
-    small = [
-        "--epochs",
-        "1",
-        "--seconds",
-        "0",
-        "--draws",
-        "3",
-        "--reference-draws",
-        "4",
-        "--hidden",
-        "12",
-    ]
-    small += ["--estimators", "trace", "stl", "--particles", "1", "--groups", "3", "--no-memory"]
+    small = words("""
+        --epochs 1 --seconds 0 --draws 3 --reference-draws 4 --hidden 12 --estimators trace stl
+        --particles 1 --groups 3 --no-memory
+    """)
     assert run(["compare-elbos", "--out", str(files / "elbos"), *small, *own]) == 0
     capsys.readouterr()
-    last = refusal(
-        ["compare-elbos", "--data", "linear-gaussian", "--out", str(files / "x"), *own], capsys
-    )
-    assert "brings its own model and guide" in last
+    solved = words("compare-elbos --data linear-gaussian --out")
+    assert "brings its own model and guide" in refusal(*solved, files / "x", *own)

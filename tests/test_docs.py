@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import tyro
+from quick import words
 from test_package import LAYERS
 
 import pyro_mlvae
@@ -31,29 +33,10 @@ needs_sphinx = pytest.mark.skipif(
     reason=f"the site cannot be built without {', '.join(MISSING)}: pip install '.[docs]'",
 )
 # Beside the package itself, whose public names are wherever their modules are told of.
-MODULES = [
-    *(
-        "sklearn",
-        "plotting",
-        "comparison",
-        "evaluation",
-        "checking",
-        "latents",
-        "training",
-        "penalties",
-    ),
-    *(
-        "estimators",
-        "solved",
-        "guides",
-        "models",
-        "networks",
-        "likelihoods",
-        "data",
-        "ops",
-        "errors",
-    ),
-]
+MODULES = words("""
+    sklearn plotting comparison evaluation checking latents training penalties
+    estimators solved guides models networks likelihoods data ops errors
+""")
 # Tags and attributes by which a page asks for something as it is opened.
 ASKING = {"src", "srcset", "poster", "data", "action", "background"}
 
@@ -104,9 +87,16 @@ def built(once):
     nowhere = dict.fromkeys(proxies, "http://127.0.0.1:9")
 
     def build(folder):
+        # A copy, whose tutorial trains for a moment.
+        sources = folder / "docs"
+        shutil.copytree(DOCS, sources, ignore=shutil.ignore_patterns("_build"))
+        for name in ("examples", "benchmarks"):
+            (folder / name).symlink_to(ROOT / name)
+        tutorial = (sources / "tutorial.md").read_text("utf-8")
+        (sources / "tutorial.md").write_text(re.sub(r"steps=\d+", "steps=5", tutorial), "utf-8")
         command = ["-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-d", str(folder / "doctrees")]
         run = subprocess.run(
-            [sys.executable, *command, str(DOCS), str(folder / "html")],
+            [sys.executable, *command, str(sources), str(folder / "html")],
             env=os.environ | nowhere,
             capture_output=True,
             text=True,
@@ -142,7 +132,6 @@ def test_every_page_of_the_sources_is_on_the_site(built):
 
 @needs_sphinx
 def test_every_link_and_image_leads_somewhere(built, site):
-    folder = built
     lost = []
     for path, page in site.items():
         for url in [*page.links, *page.asked]:
@@ -152,27 +141,26 @@ def test_every_link_and_image_leads_somewhere(built, site):
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             if not target.is_file():
-                lost.append(f"{path.relative_to(folder)}: no {url}")
+                lost.append(f"{path.relative_to(built)}: no {url}")
             elif parts.fragment and target in site:
                 anchors = site[target].anchors
                 # Furo's link back to the top, which every browser knows.
                 if unquote(parts.fragment) not in anchors and parts.fragment != "top":
-                    lost.append(f"{path.relative_to(folder)}: no anchor {url}")
+                    lost.append(f"{path.relative_to(built)}: no anchor {url}")
     assert not lost, "\n".join(sorted(set(lost)))
 
 
 @needs_sphinx
 def test_no_page_asks_the_network_for_anything(built, site):
-    folder = built
     asked = [
-        f"{path.relative_to(folder)}: {url}"
+        f"{path.relative_to(built)}: {url}"
         for path, page in site.items()
         for url in [*page.asked, *(url for style in page.styles for url in asked_by_style(style))]
         if is_remote(url)
     ]
-    for sheet in folder.rglob("*.css"):
+    for sheet in built.rglob("*.css"):
         asked += [
-            f"{sheet.relative_to(folder)}: {url}"
+            f"{sheet.relative_to(built)}: {url}"
             for url in asked_by_style(sheet.read_text(encoding="utf-8"))
             if is_remote(url)
         ]
@@ -181,12 +169,11 @@ def test_no_page_asks_the_network_for_anything(built, site):
 
 @needs_sphinx
 def test_formulas_are_drawn_by_the_browser_itself(built):
-    folder = built
-    page = (folder / "multi-level-vae.html").read_text(encoding="utf-8")
+    page = (built / "multi-level-vae.html").read_text(encoding="utf-8")
     assert page.count("<math") > 10
     assert not any("mathjax" in url.lower() for url in Page(page).asked)
     # No formula is left as LaTeX anywhere, but in the sources that _modules shows.
-    for path in folder.rglob("*.html"):
+    for path in built.rglob("*.html"):
         if "_modules" not in path.parts:
             assert r"\frac" not in path.read_text(encoding="utf-8"), path
 
@@ -215,8 +202,7 @@ def test_every_public_name_of_a_module_is_in_the_reference(site, module):
 
 @needs_sphinx
 def test_every_command_and_option_is_on_its_page(built, capsys):
-    folder = built
-    page = (folder / "command-line.html").read_text(encoding="utf-8")
+    page = (built / "command-line.html").read_text(encoding="utf-8")
     commands = re.findall(r'id="command-([a-z-]+)"', page)
     assert {"train", "swap", "datasets"} <= set(commands)
     config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
@@ -236,8 +222,7 @@ def test_every_command_and_option_is_on_its_page(built, capsys):
 
 @needs_sphinx
 def test_no_page_tells_where_it_was_built(built):
-    folder = built
-    for path in folder.rglob("*.html"):
+    for path in built.rglob("*.html"):
         page = path.read_text(encoding="utf-8")
         assert str(ROOT) not in page, path
         assert f"{sys.prefix}/lib" not in page, path
@@ -306,22 +291,14 @@ def keys(part, above=()):
 
 def test_every_key_of_the_metrics_is_explained(quick_evaluation):
     data = pyro_mlvae.load_dataset("digits")
-    model, guide = RunConfig(hidden=(8,)).build(data.event_shape)
-    vae = RunConfig(hidden=(8,), model="vae").build(data.event_shape)
+    small = {"hidden": (8,), "content_dim": 2, "style_dim": 2}
+    model, guide = RunConfig(**small).build(data.event_shape)
+    vae = RunConfig(**small, model="vae").build(data.event_shape)
     seen, unseen = (data.sample(80, seed=seed) for seed in (0, 1))
     page = (DOCS / "run-folder.md").read_text(encoding="utf-8")
     explained = {name for code in re.findall(r"`([^`\n]+)`", page) for name in code.split(".")}
     for trained_groups in (None, ["0"]):
-        metrics = evaluate(
-            model,
-            guide,
-            guide,
-            seen,
-            unseen,
-            vae=vae,
-            data_name="digits",
-            trained_groups=trained_groups,
-            ks=(1, 2),
-        )
+        options = {"vae": vae, "data_name": "digits", "trained_groups": trained_groups}
+        metrics = evaluate(model, guide, guide, seen, unseen, ks=(1, 2), **options)
         missing = [".".join(path) for key, path in keys(metrics) if key not in explained]
         assert not missing, f"docs/run-folder.md does not explain {missing}"

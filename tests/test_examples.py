@@ -2,7 +2,6 @@
 
 import runpy
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -66,13 +65,6 @@ def example(tmp_path, monkeypatch, capsys):
     """Run an example at its smoke size, with the library that is imported; gives what it prints."""
 
     def run_example(name, *arguments):
-        if (
-            name == "compare_elbos.py"
-        ):  # measures memory in forks, for which this process is too large
-            command = [sys.executable, str(EXAMPLES / name), "--smoke", *arguments]
-            return subprocess.run(
-                command, cwd=tmp_path, capture_output=True, text=True, check=True
-            ).stdout
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, "--smoke", *arguments])
         with quickly():

@@ -2,26 +2,19 @@
 
 import json
 
-import numpy as np
 import pytest
-from quick import quickly
+from quick import quickly, words, write_arrays
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli import finishing
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.plotting import run_figures
+from pyro_mlvae.runs.folder import EXPLORER
+from pyro_mlvae.runs.split_file import SPLIT
 
-SMALL = ["--epochs", "2", "--hidden", "8", "--no-vae", "--device", "cpu"]
-COMPLETE = {
-    runs.CONFIG,
-    runs.WEIGHTS,
-    runs.CHECKPOINT,
-    runs.HISTORY,
-    runs.METRICS,
-    runs.REPORT,
-    "explorer.safetensors",
-    "split.safetensors",
-}
+SMALL = words("--epochs 2 --hidden 8 --no-vae --device cpu")
+COMPLETE = {runs.CONFIG, runs.WEIGHTS, runs.CHECKPOINT, runs.HISTORY, runs.METRICS, runs.REPORT}
+COMPLETE |= {EXPLORER, SPLIT}
 
 
 @pytest.fixture
@@ -32,13 +25,7 @@ def quick_figures():
 
 @pytest.fixture
 def arrays(tmp_path):
-    generator = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "x.npz",
-        x=generator.random((40, 1, 8, 8), dtype=np.float32),
-        group=np.arange(40) % 4,
-    )
-    return f"npz:{tmp_path / 'x.npz'}"
+    return write_arrays(tmp_path / "x.npz")
 
 
 def files(folder):
@@ -85,33 +72,27 @@ def test_an_interrupted_evaluation_is_finished_by_evaluate(arrays, tmp_path, mon
 
     monkeypatch.setattr(finishing, "evaluate", interrupt)
     assert run(["train", "--data", arrays, *SMALL, "--out", str(folder)]) == 130
-    assert files(folder) == COMPLETE - {runs.METRICS, runs.REPORT, "explorer.safetensors"}
+    assert files(folder) == COMPLETE - {runs.METRICS, runs.REPORT, EXPLORER}
     assert f"pyro-mlvae evaluate {folder}" in capsys.readouterr().err
     monkeypatch.setattr(finishing, "evaluate", measure)
     assert run(["evaluate", str(folder)]) == 0
     assert files(folder) == COMPLETE
-    assert (folder / runs.FIGURES / "training.png").is_file()
-
-
-@pytest.mark.usefixtures("quick_evaluation")
-def test_without_a_checkpoint_all_but_the_curves_of_training_is_drawn(arrays, tmp_path):
-    folder = tmp_path / "run"
-    assert run(["train", "--data", arrays, *SMALL, "--out", str(folder)]) == 0
-    for name in (runs.CHECKPOINT, f"{runs.FIGURES}/training.png", f"{runs.FIGURES}/swap.png"):
-        (folder / name).unlink()
+    curves, swap = (folder / runs.FIGURES / f"{name}.png" for name in ("training", "swap"))
+    assert curves.is_file()
+    # Without a checkpoint all but the curves of training is drawn.
+    for file in (folder / runs.CHECKPOINT, curves, swap):
+        file.unlink()
     assert run(["evaluate", str(folder)]) == 0
-    drawn = {file.stem for file in (folder / runs.FIGURES).iterdir()}
-    assert "swap" in drawn
-    assert "training" not in drawn
+    assert swap.is_file()
+    assert not curves.exists()
 
 
 @pytest.mark.usefixtures("quick_figures")
-@pytest.mark.parametrize(
-    "options", [["--hold-out-groups", "3"], ["--hold-out-groups", "0", "1", "2"]], ids=str
-)
-def test_few_groups_held_out_are_measured_as_far_as_they_can_be(arrays, tmp_path, options, capsys):
+@pytest.mark.parametrize("groups", ["3", "0 1 2"])
+def test_few_groups_held_out_are_measured_as_far_as_they_can_be(arrays, tmp_path, groups, capsys):
     folder = tmp_path / "run"
-    assert run(["train", "--data", arrays, *SMALL, "--out", str(folder), *options]) == 0
+    options = ["--hold-out-groups", *groups.split(), "--out", str(folder)]
+    assert run(["train", "--data", arrays, *SMALL, *options]) == 0
     assert "could not be drawn" not in capsys.readouterr().err
     assert files(folder) == COMPLETE
     metrics = json.loads((folder / runs.METRICS).read_text())

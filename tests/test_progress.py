@@ -6,7 +6,7 @@ import pytest
 
 from pyro_mlvae import InputError
 from pyro_mlvae.estimators import ElboTerms
-from pyro_mlvae.runs.progress import training_progress
+from pyro_mlvae.runs.history import training_progress
 from pyro_mlvae.training import EpochRecord, History
 
 

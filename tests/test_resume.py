@@ -2,10 +2,10 @@
 
 import functools
 import io
-import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -15,14 +15,16 @@ import pyro
 import pytest
 import torch
 from fitting import Stopped, Stopping, make_pair, small_data, weights
+from quick import quickly, write_arrays
 from safetensors.torch import load_file, save_file
+from test_report import full_metrics
 
 from pyro_mlvae import GroupSampler, InputError, fit, runs
 from pyro_mlvae.cli import finishing
 from pyro_mlvae.cli import training as train_module
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.penalties import HSIC, WeightedKL
-from pyro_mlvae.training import Checkpoint
+from pyro_mlvae.training import Checkpoint, capture
 from pyro_mlvae.training import checkpoint as checkpoint_module
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
@@ -56,62 +58,62 @@ def assert_same(first, second):
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("after", range(1, 9))
-def test_a_run_stopped_after_any_step_ends_with_the_same_weights_and_history(after, tmp_path):
-    whole, history = trained()
-    path = tmp_path / "checkpoint.safetensors"
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint.safetensors"
+
+
+def assert_goes_on(path, after, **options):
+    """A run that is stopped after so many steps, and goes on, ends as one that never stopped."""
+    whole, history = trained(**options)
     with pytest.raises(Stopped):
-        trained(Stopping(path, after))
-    again, resumed = trained(Checkpoint(path))
+        trained(Stopping(path, after), **options)
+    again, resumed = trained(Checkpoint(path), **options)
     assert_same(whole, again)
     timed = {"seconds": None}
     assert [row | timed for row in resumed.rows()] == [row | timed for row in history.rows()]
 
 
+@pytest.mark.parametrize("after", range(1, 9))
+def test_a_run_stopped_after_any_step_ends_with_the_same_weights_and_history(after, path):
+    assert_goes_on(path, after)
+
+
+@pytest.mark.parametrize("after", [3, 6])
+def test_so_does_one_whose_steps_are_recorded(after, path, monkeypatch):
+    monkeypatch.setattr(capture, "_SEEN_BEFORE", 1)
+    assert_goes_on(path, after)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_state_of_any_optimiser_is_kept(optimizer, tmp_path):
-    whole, _ = trained(optimizer=optimizer)
-    path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Stopped):
-        trained(Stopping(path, 3), optimizer=optimizer)
-    assert_same(whole, trained(Checkpoint(path), optimizer=optimizer)[0])
+def test_the_state_of_any_optimiser_is_kept(optimizer, path):
+    assert_goes_on(path, 3, optimizer=optimizer)
 
 
-def test_a_warm_up_goes_on_where_it_was(tmp_path):
-    penalties = [WeightedKL("style", beta=9.0, warmup_steps=7), HSIC(5.0)]
-    whole, _ = trained(penalties=penalties)
-    path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Stopped):
-        trained(Stopping(path, 3), penalties=penalties)
-    assert_same(whole, trained(Checkpoint(path), penalties=penalties)[0])
+def test_a_warm_up_goes_on_where_it_was(path):
+    assert_goes_on(path, 3, penalties=[WeightedKL("style", beta=9.0, warmup_steps=7), HSIC(5.0)])
 
 
-def test_stopped_again_and_again(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+def test_stopped_again_and_again(path):
     for _ in range(7):
         with pytest.raises(Stopped):
             trained(Stopping(path, 1))
     assert_same(trained()[0], trained(Checkpoint(path))[0])
 
 
-def test_a_finished_run_is_not_trained_again_but_goes_on_for_more_epochs(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+def test_a_finished_run_is_not_trained_again_but_goes_on_for_more_epochs(path):
     done, _ = trained(Checkpoint(path))
     written = path.read_bytes()
     seen = []
     again, history = trained(Checkpoint(path), callback=seen.append)
     assert_same(done, again)
     assert path.read_bytes() == written
-    assert (
-        [record.epoch for record in seen]
-        == [record.epoch for record in history.epochs]
-        == [1, 2, 3, 4]
-    )
+    epochs = [[record.epoch for record in records] for records in (seen, history.epochs)]
+    assert epochs == [[1, 2, 3, 4]] * 2
     assert_same(trained(Checkpoint(path), epochs=6)[0], trained(epochs=6)[0])
 
 
-def test_the_callers_random_state_is_left_as_it_was(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+def test_the_callers_random_state_is_left_as_it_was(path):
     with pytest.raises(Stopped):
         trained(Stopping(path, 3))
     pair = make_pair()
@@ -148,8 +150,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_checkpoint_is_refused_in_one_sentence(change, tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(change, path):
     trained(Checkpoint(path), epochs=1)
     damaged(path, change)
     with pytest.raises(
@@ -159,8 +160,8 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(change, tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_what_is_no_checkpoint_is_refused_and_no_pickle_runs(tmp_path):
-    path, canary = tmp_path / "checkpoint.safetensors", tmp_path / "it-ran"
+def test_what_is_no_checkpoint_is_refused_and_no_pickle_runs(path, tmp_path):
+    canary = tmp_path / "it-ran"
 
     class Evil:
         def __reduce__(self):
@@ -178,29 +179,38 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_runs(tmp_path):
 # run's own.
 
 
-@pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
-    """Little data, so that a run, evaluation and figures included, takes seconds."""
-    path = tmp_path_factory.mktemp("arrays") / "small.npz"
-    generator = np.random.default_rng(0)
-    np.savez(path, x=generator.random((160, 1, 8, 8), dtype=np.float32), group=np.arange(160) % 4)
-    return path
+class Killing(Checkpoint):
+    """A checkpoint after every step, of which the last is the last thing that its process does."""
+
+    def __init__(self, path, left):
+        super().__init__(path, every=0.0)
+        self.left = left
+
+    def save(self, *arguments):
+        super().save(*arguments)
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(arguments, **limits):
-    """Run the command line in a process of its own, with a checkpoint after every step."""
+def command(arguments, kill_after=-1):
+    """Run the command line; of what comes after training only that it writes is of interest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "Checkpoint", functools.partial(Killing, left=kill_after))
+        patch.setattr(finishing, "evaluate", lambda *_, **__: full_metrics())
+        return run(arguments)
+
+
+def child(arguments, kill_after=-1, stderr=None, **limits):
+    """Run the command line in a process of its own."""
     process = os.fork()
     if not process:
         status = 70
         try:
-            sys.stdout = io.StringIO()
-            sys.stderr = limits.pop("stderr", io.StringIO())
+            sys.stdout, sys.stderr = io.StringIO(), stderr or io.StringIO()
             for what, limit in limits.items():
                 resource.setrlimit(getattr(resource, what), (limit, limit))
-            train_module.Checkpoint = functools.partial(Checkpoint, every=0.0)
-            # Of what comes after training only that it writes is of interest here.
-            finishing.evaluate = functools.partial(finishing.evaluate, ks=(1,))
-            status = run(arguments)
+            status = command(arguments, kill_after)
             sys.stderr.flush()
         finally:
             os._exit(status)
@@ -211,28 +221,24 @@ def status_of(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def train_arguments(arrays, folder):
-    small = [
-        "--epochs",
-        "12",
-        "--hidden",
-        "8",
-        "--groups-per-batch",
-        "2",
-        "--observations-per-group",
-        "4",
-    ]
-    return [
-        "train",
-        "--data",
-        f"npz:{arrays}",
-        *small,
-        "--device",
-        "cpu",
-        "--no-vae",
-        "--out",
-        str(folder),
-    ]
+def train_arguments(arrays, folder, epochs=12):  # of two steps
+    small = "--hidden 8 --sampler groups --groups-per-batch 2 --device cpu --no-vae --epochs"
+    return ["train", "--data", f"npz:{arrays}", "--out", str(folder), *small.split(), str(epochs)]
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arrays")
+    write_arrays(folder / "small.npz", 160)
+    # Whatever a run imports is imported before forks are made.
+    with quickly():
+        assert command(train_arguments(folder / "small.npz", folder / "run", 1)) == 0
+    return folder / "small.npz"
+
+
+def assert_same_weights(tmp_path):
+    whole, killed = ((tmp_path / run / runs.WEIGHTS).read_bytes() for run in ("whole", "killed"))
+    assert whole == killed
 
 
 def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, tmp_path):
@@ -240,44 +246,29 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, 
     assert status_of(child(train_arguments(arrays, tmp_path / "whole"))) == 0
     seconds = time.monotonic() - started
     folder = tmp_path / "killed"
+    resume = ["train", "--resume", str(folder)]
     chance = random.Random(0)
-    killed = 0
-    while killed < KILLS:
+    for _ in range(KILLS):
         begun = (folder / runs.CONFIG).is_file()
-        process = child(
-            ["train", "--resume", str(folder)] if begun else train_arguments(arrays, folder)
-        )
+        process = child(resume if begun else train_arguments(arrays, folder))
         time.sleep(chance.uniform(0.0, seconds))
         os.kill(process, signal.SIGKILL)
-        status = status_of(process)
         # What had ended by itself before the kill had nothing to complain of.
-        assert status in (-signal.SIGKILL, 0)
-        killed += 1
-    assert status_of(child(["train", "--resume", str(folder)])) == 0
-    for name in (runs.WEIGHTS, "metrics.json"):
-        first, second = ((tmp_path / which / name).read_bytes() for which in ("whole", "killed"))
-        if name == "metrics.json":
-            first, second = (json.loads(text) | {"seconds": None} for text in (first, second))
-        assert first == second
-    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert left == {
-        str(path.relative_to(tmp_path / "whole"))
-        for path in (tmp_path / "whole").rglob("*")
-        if path.is_file()
-    }
+        assert status_of(process) in (-signal.SIGKILL, 0)
+    assert status_of(child(resume)) == 0
+    assert_same_weights(tmp_path)
+    whole, left = (
+        {path.relative_to(run) for path in run.rglob("*") if path.is_file()}
+        for run in (tmp_path / "whole", folder)
+    )
+    assert left == whole
     assert runs.load_run(folder).config == runs.load_run(tmp_path / "whole").config
 
 
 def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(
     arrays, tmp_path, monkeypatch
 ):
-    def kill_in_the_middle(arguments):
-        process = child(arguments)
-        checkpoint = tmp_path / "killed" / runs.CHECKPOINT
-        while not checkpoint.is_file():
-            time.sleep(0.01)
-        os.kill(process, signal.SIGKILL)
-        assert status_of(process) == -signal.SIGKILL
+    checkpoint = tmp_path / "killed" / runs.CHECKPOINT
 
     def said(arguments):
         with (tmp_path / "said").open("w+") as file:
@@ -285,58 +276,54 @@ def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(
             file.seek(0)
             return status, file.read().splitlines()[-1]
 
-    more = ["--epochs", "25"]  # so that the kill, at the first checkpoint, comes before the end
     (tmp_path / "here").mkdir()
     data = tmp_path / "here" / "small.npz"
     data.write_bytes(arrays.read_bytes())
-    assert status_of(child([*train_arguments(data, tmp_path / "whole"), *more])) == 0
+    assert status_of(child(train_arguments(data, tmp_path / "whole"))) == 0
     monkeypatch.chdir(data.parent)
-    kill_in_the_middle([*train_arguments("small.npz", tmp_path / "killed"), *more])
+    begin = train_arguments("small.npz", tmp_path / "killed")
+    assert status_of(child(begin, kill_after=3)) == -signal.SIGKILL
     resume = ["train", "--resume", str(tmp_path / "killed")]
     # Started in another folder, where another file has that name.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.npz").write_bytes(b"something else")
-    kill_in_the_middle(resume)
+    assert status_of(child(resume, kill_after=4)) == -signal.SIGKILL
     whole = dict(np.load(data))
+    x, group = whole["x"], whole["group"]
     changes = {
-        "it has 161 observations, not 160": {
-            name: np.append(v, v[:1], 0) for name, v in whole.items()
+        "it has 161 observations, not 160": {k: np.append(v, v[:1], 0) for k, v in whole.items()},
+        "1 of '2' have other values": {"x": x + np.eye(160, dtype=x.dtype)[2][:, None, None, None]},
+        "the group '9' is new, and the group '3' is gone": {
+            "group": np.where(group == 3, 9, group)
         },
-        "1 of '2' have other values": whole
-        | {"x": whole["x"] + np.eye(160)[2][:, None, None, None]},
-        "the group '9' is new, and the group '3' is gone": whole
-        | {"group": np.where(whole["group"] == 3, 9, whole["group"])},
     }
-    before = (tmp_path / "killed" / runs.CHECKPOINT).read_bytes()
-    for sentence, arrays_now in changes.items():
-        np.savez(data, **{name: v.astype(whole[name].dtype) for name, v in arrays_now.items()})
+    before = checkpoint.read_bytes()
+    for sentence, changed in changes.items():
+        np.savez(data, **whole | changed)
         status, last = said(resume)
         assert (status, sentence in last) == (2, True), last
-    assert (tmp_path / "killed" / runs.CHECKPOINT).read_bytes() == before
+    assert checkpoint.read_bytes() == before
     data.unlink()
     assert said(resume)[0] == 2
     # The very data, where it lies now.
     (tmp_path / "there").mkdir()
     np.savez(tmp_path / "there" / "renamed.npz", **whole)
     assert status_of(child([*resume, "--data", "npz:there/renamed.npz"])) == 0
-    weights_of = [(tmp_path / which / runs.WEIGHTS).read_bytes() for which in ("whole", "killed")]
-    assert weights_of[0] == weights_of[1]
+    assert_same_weights(tmp_path)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(arrays, tmp_path):
     folder = tmp_path / "run"
-    assert status_of(child([*train_arguments(arrays, folder), "--epochs", "2"])) == 0
+    assert status_of(child(train_arguments(arrays, folder, 2))) == 0
     before = (folder / runs.CHECKPOINT).read_bytes()
+    arguments = ["train", "--resume", str(folder), "--epochs", "9"]
     with (tmp_path / "said").open("w+") as said:
-        arguments = ["train", "--resume", str(folder), "--epochs", "9"]
         process = child(arguments, RLIMIT_FSIZE=len(before) - 1000, stderr=said)
         assert status_of(process) == 2
         said.seek(0)
         text = said.read()
-    last = text.splitlines()[-1]
-    assert last.startswith(
-        f"pyro-mlvae: {folder / runs.CHECKPOINT} cannot be written (File too large)"
-    )
+    full = f"pyro-mlvae: {folder / runs.CHECKPOINT} cannot be written (File too large)"
+    assert text.splitlines()[-1].startswith(full)
     assert "Traceback" not in text
     assert (folder / runs.CHECKPOINT).read_bytes() == before
     assert not list(folder.glob(".*"))
@@ -344,26 +331,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(arrays, tmp_pat
     assert status_of(child(arguments)) == 0
 
 
-def refusal(arguments, capsys):
-    assert run(arguments) == 2
-    return capsys.readouterr().err.splitlines()[-1]
-
-
-def test_what_cannot_be_resumed_is_refused_in_one_sentence(arrays, tmp_path, capsys):
+def test_what_cannot_be_resumed_is_refused_in_one_sentence(arrays, tmp_path, refusal):
     folder = tmp_path / "run"
-    assert status_of(child([*train_arguments(arrays, folder), "--epochs", "1"])) == 0
-    assert "config.json is missing" in refusal(["train", "--resume", str(tmp_path)], capsys)
-    assert "got --hsic, --seed" in refusal(
-        ["train", "--resume", str(folder), "--hsic", "2", "--seed", "4"], capsys
-    )
-    assert "got --overwrite" in refusal(["train", "--resume", str(folder), "--overwrite"], capsys)
-    assert "name one folder" in refusal(["train"], capsys)
-    assert "name one folder" in refusal(
-        ["train", "--resume", str(folder), "--out", str(folder)], capsys
-    )
-    assert f"--resume {folder}" in refusal(train_arguments(arrays, folder), capsys)
+    shutil.copytree(arrays.parent / "run", folder)
+    resume = ("train", "--resume", folder)
+    assert "config.json is missing" in refusal("train", "--resume", tmp_path)
+    assert "got --hsic, --seed" in refusal(*resume, "--hsic", "2", "--seed", "4")
+    assert "got --overwrite" in refusal(*resume, "--overwrite")
+    assert "name one folder" in refusal("train")
+    assert "name one folder" in refusal(*resume, "--out", folder)
+    assert f"--resume {folder}" in refusal(*train_arguments(arrays, folder))
     (folder / runs.WEIGHTS).unlink()
-    assert f"finish it with train --resume {folder}" in refusal(["evaluate", str(folder)], capsys)
-    assert "epochs must be a positive" in refusal(
-        ["train", "--resume", str(folder), "--epochs", "0"], capsys
-    )
+    assert f"finish it with train --resume {folder}" in refusal("evaluate", folder)
+    assert "epochs must be a positive" in refusal(*resume, "--epochs", "0")

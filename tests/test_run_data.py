@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from quick import words
 
 from pyro_mlvae import load_dataset, runs
 from pyro_mlvae.cli import finishing
@@ -15,7 +16,7 @@ from pyro_mlvae.cli.main import run
 from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.runs.split_file import SPLIT
 
-SMALL = ["--epochs", "2", "--hidden", "8", "--no-vae", "--device", "cpu"]
+SMALL = words("--epochs 2 --hidden 8 --no-vae --device cpu")
 
 
 def put(root, groups, numbers):
@@ -90,11 +91,6 @@ def parts_of(place):
     return pictures(train), pictures(test)
 
 
-def refusal(arguments, capsys):
-    assert run([str(each) for each in arguments]) == 2
-    return capsys.readouterr().err.splitlines()[-1].removeprefix("pyro-mlvae: ")
-
-
 def resume(place, *options):
     return ["train", "--resume", place / "run", "--epochs", 3, *options]
 
@@ -129,10 +125,10 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "sentence"), CHANGES.values(), ids=CHANGES)
-def test_training_does_not_go_on_with_other_data(place, change, sentence, capsys):
+def test_training_does_not_go_on_with_other_data(place, change, sentence, refusal):
     before = {file: file.read_bytes() for file in (place / "run").rglob("*") if file.is_file()}
     change(place / "x")
-    said = refusal(resume(place), capsys)
+    said = refusal(*resume(place))
     assert said.startswith(f"folder:{place}/x is not the data that {place}/run was trained on: ")
     assert sentence in said
     assert "say where that lies now with --data, or start a new run with --out" in said
@@ -141,12 +137,12 @@ def test_training_does_not_go_on_with_other_data(place, change, sentence, capsys
     }
 
 
-def test_data_that_moved_is_named_and_recognised(place, capsys, measured, monkeypatch):
+def test_data_that_moved_is_named_and_recognised(place, refusal, measured, monkeypatch):
     (place / "elsewhere").mkdir()
     (place / "x").rename(place / "elsewhere" / "y")
-    assert f"the folder of images {place}/x does not exist" in refusal(resume(place), capsys)
+    assert f"the folder of images {place}/x does not exist" in refusal(*resume(place))
     put(place / "other", "abcd", range(8, 16))
-    said = refusal(resume(place, "--data", f"folder:{place / 'other'}"), capsys)
+    said = refusal(*resume(place, "--data", f"folder:{place / 'other'}"))
     assert "32 of 'a', 'b', 'c', 'd' have other values" in said
     # Relative to where the command is given; the run keeps the absolute place.
     monkeypatch.chdir(place / "elsewhere")
@@ -189,10 +185,10 @@ def test_nothing_that_training_saw_is_measured_when_a_folder_grew(place, measure
     assert pictures(choice.source.data.subset(choice.candidates)) == expected[1]
 
 
-def test_where_nothing_held_out_is_left_it_is_said(place, measured, capsys):
+def test_where_nothing_held_out_is_left_it_is_said(place, measured, refusal):
     for file in (place / "x").rglob("*.png"):
         Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
-    said = refusal(["evaluate", place / "run"], capsys)
+    said = refusal("evaluate", place / "run")
     assert (
         "32 of 'a', 'b', 'c', 'd' have other values, and nothing that was held out then is left"
         in said
@@ -208,7 +204,7 @@ def test_a_copy_of_the_data_is_the_runs_own(place, measured, capsys):
     assert not list((place / "run").glob("metrics-*"))
 
 
-def test_of_other_data_what_training_saw_is_left_out(place, measured, capsys):
+def test_of_other_data_what_training_saw_is_left_out(place, measured, capsys, refusal):
     shutil.copytree(place / "x", place / "copy")
     put(place / "copy", "ab", range(8, 11))
     trained_on, held_out = parts_of(place)
@@ -225,7 +221,7 @@ def test_of_other_data_what_training_saw_is_left_out(place, measured, capsys):
     for file in (place / "copy").rglob("*.png"):
         if np.asarray(Image.open(file))[None].tobytes() not in trained_on:
             file.unlink()
-    said = refusal(["evaluate", place / "run", "--data", other], capsys)
+    said = refusal("evaluate", place / "run", "--data", other)
     assert said == f"the run was trained on all of {other}: name data that it has not seen"
 
 
@@ -236,14 +232,14 @@ def older(place, **changes):
     (place / "run" / runs.CONFIG).write_text(json.dumps(settings))
 
 
-def test_a_run_without_a_recorded_split_draws_it_again(place, measured, capsys):
+def test_a_run_without_a_recorded_split_draws_it_again(place, measured, refusal):
     expected = parts_of(place)
     older(place, format_version=2, data_digest=None)
     assert run(["evaluate", str(place / "run")]) == 0
     [(train, test)] = measured
     assert (pictures(train), pictures(test)) == expected
     shutil.copytree(place / "x", place / "copy")
-    said = refusal(resume(place, "--data", f"folder:{place / 'copy'}"), capsys)
+    said = refusal(*resume(place, "--data", f"folder:{place / 'copy'}"))
     assert "was written before runs recorded what they were trained on" in said
     assert run([str(word) for word in resume(place)]) == 0
     # From now on it is.
@@ -251,14 +247,14 @@ def test_a_run_without_a_recorded_split_draws_it_again(place, measured, capsys):
 
 
 def test_a_recorded_split_that_is_lost_is_drawn_again_from_the_same_data_alone(
-    place, measured, capsys
+    place, measured, refusal
 ):
     expected = parts_of(place)
     older(place)
     assert run(["evaluate", str(place / "run")]) == 0
     assert (pictures(measured[0][0]), pictures(measured[0][1])) == expected
     put(place / "x", "a", [8])
-    said = refusal(["evaluate", place / "run"], capsys)
+    said = refusal("evaluate", place / "run")
     assert (
         "is not the data that the run was trained on, and split.safetensors, which says what was"
         in said
@@ -266,18 +262,8 @@ def test_a_recorded_split_that_is_lost_is_drawn_again_from_the_same_data_alone(
 
 
 def test_whole_groups_stay_held_out_by_their_recorded_split(place, measured):
-    run(
-        [
-            "train",
-            "--data",
-            f"folder:{place / 'x'}",
-            *SMALL,
-            "--out",
-            f"{place}/r2",
-            "--hold-out-groups",
-            "d",
-        ]
-    )
+    data = ["--data", f"folder:{place / 'x'}", "--hold-out-groups", "d"]
+    assert run(["train", *data, *SMALL, "--out", f"{place}/r2"]) == 0
     put(place / "x", "d", [8, 9])
     assert run(["evaluate", str(place / "r2")]) == 0
     for train, test in measured:

@@ -6,9 +6,8 @@ import torch
 from pyro_mlvae import GroupedDataset, InputError
 from pyro_mlvae.data.augment import AffineJitter, HorizontalFlip
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.minibatches import make_sampler, size_of_groups
+from pyro_mlvae.runs.minibatches import make_sampler, schedule, size_of_groups
 from pyro_mlvae.runs.options import DEFAULT_STEPS
-from pyro_mlvae.runs.schedule import schedule
 
 
 def data_of(count, groups, shape=(2,)):

@@ -17,7 +17,7 @@ from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.devices import find_device
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation import MOST_MEASURED, MOST_PROBED, evaluate
-from pyro_mlvae.runs.past import load_history
+from pyro_mlvae.runs.history import load_history
 from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.runs.run_data import data_of_run
 

@@ -16,7 +16,7 @@ from pyro_mlvae.plotting import draw_run
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.explorer import save_explorer
 from pyro_mlvae.runs.folder import EXPLORER
-from pyro_mlvae.runs.progress import training_progress
+from pyro_mlvae.runs.history import training_progress
 from pyro_mlvae.runs.report import write_report
 from pyro_mlvae.training import History
 

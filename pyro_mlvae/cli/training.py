@@ -28,10 +28,9 @@ from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.likelihoods.names import AUTO
 from pyro_mlvae.models import MLVAE
 from pyro_mlvae.runs.config import RunConfig
-from pyro_mlvae.runs.minibatches import make_sampler, steps_of_an_epoch
+from pyro_mlvae.runs.minibatches import make_sampler, schedule, steps_of_an_epoch
 from pyro_mlvae.runs.pairs import choose_network
 from pyro_mlvae.runs.run_data import RunData, at_absolute_place, new_data, resumed_data
-from pyro_mlvae.runs.schedule import schedule
 from pyro_mlvae.runs.split_file import RecordedSplit, save_split
 from pyro_mlvae.training import Checkpoint, EpochRecord, History, fit, fused_adam
 from pyro_mlvae.training.acceleration import require_possible

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import torch
 from pyro.infer import ELBO
 
 from pyro_mlvae.data import GroupedDataset, TableColumns, load_dataset
+from pyro_mlvae.data.augment import check_augmentations
 from pyro_mlvae.data.folders import size_for_first_run
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.observations import MISSING
@@ -26,7 +26,6 @@ from pyro_mlvae.errors import (
     unknown_name,
 )
 from pyro_mlvae.estimators import make_estimator
-from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.guides.random_part import EVIDENCE
 from pyro_mlvae.likelihoods import (
@@ -37,9 +36,7 @@ from pyro_mlvae.likelihoods import (
     make_likelihood,
 )
 from pyro_mlvae.models import MLVAE
-from pyro_mlvae.networks import LogCountsEncoder, StyleGivenContent
 from pyro_mlvae.penalties import Penalty
-from pyro_mlvae.runs.budget import check_budget
 from pyro_mlvae.runs.options import DataOptions, ModelOptions, ObjectiveOptions, TrainingOptions
 from pyro_mlvae.runs.pairs import (
     AUTO,
@@ -47,11 +44,7 @@ from pyro_mlvae.runs.pairs import (
     check_names,
     choose_guide,
     choose_network,
-    guide_class,
-    make_guide,
-    make_model,
-    room_for,
-    scaled,
+    make_pair,
 )
 from pyro_mlvae.runs.penalties import PENALTY_OPTIONS, make_penalties
 from pyro_mlvae.training.acceleration import PRECISIONS
@@ -60,8 +53,6 @@ SAMPLERS = ("auto", "groups", "observations")
 MOST_LAYERS = 100
 # scikit-learn, which probes, takes seeds of 32 bits.
 MOST_SEED = 2**32 - 1
-# Of a parameter in training: itself, its gradient, and the two of Adam's state, in float32.
-_BYTES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +95,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
                 "library_size takes the total of each observation, which missing='mask' leaves unknown: "
                 "give one of them"
             )
-        check_budget(self)
-        if self.hold_out_groups and self.hold_out_fraction:
-            raise InputError(
-                "hold_out_groups and hold_out_fraction exclude each other: give one of them"
-            )
+        self._check_budget()
         if not 0.0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate must be positive and finite, got {self.learning_rate}")
         if len(self.hidden) > MOST_LAYERS:
@@ -119,6 +106,24 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             **{f"the width of hidden layer {i}": n for i, n in enumerate(self.hidden, start=1)}
         )
         require_seed(self.seed, MOST_SEED)
+
+    def _check_budget(self) -> None:
+        for one, other in (("steps", "epochs"), ("hold_out_groups", "hold_out_fraction")):
+            came, beside = getattr(self, one), getattr(self, other)
+            if came not in (None, ()) and beside not in (None, 0.0):
+                raise InputError(
+                    f"{one} and {other} exclude each other, got {came} and {beside}: give one of them"
+                )
+        budgets = {"epochs": self.epochs, "steps": self.steps}
+        require_positive(**{name: value for name, value in budgets.items() if value is not None})
+        if self.patience < 0:
+            raise InputError(f"patience must be at least 0, which is none, got {self.patience}")
+        if not 0.0 <= self.validation_fraction < 1.0:
+            raise InputError(
+                f"validation_fraction must be at least 0 and less than 1, got "
+                f"{self.validation_fraction}"
+            )
+        check_augmentations(self.augment)
 
     @classmethod
     def of(cls, *groups: Any, **settings: Any) -> RunConfig:
@@ -163,13 +168,15 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
 
     def split(self, data: GroupedDataset) -> tuple[RunConfig, Split]:
         """What each observation is for, and this config with the groups that are held out by name."""
-        if not (self.hold_out_groups or self.hold_out_fraction):
+        config, held_out = self, self.hold_out_groups or self.hold_out_fraction
+        if held_out:
+            split = Split.by_groups(data, held_out, self.seed)
+            names = present_names(data.group[split.test], data.group_names)
+            names = self.hold_out_groups or names
+            config = replace(self, hold_out_groups=names, hold_out_fraction=0.0)
+        else:
             split = Split.by_observations(data, self.test_fraction, self.seed)
-            return self, self.with_validation(split, data)
-        split = Split.by_groups(data, self.hold_out_groups or self.hold_out_fraction, self.seed)
-        names = present_names(data.group[split.test], data.group_names)
-        named = replace(self, hold_out_groups=self.hold_out_groups or names, hold_out_fraction=0.0)
-        return named, self.with_validation(split, data, unseen_groups=True)
+        return config, self.with_validation(split, data, unseen_groups=bool(held_out))
 
     def with_validation(
         self, split: Split, data: GroupedDataset, *, unseen_groups: bool = False
@@ -177,9 +184,8 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         """A split, a part of whose training part is for validation, as far as there is enough."""
         if not self.validation_fraction:
             return split
-        return with_validation(
-            split, data, self.validation_fraction, unseen_groups=unseen_groups, seed=self.seed
-        )
+        fraction = self.validation_fraction
+        return with_validation(split, data, fraction, unseen_groups=unseen_groups, seed=self.seed)
 
     def build(
         self,
@@ -199,28 +205,15 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         Raises:
             InputError: they would have more; nothing is allocated before.
         """
-        dims = (self.content_dim, self.style_dim)
-        make_encoder, make_decoder, hidden = NETWORKS[choose_network(self.network, event_shape)]
-        hidden = self.hidden or hidden
-        if most_parameters is None:
-            most_parameters = memory_size() // _BYTES
-        # Parameters made in inference mode could never be trained.
-        with room_for(most_parameters), torch.random.fork_rng([]), torch.inference_mode(False):
-            torch.manual_seed(self.seed)
-            likelihood = self._likelihood(event_shape)
-            decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
-            width = guide_class(self.guide, self.model).width(*dims)
-            encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
-            style_given_content = StyleGivenContent(*dims) if self.style_given_content else None
-            if isinstance(likelihood, CountsLikelihood):
-                encoder = LogCountsEncoder(encoder)
-                if scaling is not None and scaling.rate is not None:
-                    likelihood.start_at(scaling.rate)
-            if scaling is not None:
-                likelihood, encoder = scaled(likelihood, encoder, scaling)
-            model = make_model(self.model, decoder, likelihood, *dims)
-            parts = (encoder, style_given_content)
-            return model, make_guide(self.guide, self.model, *parts, evidence=self.evidence)
+        return make_pair(
+            self,
+            self._likelihood(event_shape),
+            event_shape,
+            scaling,
+            evidence=self.evidence,
+            seed=self.seed,
+            most_parameters=most_parameters,
+        )
 
     def resolved(self, data: GroupedDataset) -> RunConfig:
         """This config with the names that "auto" stands for, and the columns of x."""
@@ -261,9 +254,5 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         return replace(self, model="vae", guide=AUTO, vae=False, **plain, **added)
 
     def penalties(self) -> list[Penalty]:
-        """What is taken off the objective in training: nothing, unless it is asked for.
-
-        >>> RunConfig(hsic=100.0).penalties()
-        [HSIC(weight=100.0, bandwidths=(0.03, 0.12, 0.5))]
-        """
+        """What is taken off the objective in training: nothing, unless it is asked for."""
         return make_penalties(self)

@@ -110,7 +110,7 @@ def read_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     """
     file = required(path, CONFIG)
     settings = _read_settings(file)
-    data = {key: settings.pop(key, default) for key, (default, _) in DATA_KEYS.items()}
+    data = {key: settings.pop(key, default) for key, (default, *_) in DATA_KEYS.items()}
     for kind in ("model", "guide"):
         if isinstance(settings.get(kind), str):
             settings[kind] = _own_code(path, kind, settings[kind])
@@ -119,8 +119,7 @@ def read_config(path: Path) -> tuple[RunConfig, dict[str, Any]]:
         if isinstance(field.default, tuple) and isinstance(settings.get(field.name), list):
             settings[field.name] = tuple(settings[field.name])
     try:
-        config = RunConfig(**settings)
-        return config, {key: check(data[key]) for key, (_, check) in DATA_KEYS.items()}
+        return RunConfig(**settings), _checked(data)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
 
@@ -180,63 +179,43 @@ def _own_code(path: Path, kind: str, setting: str) -> str:
     return setting
 
 
-def _event_shape(value: Any) -> tuple[int, ...]:
-    if not (isinstance(value, list) and value):
-        raise InputError(
-            f"event_shape must be the shape of one observation, as [1, 28, 28], got {value!r:.100}"
-        )
-    require_positive(**{f"side {i} of event_shape": n for i, n in enumerate(value)})
-    require_positive(**{"the size of event_shape": math.prod(value)})
-    return tuple(value)
+def _is_range(value: Any) -> bool:
+    pair = isinstance(value, list) and len(value) == 2
+    numbers = pair and all(type(end) in (int, float) for end in value)
+    return numbers and -math.inf < value[0] <= value[1] < math.inf
 
 
-def _trained_groups(value: Any) -> tuple[str, ...]:
-    if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
-        raise InputError(f"trained_groups must be a list of names, got {value!r:.100}")
-    return tuple(value)
-
-
-def _value_range(value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(end) in (int, float) for end in value)
-    ):
-        low, high = value
-        if -math.inf < low <= high < math.inf:
-            return float(low), float(high)
-    raise InputError(
-        f"value_range must be null or the least and the largest value of x, got {value!r:.100}"
-    )
-
-
-def _data_digest(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise InputError(f"data_digest must be null or text, got {value!r:.100}")
-    return value
-
-
-def _scaling(value: Any) -> str:
-    if value not in KINDS:
-        raise InputError(f"scaling must be one of {', '.join(KINDS)}, got {value!r:.100}")
-    return str(value)
-
-
-def _uint8(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InputError(f"uint8 must be true or false, got {value!r:.100}")
-    return value
-
-
-# What is known of the data beside the settings: of each key its value where the file lacks it, and
-# what makes a value of what the file says, or raises.
-DATA_KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "event_shape": (None, _event_shape),
-    "trained_groups": ([], _trained_groups),
-    "value_range": (None, _value_range),
-    "data_digest": (None, _data_digest),
-    "scaling": (NONE, _scaling),
-    "uint8": (False, _uint8),
+# What is known of the data beside the settings: of each key its value where the file lacks it, what
+# may be there, and that in words.
+DATA_KEYS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+    "event_shape": (
+        None,
+        lambda value: isinstance(value, list) and bool(value),
+        "the shape of one observation, as [1, 28, 28]",
+    ),
+    "trained_groups": (
+        [],
+        lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+        "a list of names",
+    ),
+    "value_range": (
+        None,
+        lambda value: value is None or _is_range(value),
+        "null or the least and the largest value of x",
+    ),
+    "data_digest": (None, lambda value: value is None or isinstance(value, str), "null or text"),
+    "scaling": (NONE, lambda value: value in KINDS, f"one of {', '.join(KINDS)}"),
+    "uint8": (False, lambda value: isinstance(value, bool), "true or false"),
 }
+
+
+def _checked(data: dict[str, Any]) -> dict[str, Any]:
+    """What the file says of the data, lists as tuples."""
+    for key, (_, may_be, what) in DATA_KEYS.items():
+        if not may_be(data[key]):
+            raise InputError(f"{key} must be {what}, got {data[key]!r:.100}")
+    shape, value_range = data["event_shape"], data["value_range"]
+    require_positive(**{f"side {i} of event_shape": n for i, n in enumerate(shape)})
+    require_positive(**{"the size of event_shape": math.prod(shape)})
+    found = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return found | {"value_range": value_range and tuple(map(float, value_range))}

@@ -1,6 +1,10 @@
-"""What a run was made from, in words: for its report."""
+"""What a run was made from, in words and as a command line: for its report."""
 
 from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
 
 from pyro_mlvae.data.scaling import KINDS
 from pyro_mlvae.likelihoods import NormalLikelihood
@@ -34,3 +38,18 @@ def scaling_in_words(kind: str, *, uint8: bool = False) -> str:
     'x as it is, uint8 divided by 255'
     """
     return _SCALED[KINDS.index(kind)] + (", uint8 divided by 255" if uint8 else "")
+
+
+def command_line(folder: Path, config: RunConfig) -> str:
+    """The command line that makes the run, with the options that are not as by default.
+
+    >>> command_line(Path("runs/digits"), RunConfig(epochs=5, vae=False))
+    'pyro-mlvae train --data digits --out runs/digits --epochs 5 --no-vae'
+    """
+    command = ["pyro-mlvae", "train", "--data", config.data, "--out", str(folder)]
+    for field in fields(RunConfig):
+        value, option = getattr(config, field.name), field.name.replace("_", "-")
+        if field.name != "data" and value != field.default:
+            given = value if isinstance(value, tuple) else [value] * (not isinstance(value, bool))
+            command += [f"--no-{option}" if value is False else f"--{option}", *map(str, given)]
+    return shlex.join(command)

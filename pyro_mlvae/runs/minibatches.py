@@ -1,6 +1,8 @@
-"""The minibatches that a run trains on."""
+"""The minibatches that a run trains on, how long, and what it is judged by on the way."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pyro_mlvae.data import (
     GroupedDataset,
@@ -11,10 +13,13 @@ from pyro_mlvae.data import (
 )
 from pyro_mlvae.data.augment import augmented
 from pyro_mlvae.data.samplers import Singletons
+from pyro_mlvae.evaluation import fixed_groups
 from pyro_mlvae.runs.config import RunConfig
 
 # Estimators that ask for the groups of a batch, which a VAE's latents do not follow.
 _OF_GROUPS = ("group-iwae", "group-renyi", "dreg", "local")
+# The validation ELBO is measured about so many times in a run.
+_MEASUREMENTS = 50
 
 
 def make_sampler(config: RunConfig, data: GroupedDataset) -> Sampler:
@@ -34,6 +39,36 @@ def size_of_groups(config: RunConfig, data: GroupedDataset) -> int:
     """How many observations a group has in a minibatch, on average."""
     index = next(_sampler(config, data).indices(0))
     return round(len(index) / len(data.group[index].unique()))
+
+
+def schedule(
+    config: RunConfig, train: GroupedDataset, validation: GroupedDataset
+) -> dict[str, Any]:
+    """What :func:`~pyro_mlvae.fit` takes for a run: budget, validation batch and patience.
+
+    The validation batch has its observations in groups of the size that training's minibatches have
+    on average, as far as there are so many of a group: the ELBO depends on the size.
+
+    Args:
+        config: of the run.
+        train: what it is trained on.
+        validation: what it is judged by; where that is empty, it is trained to its last step.
+
+    >>> data = GroupedDataset.from_arrays([[float(i)] for i in range(30)], [i % 3 for i in range(30)])
+    >>> nothing = data.subset(data.group[:0])
+    >>> schedule(RunConfig(), data, nothing)
+    {'steps': 2000}
+    """
+    if not len(validation):
+        return dict(config.budget)
+    steps = steps_of_an_epoch(config, train)
+    epochs = config.epochs or config.budget["steps"] // steps
+    return {
+        **config.budget,
+        "patience": config.patience or None,
+        "validation": fixed_groups(validation, size_of_groups(config, train), seed=config.seed),
+        "validate_every": max(1, epochs // _MEASUREMENTS),
+    }
 
 
 def _sampler(config: RunConfig, data: GroupedDataset) -> GroupSampler | ObservationSampler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_mlvae.data.scaling import NONE, Scaling
 from pyro_mlvae.errors import InputError, unknown_name
+from pyro_mlvae.files import memory_size
 from pyro_mlvae.guides import (
     AdaGVAEGuide,
     AdaMLVAEGuide,
@@ -22,18 +23,26 @@ from pyro_mlvae.guides import (
     ThreeLevelGuide,
     VAEGuide,
 )
-from pyro_mlvae.likelihoods import Likelihood, ObservedLikelihood, ScaledLikelihood
+from pyro_mlvae.likelihoods import (
+    CountsLikelihood,
+    Likelihood,
+    ObservedLikelihood,
+    ScaledLikelihood,
+)
 from pyro_mlvae.models import MLVAE, VAE, MixturePriorMLVAE, ThreeLevelMLVAE
 from pyro_mlvae.networks import (
     ConvDecoder,
     ConvEncoder,
+    LogCountsEncoder,
     MLPDecoder,
     MLPEncoder,
     PosedDecoder,
     PosedEncoder,
     ScaledEncoder,
+    StyleGivenContent,
 )
 from pyro_mlvae.runs.custom import custom_file, is_custom, load_class
+from pyro_mlvae.runs.options import ModelOptions
 
 AUTO = "auto"
 _TWO_LEVEL = ("product-of-normals", "product-with-prior", "average-of-normals")
@@ -44,6 +53,8 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], tu
     "posed": (PosedEncoder, PosedDecoder, (256,)),
 }
 SMALLEST_CONVOLVED = 16
+# Of a parameter in training: itself, its gradient, and the two of Adam's state, in float32.
+_BYTES = 16
 # Every model with the guides that go with it, the one that "auto" means first.
 MODELS: dict[str, tuple[type[MLVAE], tuple[str, ...]]] = {
     "mlvae": (MLVAE, _TWO_LEVEL),
@@ -105,6 +116,46 @@ def check_names(model: str, guide: str) -> None:
         )
 
 
+def make_pair(
+    options: ModelOptions,
+    likelihood: Likelihood,
+    event_shape: Sequence[int],
+    scaling: Scaling | None,
+    *,
+    evidence: str,
+    seed: int,
+    most_parameters: int | None,
+) -> tuple[MLVAE, GroupedGuide]:
+    """The model and the guide with their initial weights, as :meth:`RunConfig.build` makes them."""
+    dims = (options.content_dim, options.style_dim)
+    make_encoder, make_decoder, hidden = NETWORKS[choose_network(options.network, event_shape)]
+    hidden = options.hidden or hidden
+    if most_parameters is None:
+        most_parameters = memory_size() // _BYTES
+    # Parameters made in inference mode could never be trained.
+    with room_for(most_parameters), torch.random.fork_rng([]), torch.inference_mode(False):
+        torch.manual_seed(seed)
+        decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
+        maker = _maker(options.guide, options.model)
+        width = (maker.func if isinstance(maker, partial) else maker).width(*dims)
+        encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
+        style = StyleGivenContent(*dims) if options.style_given_content else None
+        if isinstance(likelihood, CountsLikelihood):
+            encoder = LogCountsEncoder(encoder)
+            if scaling is not None and scaling.rate is not None:
+                likelihood.start_at(scaling.rate)
+        if scaling is not None:
+            # Both are of x in its own units, around what computes with scaled x.
+            if scaling.kind != NONE:
+                likelihood = ScaledLikelihood(likelihood, scaling)
+            if scaling.mean is not None:
+                likelihood = ObservedLikelihood(likelihood)
+            if not scaling.is_identity:
+                encoder = ScaledEncoder(encoder, scaling)
+        model = make_model(options.model, decoder, likelihood, *dims)
+        return model, make_guide(options.guide, options.model, encoder, style, evidence=evidence)
+
+
 def make_model(
     name: str, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
 ) -> MLVAE:
@@ -122,47 +173,20 @@ def make_guide(
 ) -> GroupedGuide:
     """The guide of that name, or the one that goes with the model.
 
-    A class in a file is called with the encoder and, if style is to depend on content, with
-    ``style_given_content``, and with ``evidence`` unless it is the whole, as :class:`GroupedGuide`
-    is.
+    A class in a file is called as :class:`GroupedGuide` is: with the encoder, with
+    ``style_given_content`` if style is to depend on content, and with ``evidence`` unless it is the
+    whole.
     """
-    make = _maker(name, model)
     options: dict[str, Any] = {}
     if style_given_content is not None:
         options["style_given_content"] = style_given_content
     if evidence != "whole":
         options["evidence"] = evidence
-    return _call(name, make, encoder, **options)
-
-
-def guide_class(name: str, model: str) -> type[GroupedGuide]:
-    """The class of the guide of that name, or of the one that goes with the model."""
-    make = _maker(name, model)
-    guide: Any = make.func if isinstance(make, partial) else make
-    return cast(type[GroupedGuide], guide)
-
-
-def _maker(name: str, model: str) -> Any:
-    name = choose_guide(name, model)
-    return load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
-
-
-def scaled(
-    likelihood: Likelihood, encoder: nn.Module, scaling: Scaling
-) -> tuple[Likelihood, nn.Module]:
-    """Both of x in its own units, around what computes with scaled x; unchanged where nothing is scaled."""
-    if scaling.kind != NONE:
-        likelihood = ScaledLikelihood(likelihood, scaling)
-    if scaling.mean is not None:
-        likelihood = ObservedLikelihood(likelihood)
-    return likelihood, encoder if scaling.is_identity else ScaledEncoder(encoder, scaling)
+    return _call(name, _maker(name, model), encoder, **options)
 
 
 class room_for(TorchFunctionMode):
-    """Where networks are made: refuses them, before anything is allocated, if they are too large.
-
-    Args:
-        parameters: how many they may have together.
+    """Where networks are made: refuses more parameters than these, before they are allocated.
 
     >>> with room_for(1000):
     ...     layer = nn.Linear(10**9, 10**9)
@@ -186,6 +210,11 @@ class room_for(TorchFunctionMode):
                     f"there is room for {self._most:,} parameters, but the networks have more"
                 )
         return func(*args, **kwargs)
+
+
+def _maker(name: str, model: str) -> Any:
+    name = choose_guide(name, model)
+    return load_class(name, GroupedGuide) if is_custom(name) else GUIDES[name]
 
 
 def _model_class(name: str) -> type[MLVAE]:

@@ -21,11 +21,10 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation.metrics import FORMAT_VERSION
 from pyro_mlvae.files import write_atomically
 from pyro_mlvae.runs import folder as runs
-from pyro_mlvae.runs.command import command_line
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.config_file import load_config, read_config
 from pyro_mlvae.runs.explorer import explorer_section
-from pyro_mlvae.runs.in_words import pair_in_words, scaling_in_words
+from pyro_mlvae.runs.in_words import command_line, pair_in_words, scaling_in_words
 from pyro_mlvae.runs.page import render
 from pyro_mlvae.runs.split_file import load_split
 

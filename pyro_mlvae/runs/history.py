@@ -1,13 +1,18 @@
-"""What the training of a run came to, from its history.csv."""
+"""What the training of a run came to, from its history.csv and its checkpoint."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation import TrainingProgress
-from pyro_mlvae.runs.folder import HISTORY
+from pyro_mlvae.runs.folder import CHECKPOINT, HISTORY
+from pyro_mlvae.training import History
+from pyro_mlvae.training.progress import Progress
 
 
 def training_progress(folder: Path) -> TrainingProgress | None:
@@ -29,6 +34,13 @@ def training_progress(folder: Path) -> TrainingProgress | None:
         steps = int(rows[-1]["steps"]) if rows and "steps" in rows[-1] else None
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file} is damaged ({error!r}): train the run again") from None
-    if not elbo:
+    return TrainingProgress(elbo, steps) if elbo else None
+
+
+def load_history(folder: Path) -> History | None:
+    """The history that the checkpoint of a run has; None where there is none that can be read."""
+    try:
+        with safe_open(folder / CHECKPOINT, framework="pt") as file:
+            return Progress.from_json(json.loads(file.metadata()["progress"]), {}).history
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError):
         return None
-    return TrainingProgress(elbo, steps)
