@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from quick import words
 
-from pyro_mlvae.cli.comparison_advice import advice
-from pyro_mlvae.cli.comparison_table import comparison_table
+from pyro_mlvae.cli.comparison_text import advice, comparison_table
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.plotting.comparison import FIGURES
 from pyro_mlvae.runs.config import RunConfig

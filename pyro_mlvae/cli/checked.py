@@ -19,11 +19,6 @@ def checked_pair(
 ) -> tuple[MLVAE, GroupedGuide, Scaling]:
     """The model and guide of a config with their initial weights, and the scaling of x for them.
 
-    Args:
-        config: what they are made from.
-        data: all observations.
-        train: those that training sees.
-
     Raises:
         InputError: the likelihood can give no value to some x.
         PairError: something is wrong with the pair, which may come from a user's file.
@@ -41,7 +36,7 @@ def sized(config: RunConfig, *, say: bool = True) -> RunConfig:
     if say and found.image_size != config.image_size:
         print(
             f"images are read at {found.image_size}x{found.image_size}, for a first run of minutes: "
-            f"--image-size says otherwise",
+            "--image-size says otherwise",
             file=sys.stderr,
         )
     return found

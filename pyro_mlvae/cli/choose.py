@@ -16,13 +16,10 @@ from pyro_mlvae.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Chooses among the observations of a data set.
+    """Chooses among the observations of a data set, of those that the run was not trained on.
 
-    Attributes:
-        source: the data set.
-        candidates: positions of those that may be drawn, int64 ``[M]``, ascending.
-        seed: of the draws. Contents, styles and evidence are drawn apart, so that naming the one
-            leaves the draws of the others as they are.
+    Contents, styles and evidence are drawn apart, so that naming the one leaves the draws of the
+    others as they are.
     """
 
     source: Source
@@ -40,11 +37,7 @@ class Choice:
         return "held-out observations" if self.source.own else "observations"
 
     def named(self, flag: str, index: Sequence[int]) -> Tensor:
-        """Those positions, if there are such observations.
-
-        Raises:
-            InputError: there are not; the sentence names ``flag``.
-        """
+        """Those positions; an :class:`InputError` names ``flag`` where there are none such."""
         count = len(self.source.data)
         for position in index:
             if not 0 <= position < count:
@@ -55,13 +48,7 @@ class Choice:
         return torch.tensor(index)
 
     def contents(self, most: int, at_least: int = 1) -> Tensor:
-        """One candidate of each of up to ``most`` groups, in the order of the groups.
-
-        Only groups with ``at_least`` so many candidates are considered.
-
-        Raises:
-            InputError: there are no such groups.
-        """
+        """One candidate of each of up to ``most`` groups that have enough, in the order of the groups."""
         data = self.source.data
         group = data.group[self.candidates]
         sizes = group.bincount(minlength=data.num_groups)
@@ -84,11 +71,7 @@ class Choice:
         return self._draw(others if len(others) else self.candidates, most, self._generator(1))
 
     def some(self, count: int) -> Tensor:
-        """``count`` candidates, of as many groups where there are as many.
-
-        Raises:
-            InputError: there are not so many candidates.
-        """
+        """``count`` candidates, of as many groups where there are as many."""
         of_groups = self.contents(count)
         if len(of_groups) == count:
             return of_groups
@@ -102,11 +85,7 @@ class Choice:
     def same(
         self, content: Sequence[int], style: Sequence[int], count: int, expected: str
     ) -> tuple[Tensor, Tensor]:
-        """``count`` observations for content and for style: the same ones where one is not named.
-
-        Raises:
-            InputError: others than ``count`` are named; the sentence says what is ``expected``.
-        """
+        """``count`` observations for content and for style: the same ones where one is not named."""
         named = {}
         for flag, index in (("--content", content), ("--style", style)):
             if len(index) not in (0, count):
@@ -117,11 +96,7 @@ class Choice:
         return named.get("--content", either), named.get("--style", either)
 
     def evidence(self, contents: Tensor, count: int) -> Tensor:
-        """Each of ``contents`` and ``count - 1`` other candidates of its group, ``[rows, count]``.
-
-        Raises:
-            InputError: one of their groups has too few.
-        """
+        """Each of ``contents`` and ``count - 1`` other candidates of its group, ``[rows, count]``."""
         data, generator = self.source.data, self._generator(2)
         group = data.group[self.candidates]
         rows = []

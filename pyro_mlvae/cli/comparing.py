@@ -13,8 +13,7 @@ from tqdm import tqdm
 from pyro_mlvae import runs
 from pyro_mlvae.cli.checked import checked_pair, sized
 from pyro_mlvae.cli.compare_elbos import CompareElbos
-from pyro_mlvae.cli.comparison_advice import advice
-from pyro_mlvae.cli.comparison_table import comparison_table, flat_rows
+from pyro_mlvae.cli.comparison_text import advice, comparison_table
 from pyro_mlvae.comparison import (
     DEFAULT_ESTIMATORS,
     USUAL,
@@ -65,11 +64,8 @@ def compare(options: CompareElbos) -> int:
         what="comparison",
         overwrite=options.overwrite,
     )
-    with tqdm(
-        unit="part",
-        desc="comparing",
-        bar_format="{l_bar}{bar}| {elapsed}{postfix}",
-    ) as bar:
+    shown = "{l_bar}{bar}| {elapsed}{postfix}"
+    with tqdm(unit="part", desc="comparing", bar_format=shown) as bar:
 
         def show(what: str, done: int, total: int) -> None:
             bar.total = total
@@ -113,11 +109,10 @@ def _problem(options: CompareElbos) -> Problem:
                     f"--data {name} brings its own model and guide, got {option} {came!r}: leave that out, "
                     f"or name other data"
                 )
-        own_rate: Any = (
-            {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
-        )
+        if options.learning_rate is not None:
+            sizes["learning_rate"] = options.learning_rate
         # Small and in float64: nothing for a GPU.
-        return SOLVED[name](**sizes, **own_rate, seed=options.seed)
+        return SOLVED[name](**sizes, seed=options.seed)
     rate = TrainingOptions.learning_rate if options.learning_rate is None else options.learning_rate
     config = RunConfig.of(
         options.data,
@@ -149,7 +144,15 @@ def _problem(options: CompareElbos) -> Problem:
 
 def write_csv(path: Path, comparison: Mapping[str, Any]) -> None:
     """Write the rows, one a line, with a column for each part of the parameters; None is left empty."""
-    rows = flat_rows(comparison)
+    rows = []
+    for row in comparison["rows"]:
+        columns: dict[str, Any] = {}
+        for name, value in row.items():
+            if isinstance(value, Mapping):  # as gradient_snr_decoder
+                columns |= {f"{name}_{part}": entry for part, entry in value.items()}
+            else:
+                columns[name] = " ".join(value) if isinstance(value, list) else value
+        rows.append(columns)
     with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

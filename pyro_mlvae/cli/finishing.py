@@ -36,20 +36,9 @@ def finish(
 ) -> tuple[Path, dict[str, Any]]:
     """Measure a run on its own data, write metrics.json, the explorer and report.html, and then draw.
 
-    The run is complete before the first figure is begun, so nothing is lost to a drawing.
-
-    Args:
-        folder: the run folder, which has the weights.
-        config: of the run.
-        pair: its model and guide.
-        parts: what it was trained on, and what is held out.
-        untrained: the guide with its initial weights.
-        vae: the plain VAE that it is compared with, with its guide.
-        trained_groups: the names of the groups that training saw.
-        history: of the training; None where it is not known.
-
-    Returns:
-        The path of the report, and what was measured.
+    The run is complete before the first figure is begun, so nothing is lost to a drawing. The parts
+    are what it was trained on and what is held out. Returns the path of the report and what was
+    measured.
     """
     train, test = parts
     measured = test.sample(MOST_MEASURED, seed=config.seed)

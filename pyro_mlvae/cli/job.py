@@ -19,13 +19,7 @@ from pyro_mlvae.errors import InputError
 
 @dataclass(frozen=True)
 class Job:
-    """This process and those that it trains together with.
-
-    Attributes:
-        device: where this one computes.
-        process_group: all of them, or None where there is no other.
-        rank: the number of this one; the first writes and reports.
-    """
+    """This process and those that it trains together with; None for the group where it is alone."""
 
     device: torch.device
     process_group: dist.ProcessGroup | None = None
@@ -54,11 +48,7 @@ def processes() -> int:
 
 @contextmanager
 def job(device: str) -> Iterator[Job]:
-    """Join the processes that ``torchrun`` has started, if it has.
-
-    Args:
-        device: the name of the device, as :func:`find_device` takes it. Of several processes on a
-            machine with GPUs, each has the GPU of its own number.
+    """Join the processes that ``torchrun`` has started, if it has; each has the GPU of its number.
 
     Raises:
         InputError: the device is not here; or another process ended, and this one cannot go on

@@ -20,21 +20,13 @@ from pyro_mlvae.runs.run_data import at_absolute_place, data_of_run
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set for a run.
-
-    Attributes:
-        name: what ``--data`` calls it.
-        data: all of its observations.
-        own: whether it is what the run was trained on a part of.
-        split: what the run was trained on of it, and what is held out.
-        difference: how the run's own data has changed since, in words.
-    """
+    """A data set for a run, by the name that ``--data`` calls it, and how the run has split it."""
 
     name: str
     data: GroupedDataset
-    own: bool
+    own: bool  # whether it is what the run was trained on a part of
     split: Split
-    difference: str = ""
+    difference: str = ""  # how the run's own data has changed since, in words
 
     def held_out(self) -> Tensor:
         """Positions of what the run was not trained on; a line on stderr says what else there is.
@@ -71,11 +63,6 @@ def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
     """Load the data that a command names, or the run's own.
 
     Data is the run's own by its place, or by its digest, wherever it lies now.
-
-    Args:
-        run: the trained run.
-        data: the data set's name, as ``--data`` takes it; the run's own by default.
-        data_root: where its files are, if not where they were in training.
 
     Raises:
         InputError: it cannot be loaded, or its observations are not of the shape or in the range of

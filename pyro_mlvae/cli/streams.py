@@ -15,9 +15,6 @@ class LenientStream:
 
     ``head -1`` closes its end after a line: what follows is dropped. A terminal of few characters
     shows question marks for others.
-
-    Args:
-        stream: what is written to.
     """
 
     def __init__(self, stream: Any) -> None:

@@ -24,14 +24,7 @@ def table(
     text: Sequence[int] = (0,),
     gap: int = 2,
 ) -> str:
-    """Rows in columns under their headings.
-
-    Args:
-        headings: one for each column.
-        rows: the cells of each.
-        text: which columns hold text, which is set to the left and wrapped where it is long; the
-            others hold numbers.
-        gap: blanks between two columns.
+    """Rows in columns under their headings; ``text`` has the columns of text, the others hold numbers.
 
     >>> print(table(["--data", "groups"], [["digits", "10"], ["mnist", "10"]]))
     --data  groups

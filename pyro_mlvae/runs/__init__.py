@@ -52,31 +52,14 @@ __all__ = [
 
 # As in the package itself: the options of a run are here as well, and they need no PyTorch.
 _NAMES = {
-    "config": ("RunConfig",),
-    "config_file": (
-        "CONFIG",
-        "FORMAT_VERSION",
-        "WEIGHTS",
-        "load_config",
-        "save_config",
-        "write_json",
-    ),
-    "folder": (
-        "CHECKPOINT",
-        "FIGURES",
-        "HISTORY",
-        "METRICS",
-        "REPORT",
-        "VAE",
-        "Run",
-        "load_run",
-        "load_vae",
-        "prepare_folder",
-        "prepare_run_folder",
-        "save_weights",
-    ),
+    "config": "RunConfig",
+    "config_file": "CONFIG FORMAT_VERSION WEIGHTS load_config save_config write_json",
+    "folder": """
+        CHECKPOINT FIGURES HISTORY METRICS REPORT VAE Run load_run load_vae prepare_folder
+        prepare_run_folder save_weights
+    """,
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 if not TYPE_CHECKING:
 

@@ -45,19 +45,9 @@ def save_config(
     """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
 
     A file of the user's is copied into the run's folder, and named there: the run goes on meaning
-    the same when that file is changed, or the folder moved.
-
-    Args:
-        path: the run folder.
-        config: what the run is made from.
-        event_shape: the shape of one observation.
-        trained_groups: the names of the groups that training sees, as text.
-        value_range: the smallest and the largest value of x in training.
-        data_digest: what the data is known by, see
-            :attr:`pyro_mlvae.data.identity.Identity.digest`.
-        scaling: the kind of :class:`~pyro_mlvae.data.scaling.Scaling`, whose numbers are among the
-            weights.
-        uint8: whether x was uint8 in training.
+    the same when that file is changed, or the folder moved. What is known of the data is as the
+    attributes of :class:`~pyro_mlvae.runs.Run` say; of the scaling the kind is written here, and
+    its numbers are among the weights.
     """
     settings = asdict(config)
     for kind in ("model", "guide"):

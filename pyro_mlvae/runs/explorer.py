@@ -45,13 +45,7 @@ _SHADES, _MISSING = 254, 255
 
 @torch.no_grad()
 def save_explorer(folder: Path, model: MLVAE, guide: GroupedGuide, test: GroupedDataset) -> str:
-    """Write explorer.safetensors into a run folder.
-
-    Args:
-        folder: the run folder.
-        model: the trained model.
-        guide: its trained guide.
-        test: held-out observations, of which some are shown.
+    """Write explorer.safetensors into a run folder, with some of the held-out observations.
 
     Returns:
         Why the decoder does not travel; empty where it does.
@@ -180,19 +174,12 @@ def _choose(test: GroupedDataset, count: int, most: int) -> tuple[Tensor, Tensor
     for donor in donors.tolist():
         own = (test.group == test.group[donor]).nonzero().flatten()
         members.append(own[torch.arange(most).clamp(max=len(own) - 1)])
-    others = (
-        torch.ones(len(test), dtype=torch.bool)
-        .index_fill(0, donors, value=False)
-        .nonzero()
-        .flatten()
-    )
+    everything = torch.arange(len(test))
+    others = everything[~torch.isin(everything, donors)]
     if not len(others):  # of every group a single observation is held out
         others = donors
-    return (
-        donors,
-        torch.stack(members),
-        others[torch.randperm(len(others), generator=generator)[:count]],
-    )
+    stylists = others[torch.randperm(len(others), generator=generator)[:count]]
+    return donors, torch.stack(members), stylists
 
 
 def _shades(look: Look, x: Tensor) -> Tensor:

@@ -83,20 +83,9 @@ def prepare_run_folder(path: str | Path, *, overwrite: bool = False) -> Path:
         InputError: it is not an empty folder, cannot be written, or holds a run and ``overwrite``
             is not set.
     """
+    own = [REPORT, EXPLORER, EXPLORER_PAGE, METRICS, HISTORY, WEIGHTS, CHECKPOINT, SPLIT]
     # The config last: while it is there, the folder is known for that of a run.
-    code = (f"{CODE}/model.py", f"{CODE}/guide.py")
-    own = (
-        REPORT,
-        EXPLORER,
-        EXPLORER_PAGE,
-        METRICS,
-        HISTORY,
-        WEIGHTS,
-        CHECKPOINT,
-        SPLIT,
-        *code,
-        CONFIG,
-    )
+    own += [f"{CODE}/model.py", f"{CODE}/guide.py", CONFIG]
     others = [file.name for file in find_path(path).glob("metrics-*.json")]
     files = [*(f"{VAE}/{name}" for name in own), *others, *own]
     return prepare_folder(path, CONFIG, files, what="run", overwrite=overwrite)
@@ -111,7 +100,7 @@ def prepare_folder(
         path: the folder.
         marker: the file by which a folder of this kind is known.
         files: what such a folder holds beside its figures; with ``overwrite`` it is removed.
-        what: such a folder holds one.
+        what: what such a folder holds, as a word.
         overwrite: whether the one that is there may be replaced.
 
     Raises:

@@ -16,14 +16,7 @@ from pyro_mlvae.training.progress import Progress
 
 
 def training_progress(folder: Path) -> TrainingProgress | None:
-    """The ELBO by epoch and the number of steps; None where no history, or no epoch, was written.
-
-    Args:
-        folder: the run folder.
-
-    Raises:
-        InputError: history.csv is damaged.
-    """
+    """The ELBO by epoch and the number of steps; None where no history, or no epoch, was written."""
     file = folder / HISTORY
     if not file.is_file():
         return None

@@ -47,12 +47,8 @@ def schedule(
     """What :func:`~pyro_mlvae.fit` takes for a run: budget, validation batch and patience.
 
     The validation batch has its observations in groups of the size that training's minibatches have
-    on average, as far as there are so many of a group: the ELBO depends on the size.
-
-    Args:
-        config: of the run.
-        train: what it is trained on.
-        validation: what it is judged by; where that is empty, it is trained to its last step.
+    on average, as far as there are so many of a group: the ELBO depends on the size. Without one, a
+    run is trained to its last step.
 
     >>> data = GroupedDataset.from_arrays([[float(i)] for i in range(30)], [i % 3 for i in range(30)])
     >>> nothing = data.subset(data.group[:0])

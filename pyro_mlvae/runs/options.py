@@ -28,15 +28,14 @@ class DataOptions:
     """What to train on, and what of it is held out."""
 
     data: str = "digits"
-    """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba, lfw, or
-    your own: folder:PATH, npz:PATH, npy:DIR, csv:PATH, parquet:PATH. `pyro-mlvae datasets` tells
-    more of
-    each."""
+    """What to train on: digits, glyphs, linear-gaussian, mnist, fashion-mnist, omniglot, celeba,
+    lfw, or your own: folder:PATH, npz:PATH, npy:DIR, csv:PATH, parquet:PATH. `pyro-mlvae datasets`
+    tells more of each."""
     data_root: str = "data"
     """Where the files of named data sets are."""
     image_size: int | None = None
-    """Side to which the images of folder:PATH are resized and cropped; unless said, 32 where they differ
-    in size or are larger than 64."""
+    """Side to which the images of folder:PATH are resized and cropped; unless said, 32 where they
+    differ in size or are larger than 64."""
     grayscale: bool = False
     """Turn the images of folder:PATH grey."""
     skip_bad: bool = False
@@ -60,28 +59,25 @@ class ModelOptions:
     """The model, the guide and their networks."""
 
     model: str = "mlvae"
-    """The generative model: mlvae; vae, the baseline that knows nothing of groups; three-level, for data
-    with super-groups; mixture-prior, whose prior of content is learned; or your own,
-    path/to/file.py:Class,
-    whose code is run."""
+    """The generative model: mlvae; vae, the baseline that knows nothing of groups; three-level, for
+    data with super-groups; mixture-prior, whose prior of content is learned; or your own,
+    path/to/file.py:Class, whose code is run."""
     guide: str = "auto"
     """The guide: product-of-normals (the paper's), product-with-prior, average-of-normals (GVAE's),
     ada-ml-vae and ada-gvae for pairs, vae and three-level for the models of those names, auto: the
-    one
-    that goes with the model; or your own, path/to/file.py:Class, whose code is run."""
+    one that goes with the model; or your own, path/to/file.py:Class, whose code is run."""
     style_given_content: bool = False
     """Let the style of an observation depend on its group's content: q(S | x, C)."""
     likelihood: str = "auto"
-    """Of x: normal, of one fixed scale; normal-per-feature, whose scale is learned for each feature;
-    normal-learned (the paper's); bernoulli or continuous-bernoulli, for x in [0, 1]; counts
-    (negative
-    binomial); auto: normal for images, normal-per-feature for vectors."""
+    """Of x: normal, of one fixed scale; normal-per-feature, whose scale is learned for each
+    feature; normal-learned (the paper's); bernoulli or continuous-bernoulli, for x in [0, 1];
+    counts (negative binomial); auto: normal for images, normal-per-feature for vectors."""
     likelihood_scale: float | None = None
-    """The scale of the likelihood normal, 0.2 unless said, where x is scaled: of images to [0, 1], of
-    vectors to a standard deviation of 1 for every feature."""
+    """The scale of the likelihood normal, 0.2 unless said, where x is scaled: of images to [0, 1],
+    of vectors to a standard deviation of 1 for every feature."""
     library_size: bool = False
-    """Of counts: means are shares of each observation's own total, such as a cell's library size, which is
-    taken as given."""
+    """Of counts: means are shares of each observation's own total, such as a cell's library size,
+    which is taken as given."""
     missing: str = "refuse"
     """What NaN in x means. refuse: an error; mask: a value is missing, and left out of log p(x)."""
     content_dim: int = 16
@@ -89,8 +85,8 @@ class ModelOptions:
     style_dim: int = 4
     """Size of style, what an observation adds; a larger one lets more of the content leak in."""
     network: str = "auto"
-    """Encoder and decoder: mlp (the paper's), conv; posed, conv where the first six numbers of style turn,
-    size, shear and shift the picture; or auto: conv for images of 16x16 and more."""
+    """Encoder and decoder: mlp (the paper's), conv; posed, conv where the first six numbers of
+    style turn, size, shear and shift the picture; or auto: conv for images of 16x16 and more."""
     hidden: tuple[int, ...] = ()
     """Widths of the encoder's hidden layers, the decoder's in reverse; 500 for mlp, else 256."""
 
@@ -100,13 +96,12 @@ class ObjectiveOptions:
     """What training maximises: an ELBO, less penalties."""
 
     elbo: str = "trace"
-    """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace here),
-    renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group), nested-iwae
-    (--inner draws of style for each of content), dreg (group-iwae with better gradients), miwae
-    (the mean of several group-iwae), piwae (group-iwae for the model, miwae for the guide), ciwae
-    (half trace, half group-iwae), rws (reweighted wake-sleep), stl (sticking the landing) or local
-    (content drawn for every
-    observation)."""
+    """The ELBO estimator: trace, mean-field (divergences in closed form), graph (equals trace
+    here), renyi (one weight a minibatch), group-iwae and group-renyi (one weight a group),
+    nested-iwae (--inner draws of style for each of content), dreg (group-iwae with better
+    gradients), miwae (the mean of several group-iwae), piwae (group-iwae for the model, miwae for
+    the guide), ciwae (half trace, half group-iwae), rws (reweighted wake-sleep), stl (sticking the
+    landing) or local (content drawn for every observation)."""
     num_particles: int = 1
     """Draws from the guide in every step."""
     alpha: float | None = None
@@ -114,8 +109,8 @@ class ObjectiveOptions:
     inner: int | None = None
     """Draws of style for every draw of content, in nested-iwae; by default 5."""
     evidence: str = "whole"
-    """From what content is inferred in training: the whole of a group's observations in the minibatch, or a
-    random-part of them, of every size; at test time always the whole."""
+    """From what content is inferred in training: the whole of a group's observations in the
+    minibatch, or a random-part of them, of every size; at test time always the whole."""
     beta_content: float = 1.0
     """Weight of the divergence of content in training; 1 is the ELBO's."""
     beta_style: float = 1.0
@@ -147,11 +142,11 @@ class TrainingOptions:
     """Minibatches and steps."""
 
     sampler: str = "auto"
-    """How minibatches are formed. groups: --groups-per-batch groups with --observations-per-group of
-    each, and an epoch visits every group once. observations: as many observations in all, at
+    """How minibatches are formed. groups: --groups-per-batch groups with --observations-per-group
+    of each, and an epoch visits every group once. observations: as many observations in all, at
     random, grouped inside the minibatch, and an epoch visits every observation once. auto:
-    observations where
-    groups are large (on average more than 4 x --observations-per-group), else groups."""
+    observations where groups are large (on average more than 4 x --observations-per-group), else
+    groups."""
     groups_per_batch: int = 10
     """Groups in a minibatch."""
     observations_per_group: int = 16
@@ -161,23 +156,24 @@ class TrainingOptions:
     epochs: int | None = None
     """How many epochs to train at most, instead of --steps."""
     validation_fraction: float = 0.05
-    """How much of the training part is held out to judge training by, from 20 to 2,000 observations; none
-    where that would be more than a fifth. Where whole groups are held out for the test and this is
-    at least
-    10 groups, whole groups. 0 holds out nothing: training goes on to its last step."""
+    """How much of the training part is held out to judge training by, from 20 to 2,000
+    observations; none where that would be more than a fifth. Where whole groups are held out for
+    the test and this is at least 10 groups, whole groups. 0 holds out nothing: training goes on to
+    its last step."""
     patience: int = 10
-    """End training when so many measurements on what is held out were no better than the best one before
-    them; a budget has about 50. In any case the best weights are kept. 0: the last weights are."""
+    """End training when so many measurements on what is held out were no better than the best one
+    before them; a budget has about 50. In any case the best weights are kept. 0: the last weights
+    are."""
     augment: tuple[str, ...] = ()
-    """Change images anew every time that they are trained on: affine (turned, stretched, shifted a little),
-    flip (mirrored, for photographs)."""
+    """Change images anew every time that they are trained on: affine (turned, stretched, shifted a
+    little), flip (mirrored, for photographs)."""
     learning_rate: float = 1e-3
     """Adam's."""
     vae: bool = True
     """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
     precision: str = "float32"
-    """In which the networks compute in training: float32, or bf16, which takes a device that has bfloat16;
-    weights, draws, products of Normals and densities stay in float32."""
+    """In which the networks compute in training: float32, or bf16, which takes a device that has
+    bfloat16; weights, draws, products of Normals and densities stay in float32."""
     seed: int = 0
     """Of the split, the initial weights, the minibatches and the draws."""
 
@@ -209,12 +205,11 @@ class OutputOptions:
     """Where the run is written."""
 
     out: Path | None = None
-    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures, and
-    report.html, which is all of it on one page."""
+    """The run folder to write: config.json, model.safetensors, history.csv, metrics.json, figures,
+    and report.html, which is all of it on one page."""
     resume: Path | None = None
-    """Go on with the run in this folder, from its last checkpoint, instead: everything comes from its
-    config.json, but --steps, --epochs and --patience may be given anew, and --data and --data-root
-    say
-    where the data lies now."""
+    """Go on with the run in this folder, from its last checkpoint, instead: everything comes from
+    its config.json, but --steps, --epochs and --patience may be given anew, and --data and
+    --data-root say where the data lies now."""
     overwrite: bool = False
     """Replace the run that --out holds."""

@@ -17,19 +17,12 @@ from pyro_mlvae.runs.split_file import SPLIT, RecordedSplit, load_split
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """What a run says of its data, beside that data as it is now.
+    """What a run says of its data, beside that data as it is now."""
 
-    Attributes:
-        config: of the run, with the groups that are held out by name.
-        identity: what the data is known by now.
-        split: what each observation is for. What is new since training is in no part.
-        difference: how the data differs from what it was in training, in words; empty where not.
-    """
-
-    config: RunConfig
-    identity: Identity
-    split: Split
-    difference: str = ""
+    config: RunConfig  # with the groups that are held out by name
+    identity: Identity  # what the data is known by now
+    split: Split  # what is new since training is in no part
+    difference: str = ""  # from what it was in training, in words
 
 
 def at_absolute_place(config: RunConfig) -> RunConfig:
@@ -52,14 +45,9 @@ def new_data(config: RunConfig, data: GroupedDataset) -> RunData:
 def data_of_run(
     config: RunConfig, recorded: RecordedSplit | None, digest: str | None, data: GroupedDataset
 ) -> RunData:
-    """The data of a run, split as it was recorded.
+    """The data of a run as it is now, split as it was recorded.
 
-    Args:
-        config: of the run.
-        recorded: its split; None in runs of before it was recorded, whose split is drawn as it was
-            then.
-        digest: what its data is known by, as config.json says; None in those runs.
-        data: its data, as it is now.
+    Of a run of before splits and digests were recorded, the split is drawn as it was then.
 
     Raises:
         InputError: the split is missing, and the data is not what it was.
@@ -77,16 +65,7 @@ def data_of_run(
 
 
 def resumed_data(folder: Path, config: RunConfig, data: GroupedDataset) -> RunData:
-    """The data of a run that goes on, which must be what the run was trained on.
-
-    Args:
-        folder: the run folder.
-        config: what its config.json says, but for the place of the data.
-        data: what lies at that place.
-
-    Raises:
-        InputError: it is other data; the sentence says what differs.
-    """
+    """The data of a run that goes on; an :class:`InputError` says how it is not that of training."""
     before, known = read_config(folder)
     remedy = (
         "put back what it was, say where that lies now with --data, or start a new run with --out"

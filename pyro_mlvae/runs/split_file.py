@@ -27,15 +27,10 @@ _TRAIN, _VALIDATION, _TEST = 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class RecordedSplit:
-    """The data of a run, and what each of its observations is for.
-
-    Attributes:
-        identity: what the observations are known by.
-        part: 1 for training, 2 for validation, 3 for test, 0 for none of them, uint8 ``[N]``.
-    """
+    """The data of a run, and what each of its observations is for."""
 
     identity: Identity
-    part: Tensor
+    part: Tensor  # 1 for training, 2 for validation, 3 for test, 0 for none, uint8 [N]
 
     @classmethod
     def record(cls, split: Split, identity: Identity) -> RecordedSplit:
