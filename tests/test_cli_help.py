@@ -124,7 +124,12 @@ def test_help_of_train_shows_the_groups_of_options_and_what_each_takes(help_of):
     shown = help_of("train")
     for group in ("data", "model", "objective", "training", "output"):
         assert f" {group} options " in shown
-    for option in ("--preset {none,paper,unseen-images}", "--steps INT", "--alpha FLOAT", "--out PATH"):
+    for option in (
+        "--preset {none,paper,unseen-images}",
+        "--steps INT",
+        "--alpha FLOAT",
+        "--out PATH",
+    ):
         assert option in shown
     assert "--hidden [INT" in shown
 
