@@ -69,7 +69,7 @@ def browse(tmp_path):
 
 @pytest.fixture
 def refusal(capsys):
-    """Runs a command line that the user can correct, and gives the one sentence that it ends with."""
+    """Runs a command line that the user can correct, and gives the sentence that it ends with."""
 
     def refuse(*arguments):
         assert run([*map(str, arguments)]) == 2
@@ -85,7 +85,7 @@ def refusal(capsys):
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """``once(name, make)``: the folder that ``make`` fills, and what it gives; once for all workers."""
+    """``once(name, make)``: the folder that ``make`` fills, and what it gives, for all workers."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 

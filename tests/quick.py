@@ -1,4 +1,4 @@
-"""Commands with quick measurements and figures, for tests of what stands around them; and as a program."""
+"""Commands with quick measurements and figures, for tests of what stands around them."""
 
 import sys
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def write_arrays(path, count=40, groups=4):
 
 @contextmanager
 def quickly(*, draw=False, save=False):
-    """One kind of probe, few draws, and files of noise for figures, which are drawn if ``draw`` says so.
+    """One kind of probe, few draws, and noise for figures, which are drawn if ``draw`` says so.
 
     With ``save`` too, files have what is drawn.
     """

@@ -1,4 +1,4 @@
-"""The command line's budget, validation part and augmentation, from a run's folder and what it says."""
+"""Budget, validation part and augmentation on the command line."""
 
 import csv
 

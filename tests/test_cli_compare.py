@@ -24,7 +24,7 @@ SMALL = [*TINY, *words("--estimators trace dreg --particles 1 3 --seconds 0.05")
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A small comparison on the solved model, made through the installed program as a user would."""
+    """A small comparison on the solved model, made through the program as a user would."""
     folder = tmp_path_factory.mktemp("cli") / "elbos"
     command = [sys.executable, "-m", "pyro_mlvae", "compare-elbos", "--data", "linear-gaussian"]
     command += ["--out", str(folder), *SMALL]

@@ -1,4 +1,4 @@
-"""Data on the command line: folders, arrays, held-out groups, and sentences where they are not right."""
+"""Data on the command line: folders, arrays, held-out groups, and what is not right."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""swap, interpolate, generate and traverse on the command line: what is chosen, drawn and refused."""
+"""swap, interpolate, generate and traverse: what is chosen, drawn and refused."""
 
 import re
 
@@ -73,7 +73,7 @@ def pictures(figure):
 
 
 def positions(said):
-    """The positions of observations in a line such as "content of 3 14, ... style of 15 9, of digits"."""
+    """The positions of observations in a line such as "content of 3 14, ... style of 15 9"."""
     return [
         [int(i) for i in found.split()] for found in re.findall(r"(?:of|between)((?: \d+)+)", said)
     ]

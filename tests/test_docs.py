@@ -1,4 +1,4 @@
-"""The documentation: its site builds without warnings, needs no network, and shows no code untried."""
+"""The documentation: it builds without warnings or network, and shows no code untried."""
 
 import importlib.util
 import os
@@ -279,7 +279,7 @@ def test_links_lead_to_files_of_the_repository(page):
 
 
 def keys(part, above=()):
-    """The dotted names of what metrics.json holds; numbers and protocols, "5-way ...", are no names."""
+    """The dotted names of what metrics.json holds; numbers and protocols are no names."""
     for key, value in part.items():
         if not key[0].isdigit():
             yield key, (*above, key)

@@ -1,4 +1,4 @@
-"""Command lines and files that are wrong in every way: taken, or refused in one sentence, and nothing else.
+"""Command lines and files that are wrong in every way: taken, or refused in one sentence.
 
 The tests try some of each; ``make fuzz`` ten thousand of each (``FUZZ=10000``), other ones every
 time.
@@ -144,7 +144,7 @@ class Box:
 
     @contextlib.contextmanager
     def watch(self, named=(), *, may_start=False):
-        """See what is done; ``named`` are the places outside that may be written to, if one could."""
+        """See what is done; writing to ``named`` places outside is tried in good faith."""
         self.watching, self.named, self.may_start, self.broken = True, named, may_start, []
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
@@ -312,7 +312,7 @@ def command_lines(draw):
 
 @contextlib.contextmanager
 def without_what_takes_long():
-    """Training is one minibatch, which is formed but not learned from; nothing is measured or drawn."""
+    """Training is one minibatch, which is only formed; nothing is measured or drawn."""
     record = EpochRecord(1, 0.0, 0.0, ElboTerms(0.0, {}, 1, 1))
 
     def no_fit(model, guide, sampler, *, callback, **_):
@@ -489,7 +489,7 @@ def spoil_json(draw, content):
 
 
 def spoil_tensors(draw, content):
-    """A safetensors file whose header, metadata or values say something else, with a digest that fits."""
+    """A safetensors file with another header, metadata or values, and a digest that fits."""
     size = int.from_bytes(content[:8], "little")
     header, data = content[8 : 8 + size], content[8 + size :]
     metadata = json.loads(header).get("__metadata__", {})

@@ -1,4 +1,4 @@
-"""report.html: its numbers, its words where there are none, its HTML, and what a browser makes of it."""
+"""report.html: its numbers, its words, its HTML, and what a browser makes of it."""
 
 import json
 import re

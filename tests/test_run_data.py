@@ -1,4 +1,4 @@
-"""The data of a run is recognised, wherever it lies, and told from other data; its split is recorded."""
+"""The data of a run is recognised wherever it lies; its split is recorded."""
 
 import json
 import shutil
@@ -84,7 +84,7 @@ def pictures(data):
 
 
 def parts_of(place):
-    """The pictures that the run was trained on, and those that were held out, as they are recorded."""
+    """The pictures that the run was trained on, and those held out, as recorded."""
     opened = runs.load_run(place / "run")
     data = load_dataset(f"folder:{place / 'x'}")
     train, _, test = opened.recorded.of(opened.recorded.identity).of(data)

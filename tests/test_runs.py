@@ -1,4 +1,4 @@
-"""The run folder: written whole, opened exactly, and refused with a sentence where it is not right."""
+"""The run folder: written whole, opened exactly, refused where it is not right."""
 
 import json
 

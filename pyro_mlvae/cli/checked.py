@@ -1,4 +1,4 @@
-"""What commands check of a pair and its data before they begin: nothing is written where it fails."""
+"""What commands check of a pair and its data before anything is written."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def sized(config: RunConfig, *, say: bool = True) -> RunConfig:
     found = config.sized()
     if say and found.image_size != config.image_size:
         print(
-            f"images are read at {found.image_size}x{found.image_size}, for a first run of minutes: "
-            "--image-size says otherwise",
+            f"images are read at {found.image_size}x{found.image_size}, for a first run of "
+            "minutes: --image-size says otherwise",
             file=sys.stderr,
         )
     return found

@@ -1,4 +1,4 @@
-"""Which observations a command shows: those that are named by position, others drawn by the seed."""
+"""Which observations a command shows: named by position, or drawn by the seed."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Choice:
         for position in index:
             if not 0 <= position < count:
                 raise InputError(
-                    f"{flag} {position}: expected 0..{count - 1}, the position of one of the {count} "
-                    f"observations of {self.source.name}"
+                    f"{flag} {position}: expected 0..{count - 1}, the position of one of the "
+                    f"{count} observations of {self.source.name}"
                 )
         return torch.tensor(index)
 
     def contents(self, most: int, at_least: int = 1) -> Tensor:
-        """One candidate of each of up to ``most`` groups that have enough, in the order of the groups."""
+        """One candidate of each of up to ``most`` groups that have enough, by group."""
         data = self.source.data
         group = data.group[self.candidates]
         sizes = group.bincount(minlength=data.num_groups)
@@ -56,8 +56,8 @@ class Choice:
         if not len(large):
             name = data.group_names[int(sizes.argmax())]
             raise InputError(
-                f"--evidence {at_least}: expected at most {int(sizes.max())}, the number of {self.kind} of "
-                f"the largest group, {name!r}"
+                f"--evidence {at_least}: expected at most {int(sizes.max())}, the number of "
+                f"{self.kind} of the largest group, {name!r}"
             )
         generator = self._generator(0)
         chosen = large[torch.randperm(len(large), generator=generator)[:most]]
@@ -66,7 +66,7 @@ class Choice:
         return self.candidates[drawn][group[drawn].argsort()]
 
     def styles(self, most: int, apart_from: Tensor) -> Tensor:
-        """Up to ``most`` candidates of any group, others than ``apart_from`` where there are others."""
+        """Up to ``most`` candidates of any group, if possible none of ``apart_from``."""
         others = self.candidates[~torch.isin(self.candidates, apart_from)]
         return self._draw(others if len(others) else self.candidates, most, self._generator(1))
 
@@ -85,7 +85,7 @@ class Choice:
     def same(
         self, content: Sequence[int], style: Sequence[int], count: int, expected: str
     ) -> tuple[Tensor, Tensor]:
-        """``count`` observations for content and for style: the same ones where one is not named."""
+        """``count`` observations for content and for style, the same if one is not named."""
         named = {}
         for flag, index in (("--content", content), ("--style", style)):
             if len(index) not in (0, count):
@@ -96,7 +96,7 @@ class Choice:
         return named.get("--content", either), named.get("--style", either)
 
     def evidence(self, contents: Tensor, count: int) -> Tensor:
-        """Each of ``contents`` and ``count - 1`` other candidates of its group, ``[rows, count]``."""
+        """Each of ``contents`` and ``count - 1`` candidates of its group, ``[rows, count]``."""
         data, generator = self.source.data, self._generator(2)
         group = data.group[self.candidates]
         rows = []
@@ -105,8 +105,9 @@ class Choice:
             others = self.candidates[(group == own) & (self.candidates != position)]
             if len(others) < count - 1:
                 raise InputError(
-                    f"--evidence {count}: expected at most {len(others) + 1} for observation {position}, "
-                    f"whose group {data.group_names[own]!r} has {len(others)} other {self.kind}"
+                    f"--evidence {count}: expected at most {len(others) + 1} for observation "
+                    f"{position}, whose group {data.group_names[own]!r} has {len(others)} other "
+                    f"{self.kind}"
                 )
             drawn = self._draw(others, count - 1, generator)
             rows.append(torch.cat([torch.tensor([position]), drawn]))

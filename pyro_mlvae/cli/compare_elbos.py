@@ -42,8 +42,8 @@ class CompareElbos:
     draws: int | None = None
     """Draws of each estimator and its gradient; by default 80, and 400 with --thorough."""
     reference_draws: int | None = None
-    """Draws of another estimator of the same objective, against which the gradient's bias is measured;
-    by default 160, and 800 with --thorough."""
+    """Draws of another estimator of the same objective, against which the gradient's bias is
+    measured; by default 160, and 800 with --thorough."""
     learning_rate: float | None = None
     """Adam's; by default 0.001, 0.01 for linear-gaussian and 0.003 for mixture. For its curve every
     estimator takes the best of 0.3, 1, 3 and 10 times this."""

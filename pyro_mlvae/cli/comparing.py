@@ -106,8 +106,8 @@ def _problem(options: CompareElbos) -> Problem:
             came = getattr(options.model, option)
             if came != getattr(own, option):
                 raise InputError(
-                    f"--data {name} brings its own model and guide, got {option} {came!r}: leave that out, "
-                    f"or name other data"
+                    f"--data {name} brings its own model and guide, got {option} {came!r}: leave "
+                    f"that out, or name other data"
                 )
         if options.learning_rate is not None:
             sizes["learning_rate"] = options.learning_rate
@@ -143,7 +143,7 @@ def _problem(options: CompareElbos) -> Problem:
 
 
 def write_csv(path: Path, comparison: Mapping[str, Any]) -> None:
-    """Write the rows, one a line, with a column for each part of the parameters; None is left empty."""
+    """Write the rows, with a column for each part of the parameters; None is left empty."""
     rows = []
     for row in comparison["rows"]:
         columns: dict[str, Any] = {}

@@ -20,8 +20,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
     rates = {(c["estimator"], c["num_particles"]): c["learning_rate"] for c in comparison["curves"]}
     rows = [row for row in comparison["rows"] if row["stage"] == "trained"]
     lines = [
-        f"{comparison['data']}: {comparison['observations']} observations in {comparison['groups']} "
-        f"groups, after {comparison['epochs']} epochs with trace",
+        f"{comparison['data']}: {comparison['observations']} observations in "
+        f"{comparison['groups']} groups, after {comparison['epochs']} epochs with trace",
         f"value and gap: {units} per observation; the gap is to {of}",
         "cont., style, dec.: signal / noise of one gradient; |z|: largest bias in standard errors",
         "pass: network passes a step for each observation; rate: best learning rate of its own",
@@ -72,7 +72,7 @@ def _short(value: float | None) -> str:
 
 
 def advice(comparison: Mapping[str, Any]) -> str:
-    """What to train with, what to measure with, and how far to trust it: what these rows and curves say.
+    """What to train with, what to measure with, and how far these rows and curves can be trusted.
 
     Intervals that overlap are called a tie.
     """
@@ -101,8 +101,8 @@ def _for_training(comparison: Mapping[str, Any]) -> str:
     best, width, curve = max(ends, key=lambda end: end[0])
     tied = [_name(c) for elbo, own, c in ends if c is not curve and best - elbo <= width + own]
     sentence = (
-        f"To train on the ELBO for {curve['seconds'][-1]:.2g} s take {_name(curve)} at learning rate "
-        f"{curve['learning_rate']:g}: its held-out ELBO is highest, {best:.2f} +- {width:.2f} "
+        f"To train on the ELBO for {curve['seconds'][-1]:.2g} s take {_name(curve)} at learning "
+        f"rate {curve['learning_rate']:g}: its held-out ELBO is highest, {best:.2f} +- {width:.2f} "
         f"{comparison['units']} per observation over {curve['seeds']} seeds"
     )
     if not tied:
@@ -132,10 +132,11 @@ def _trust(rows: Sequence[Mapping[str, Any]]) -> str:
         measured = {row["estimator"] for row in rows}
         steady = ", ".join(name for name in UNWEIGHTED if name in measured)
         return (
-            f"The weights of a group have a k-hat of {k:.2f}, above {_HEAVY}: their means, and gradients "
-            f"made of them, rest on few draws ({steady or 'trace'} weigh nothing)."
+            f"The weights of a group have a k-hat of {k:.2f}, above {_HEAVY}: their means, and "
+            f"gradients made of them, rest on few draws ({steady or 'trace'} weigh nothing)."
         )
-    return f"The weights of a group have a k-hat of {k:.2f}, at most {_HEAVY}: their means can be trusted."
+    trusted = "their means can be trusted"
+    return f"The weights of a group have a k-hat of {k:.2f}, at most {_HEAVY}: {trusted}."
 
 
 def _between(sandwich: Sequence[Mapping[str, Any]]) -> str:
@@ -143,8 +144,8 @@ def _between(sandwich: Sequence[Mapping[str, Any]]) -> str:
         return ""
     last = max(sandwich, key=lambda row: row["num_particles"])
     return (
-        f"On data of the model's own its evidence lies between {last['lower']:.2f} and {last['upper']:.2f} "
-        f"per observation (K = {last['num_particles']})."
+        f"On data of the model's own its evidence lies between {last['lower']:.2f} and "
+        f"{last['upper']:.2f} per observation (K = {last['num_particles']})."
     )
 
 

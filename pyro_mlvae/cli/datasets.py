@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Datasets:
-    """List the data sets that --data takes: size, licence, whether they are here, how to get them."""
+    """List the data sets that --data takes: size, licence, whether and how they can be had."""
 
     data_root: Path = Path("data")
     """Where the files of named data sets are looked for."""

@@ -1,4 +1,4 @@
-"""What ``pyro-mlvae swap``, ``interpolate``, ``generate`` and ``traverse`` do: figures of a trained run."""
+"""What ``swap``, ``interpolate``, ``generate`` and ``traverse`` do: figures of a trained run."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def _interpolate(options: Interpolate, run: Run) -> tuple[Figure, str]:
     ends = data.observations(contents), data.observations(styles)
     figure = plotting.interpolation_figure(*ends, decoded, vary=options.vary, look=look)
     return figure, (
-        f"content between {_list(contents)}, style between {_list(styles)}, of {choice.source.name}, "
-        f"varying {options.vary}"
+        f"content between {_list(contents)}, style between {_list(styles)}, of "
+        f"{choice.source.name}, varying {options.vary}"
     )
 
 

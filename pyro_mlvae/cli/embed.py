@@ -13,7 +13,7 @@ from pyro_mlvae.errors import InputError
 
 @dataclass(frozen=True)
 class Embed:
-    """Write the content and the style of every observation, and the content of every group, as npz."""
+    """Write the content and style of every observation, and the content of every group, as npz."""
 
     folder: tyro.conf.Positional[Path]
     """The run folder."""
@@ -50,8 +50,8 @@ class Embed:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         count = len(source.data)
         print(
-            f"{count:,} observations of {len(arrays['group_names']):,} groups encoded in {seconds:.2f} s "
-            f"({count / seconds:,.0f} a second); written to {self.out}:"
+            f"{count:,} observations of {len(arrays['group_names']):,} groups encoded in "
+            f"{seconds:.2f} s ({count / seconds:,.0f} a second); written to {self.out}:"
         )
         for name, array in arrays.items():
             print(f"  {name:20} {array.dtype.name:8} {list(array.shape)}")

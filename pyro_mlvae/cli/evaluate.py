@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a trained run on held-out observations, and write metrics.json and report.html anew."""
+    """Measure a run on held-out observations, and write metrics.json and report.html anew."""
 
     folder: tyro.conf.Positional[Path]
     """The run folder."""

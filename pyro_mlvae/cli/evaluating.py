@@ -83,8 +83,8 @@ def _trained_on(run: runs.Run) -> GroupedDataset | None:
     except InputError as error:
         if not run.trained_groups:
             raise InputError(
-                f"the run does not say which groups it was trained on, and its own data cannot be read "
-                f"({error}): put that where it was, or train the run again"
+                f"the run does not say which groups it was trained on, and its own data cannot be "
+                f"read ({error}): put that where it was, or train the run again"
             ) from None
         print(
             f"the run's own data cannot be read, so no probe is trained ({error})", file=sys.stderr

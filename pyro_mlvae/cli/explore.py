@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Explore:
-    """Write the explorer of a run as one page, and open it: swap, add evidence, move along dimensions."""
+    """Write the explorer of a run as one page, and open it: swap, add evidence, move dimensions."""
 
     folder: tyro.conf.Positional[Path]
     """The run folder."""

@@ -34,7 +34,7 @@ def finish(
     trained_groups: Sequence[str],
     history: History | None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Measure a run on its own data, write metrics.json, the explorer and report.html, and then draw.
+    """Measure a run on its own data, write metrics.json, explorer and report.html, and then draw.
 
     The run is complete before the first figure is begun, so nothing is lost to a drawing. The parts
     are what it was trained on and what is held out. Returns the path of the report and what was
@@ -78,7 +78,7 @@ def finish(
 
 
 def _explorer(folder: Path, pair: Pair, measured: GroupedDataset) -> None:
-    """Write what the explorer needs; where that fails, the run goes without, and nothing else is lost."""
+    """Write what the explorer needs; where that fails, the run goes without."""
     try:
         why = save_explorer(folder, *pair, measured)
         if why:

@@ -54,11 +54,12 @@ def _of_unseen(unseen: Mapping[str, Any] | None, network: str) -> Iterator[str]:
     ways, shot, control = unseen["ways"], unseen["shots"].get("1"), unseen["untrained"].get("1")
     if shot and control and not above(shot, control):
         yield (
-            f"content tells unseen groups apart no better than an untrained network's ({ways}-way 1-shot, "
-            f"{shot['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps, or more groups"
+            f"content tells unseen groups apart no better than an untrained network's ({ways}-way "
+            f"1-shot, {shot['accuracy']:.3f} and {control['accuracy']:.3f}): try more --steps, or "
+            "more groups"
         )
     elif shot and shot["accuracy"] < _EASY and network == "conv":
         yield (
-            f"content tells unseen groups apart in {shot['accuracy']:.3f} of cases ({ways}-way 1-shot): "
-            f"try --preset unseen-images"
+            f"content tells unseen groups apart in {shot['accuracy']:.3f} of cases ({ways}-way "
+            f"1-shot): try --preset unseen-images"
         )

@@ -1,4 +1,4 @@
-"""The job that ``torchrun`` starts: which of its processes this one is, and how it ends with the others."""
+"""The job that ``torchrun`` starts: which process this is, and how it ends with the others."""
 
 from __future__ import annotations
 

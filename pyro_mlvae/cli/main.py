@@ -84,8 +84,8 @@ def _run(arguments: Sequence[str]) -> int:
         if not is_out_of_memory(error):
             raise
         print(
-            f"{PROGRAM}: there is not enough memory: choose fewer particles, smaller minibatches or "
-            f"networks, or give x as npy:DIR",
+            f"{PROGRAM}: there is not enough memory: choose fewer particles, smaller minibatches "
+            f"or networks, or give x as npy:DIR",
             file=sys.stderr,
         )
         return 2
@@ -147,7 +147,7 @@ def _wrapped(text: str) -> str:
 
 
 def _sentence(box: str, arguments: Sequence[str]) -> str:
-    """What tyro says in a frame of several lines, as one sentence with the nearest option or command."""
+    """What tyro says in a frame, as one sentence with the nearest option or command."""
     # Between paragraphs is a rule, of hyphens where the terminal has nothing better, or an empty
     # line.
     lines = [line.strip("│| ╰╯─").strip() for line in box.splitlines()[1:]]

@@ -42,7 +42,7 @@ class Swap(Operation):
     """Draw the contents of some observations in the styles of others."""
 
     evidence: int = 1
-    """Content is inferred from so many observations of its group together, of which one is shown."""
+    """Infer content from so many observations of its group together, of which one is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The observations that a trained run is asked about: its own, or another data set of that shape."""
+"""The observations that a run is asked about: its own, or another data set of that shape."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Source:
             changed = f"{self.name} is not as it was in training: {self.difference}"
             if not len(test):
                 raise InputError(
-                    f"{changed}, and nothing that was held out then is left: put back what it was, or say "
-                    f"where that lies now with --data"
+                    f"{changed}, and nothing that was held out then is left: put back what it was, "
+                    f"or say where that lies now with --data"
                 )
             print(
-                f"{changed}. Of what was held out then {len(test)} observations are left and used; what is "
-                f"new, or has other values, is not",
+                f"{changed}. Of what was held out then {len(test)} observations are left and used; "
+                f"what is new, or has other values, is not",
                 file=sys.stderr,
             )
         if not self.own and seen:
@@ -80,8 +80,8 @@ def load_for(run: Run, data: str | None, data_root: str | None) -> Source:
     loaded = config.load()
     if tuple(loaded.event_shape) != run.event_shape:
         raise InputError(
-            f"{config.data} has observations of shape {list(loaded.event_shape)}, but the run was trained "
-            f"on {list(run.event_shape)}: name data of that shape"
+            f"{config.data} has observations of shape {list(loaded.event_shape)}, but the run was "
+            f"trained on {list(run.event_shape)}: name data of that shape"
         )
     source = _source(run, config, loaded)
     if (source.difference or not source.own) and run.value_range is not None:

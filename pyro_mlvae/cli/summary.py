@@ -27,13 +27,13 @@ def summary(metrics: Mapping[str, Any]) -> str:
     )
     error = "" if elbo["standard_error"] is None else f" ± {elbo['standard_error']:.2f}"
     lines = [
-        f"ELBO on {elbo['observations']} held-out observations in {elbo['groups']} groups of at most "
-        f"{elbo['observations_per_group']}:",
+        f"ELBO on {elbo['observations']} held-out observations in {elbo['groups']} groups of at "
+        f"most {elbo['observations_per_group']}:",
         f"  {elbo['per_observation']:.2f}{error} {units} per observation "
         f"({elbo['per_group']:.2f} per group)",
         f"  = reconstruction {elbo['reconstruction']:.2f}{divergences}",
-        f"  nested bound, {elbo['content_draws']} draws of content x {elbo['style_draws']} of style: "
-        f"{elbo['nested_iwae_per_observation']:.2f}",
+        f"  nested bound, {elbo['content_draws']} draws of content x {elbo['style_draws']} of "
+        f"style: {elbo['nested_iwae_per_observation']:.2f}",
     ]
     if elbo["vae"] is not None:
         lines.append(

@@ -24,7 +24,7 @@ def table(
     text: Sequence[int] = (0,),
     gap: int = 2,
 ) -> str:
-    """Rows in columns under their headings; ``text`` has the columns of text, the others hold numbers.
+    """Rows in columns under their headings; ``text`` are the columns of text, others of numbers.
 
     >>> print(table(["--data", "groups"], [["digits", "10"], ["mnist", "10"]]))
     --data  groups

@@ -23,13 +23,13 @@ class TrainingHereOptions(TrainingOptions):
     """Minibatches and steps, and how they are computed here, which is not part of the run."""
 
     device: str = "auto"
-    """Where to train: auto, cpu, cuda or cuda:N; of several processes that torchrun starts, each takes the
-    GPU of its number."""
+    """Where to train: auto, cpu, cuda or cuda:N; of several processes that torchrun starts, each
+    takes the GPU of its number."""
     compile: bool = False
     """Compile the networks before training, which pays in long runs on a GPU."""
     observations_at_once: int | None = None
-    """Compute a minibatch in parts of whole groups, of at most so many observations each, whose gradients
-    add: for minibatches larger than memory. A group is never split."""
+    """Compute a minibatch in parts of whole groups, of at most so many observations each, whose
+    gradients add: for minibatches larger than memory. A group is never split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class Train:
     """Train a model; then evaluate it, and draw what it learned."""
 
     preset: Literal["none", "paper", "unseen-images"] | None = None
-    """Start from these settings instead of the defaults; options beside it override them. paper: the
-    paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the ELBO
-    alone. unseen-images: to tell groups apart that training never saw, by posed networks and
+    """Start from these settings instead of the defaults; options beside it override them. paper:
+    the paper's, one hidden layer of 500, a Normal with learned variances, 10 + 10 dims, and the
+    ELBO alone. unseen-images: to tell groups apart that training never saw, by posed networks and
     evidence of every size; taken where whole groups of images are held out and neither model, guide
     nor network is named. none: the defaults in any case."""
     data: FetchedDataOptions = field(default_factory=FetchedDataOptions)
@@ -71,25 +71,15 @@ class Train:
         if self.preset is not None:
             return None if self.preset == "none" else self._with(PRESETS[self.preset])
         whole_groups = self.data.hold_out_groups or self.data.hold_out_fraction
-        named = (self.model.model, self.model.guide, self.model.network) != (
-            "mlvae",
-            "auto",
-            "auto",
-        )
-        if named or not whole_groups:
+        pair = (self.model.model, self.model.guide, self.model.network)
+        if pair != ("mlvae", "auto", "auto") or not whole_groups:
             return None
         return replace(self._with(PRESETS["unseen-images"]), unless_images=self)
 
     def _with(self, settings: Mapping[str, Any]) -> Train:
         def changed(group: Any) -> Any:
-            return replace(
-                group, **{name: settings[name] for name in vars(group) if name in settings}
-            )
+            names = vars(group).keys() & settings.keys()
+            return replace(group, **{name: settings[name] for name in names})
 
-        return replace(
-            self,
-            data=changed(self.data),
-            model=changed(self.model),
-            objective=changed(self.objective),
-            training=changed(self.training),
-        )
+        groups = ("data", "model", "objective", "training")
+        return replace(self, **{name: changed(getattr(self, name)) for name in groups})

@@ -134,8 +134,9 @@ def _config(command: Train) -> RunConfig:
     if given:
         named = ", ".join("--" + name.replace("_", "-") for name in given)
         raise InputError(
-            f"--resume takes everything but --steps, --epochs and --patience, and the data's place, from "
-            f"{output.resume / runs.CONFIG}, got {named}: leave that out, or start a new run with --out"
+            f"--resume takes everything but --steps, --epochs and --patience, and the data's "
+            f"place, from {output.resume / runs.CONFIG}, got {named}: leave that out, or start a "
+            "new run with --out"
         )
     return at_absolute_place(config)
 
@@ -143,7 +144,7 @@ def _config(command: Train) -> RunConfig:
 def _as_images_allow(
     command: Train, config: RunConfig, event_shape: Sequence[int], *, say: bool
 ) -> RunConfig:
-    """The config with the preset of images that nobody named, or without it where these are not images."""
+    """The config with the preset for images that nobody named, or without it for other data."""
     if command.unless_images is None:
         return config
     if choose_network(AUTO, event_shape) != "conv":
@@ -151,7 +152,8 @@ def _as_images_allow(
         return replace(plain, image_size=config.image_size)
     if say:
         print(
-            "whole groups of images are held out: --preset unseen-images is taken, --preset none leaves it",
+            "whole groups of images are held out: --preset unseen-images is taken, --preset none "
+            "leaves it",
             file=sys.stderr,
         )
     return config
@@ -231,7 +233,8 @@ def _train(
     if history.interrupted:
         done = len(history.epochs)
         print(
-            f"interrupted after {done} epochs; their weights are in {folder}; to go on: --resume {folder}",
+            f"interrupted after {done} epochs; their weights are in {folder}; to go on: --resume "
+            f"{folder}",
             file=sys.stderr,
         )
     return history

@@ -57,7 +57,7 @@ MOST_SEED = 2**32 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
-    """Everything that decides how a run turns out, but the data itself: its groups of options, flat.
+    """Everything that decides how a run turns out, but the data itself: all options, flat.
 
     Raises:
         InputError: a value is out of range or a name unknown; nothing else is checked as early.
@@ -92,8 +92,8 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         check_likelihood(self.likelihood, self.likelihood_scale, self.library_size)
         if self.library_size and self.missing == "mask":
             raise InputError(
-                "library_size takes the total of each observation, which missing='mask' leaves unknown: "
-                "give one of them"
+                "library_size takes the total of each observation, which missing='mask' leaves "
+                "unknown: give one of them"
             )
         self._check_budget()
         if not 0.0 < self.learning_rate < math.inf:
@@ -112,7 +112,8 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
             came, beside = getattr(self, one), getattr(self, other)
             if came not in (None, ()) and beside not in (None, 0.0):
                 raise InputError(
-                    f"{one} and {other} exclude each other, got {came} and {beside}: give one of them"
+                    f"{one} and {other} exclude each other, got {came} and {beside}: give one of "
+                    "them"
                 )
         budgets = {"epochs": self.epochs, "steps": self.steps}
         require_positive(**{name: value for name, value in budgets.items() if value is not None})
@@ -145,7 +146,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         return make_estimator(self.elbo, self.num_particles, alpha=self.alpha, inner=self.inner)
 
     def sized(self) -> RunConfig:
-        """This config with a size for the images of a folder, if none is given and theirs will not do."""
+        """This config with a size for the images of a folder that need one and have none."""
         kind, _, place = self.data.partition(":")
         if kind != "folder" or not place or self.image_size is not None:
             return self
@@ -167,7 +168,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         )
 
     def split(self, data: GroupedDataset) -> tuple[RunConfig, Split]:
-        """What each observation is for, and this config with the groups that are held out by name."""
+        """What each observation is for, and this config with the held-out groups by name."""
         config, held_out = self, self.hold_out_groups or self.hold_out_fraction
         if held_out:
             split = Split.by_groups(data, held_out, self.seed)
@@ -248,7 +249,7 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         )
 
     def plain_vae(self) -> RunConfig:
-        """The same networks, size and budget for a plain VAE: no groups, and nothing added to its ELBO."""
+        """The same networks, size and budget for a plain VAE, with nothing added to its ELBO."""
         added = {name: getattr(RunConfig, name) for name in PENALTY_OPTIONS}
         plain: dict[str, Any] = {"style_given_content": False, "evidence": "whole"}
         return replace(self, model="vae", guide=AUTO, vae=False, **plain, **added)

@@ -42,7 +42,7 @@ def save_config(
     scaling: str = NONE,
     uint8: bool = False,
 ) -> None:
-    """Write config.json: everything that is needed to rebuild the run, a user's own classes included.
+    """Write config.json: everything that rebuilds the run, a user's own classes included.
 
     A file of the user's is copied into the run's folder, and named there: the run goes on meaning
     the same when that file is changed, or the folder moved. What is known of the data is as the
@@ -139,16 +139,16 @@ def _read_settings(file: Path) -> dict[str, Any]:
         )
     if version > FORMAT_VERSION:
         raise InputError(
-            f"{file} has format_version {version!r:.100}, but this version of pyro_mlvae reads those up to "
-            f"{FORMAT_VERSION}: open it with the version that wrote it, or a later one"
+            f"{file} has format_version {version!r:.100}, but this version of pyro_mlvae reads "
+            f"those up to {FORMAT_VERSION}: open it with the version that wrote it, or a later one"
         )
     known = [*(field.name for field in fields(RunConfig)), *DATA_KEYS]
     unknown = [_with_nearest(name, known) for name in settings if name not in known]
     if unknown:
         raise InputError(
-            f"{file} has {'settings' if len(unknown) > 1 else 'a setting'} that this version of pyro_mlvae "
-            f"does not know, {', '.join(unknown[:5])}: correct or remove what you wrote, or open it with "
-            f"the version that wrote it"
+            f"{file} has {'settings' if len(unknown) > 1 else 'a setting'} that this version of "
+            f"pyro_mlvae does not know, {', '.join(unknown[:5])}: correct or remove what you "
+            f"wrote, or open it with the version that wrote it"
         )
     return settings
 

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def is_custom(name: str) -> bool:
-    """Whether ``name`` names a class in a file, and not one of the library's own by its short name."""
+    """Whether ``name`` names a class in a file, not one of the library's by its short name."""
     return ".py:" in name
 
 
@@ -89,7 +89,8 @@ def _run(file: Path) -> Any:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(
-            f"running {file} failed with {type(error).__name__}: {_first_line(error)}; correct the file"
+            f"running {file} failed with {type(error).__name__}: {_first_line(error)}; correct the "
+            "file"
         ) from error
     return module
 

@@ -1,4 +1,4 @@
-"""explorer.safetensors: held-out observations, their codes, and the decoder, for a page that decodes.
+"""explorer.safetensors: held-out observations, codes and the decoder, for a page that decodes.
 
 The guide itself infers the codes, content from the first k observations of a group for each k: any
 guide will do. A decoder of the library travels in half precision; for others, decoded pictures do
@@ -183,7 +183,7 @@ def _choose(test: GroupedDataset, count: int, most: int) -> tuple[Tensor, Tensor
 
 
 def _shades(look: Look, x: Tensor) -> Tensor:
-    """Observations as bytes, from the darkest or lowest that is drawn to the brightest, ``[n, values]``."""
+    """Observations as bytes, from the lowest that is drawn to the highest, ``[n, values]``."""
     x = x.detach().cpu().flatten(1).double()
     shade = ((x - look.low) / (look.high - look.low)).clamp(0.0, 1.0) * _SHADES
     return shade.round().nan_to_num(_MISSING).to(torch.uint8)

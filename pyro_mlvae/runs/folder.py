@@ -112,14 +112,14 @@ def prepare_folder(
         if not all(is_leftover(file) for file in path.iterdir()):
             if not (path / marker).is_file():
                 raise InputError(
-                    f"--out {path} exists and is not a {what} folder (it has no {marker}): name a new or "
-                    f"empty folder"
+                    f"--out {path} exists and is not a {what} folder (it has no {marker}): name a "
+                    f"new or empty folder"
                 )
             if not overwrite:
                 resume = f", go on with it with --resume {path}" if marker == CONFIG else ""
                 raise InputError(
-                    f"--out {path} already holds a {what}: name another folder{resume}, or replace that "
-                    f"{what} with --overwrite"
+                    f"--out {path} already holds a {what}: name another folder{resume}, or replace "
+                    f"that {what} with --overwrite"
                 )
             for old in [*(path / name for name in files), *(path / FIGURES).glob("*.png")]:
                 old.unlink(missing_ok=True)
@@ -177,8 +177,8 @@ def load_run(path: str | Path) -> Run:
         except RuntimeError as error:
             reason = printable(" ".join(str(error).split())[:500])
             raise InputError(
-                f"the {kind}'s weights in {path / WEIGHTS} do not fit {CONFIG} ({reason}): both must come "
-                f"from the same run"
+                f"the {kind}'s weights in {path / WEIGHTS} do not fit {CONFIG} ({reason}): both "
+                f"must come from the same run"
             ) from None
     return Run(config, model=model, guide=guide, recorded=load_split(path), **data)
 
@@ -198,8 +198,8 @@ def _scaling(
         tensor = tensors.get(f"guide.encoder.{name}")
         if tensor is None or tensor.shape not in ((), event_shape):
             raise InputError(
-                f"the weights in {path / WEIGHTS} lack the {name} of x, which {CONFIG} (scaling {kind!r}, "
-                f"missing {config.missing!r}) asks for: both must come from the same run"
+                f"the weights in {path / WEIGHTS} lack the {name} of x, which {CONFIG} (scaling "
+                f"{kind!r}, missing {config.missing!r}) asks for: both must come from the same run"
             )
         found[name] = tensor
     try:
@@ -209,7 +209,7 @@ def _scaling(
 
 
 def load_vae(path: str | Path) -> tuple[Any, Any] | None:
-    """The plain VAE, and its guide, that the run in ``path`` is compared with, if it was trained."""
+    """The plain VAE, and its guide, that a run is compared with, if it was trained."""
     if not (Path(path) / VAE / WEIGHTS).is_file():
         return None
     run = load_run(Path(path) / VAE)

@@ -16,7 +16,7 @@ from pyro_mlvae.training.progress import Progress
 
 
 def training_progress(folder: Path) -> TrainingProgress | None:
-    """The ELBO by epoch and the number of steps; None where no history, or no epoch, was written."""
+    """The ELBO by epoch and the number of steps; None where no epoch was written."""
     file = folder / HISTORY
     if not file.is_file():
         return None

@@ -23,7 +23,7 @@ _MEASUREMENTS = 50
 
 
 def make_sampler(config: RunConfig, data: GroupedDataset) -> Sampler:
-    """The sampler of training minibatches; data on disk is read ahead where there is a core for it."""
+    """The sampler of training minibatches; data on disk is read ahead if a core is spare."""
     sampler = augmented(_sampler(config, data), config.augment, data.event_shape, seed=config.seed)
     if config.model == "vae" and config.elbo in _OF_GROUPS:
         sampler = Singletons(sampler)
@@ -50,7 +50,7 @@ def schedule(
     on average, as far as there are so many of a group: the ELBO depends on the size. Without one, a
     run is trained to its last step.
 
-    >>> data = GroupedDataset.from_arrays([[float(i)] for i in range(30)], [i % 3 for i in range(30)])
+    >>> data = GroupedDataset.from_arrays([[float(i)] for i in range(30)], [0, 1, 2] * 10)
     >>> nothing = data.subset(data.group[:0])
     >>> schedule(RunConfig(), data, nothing)
     {'steps': 2000}

@@ -1,4 +1,4 @@
-"""The options of a run, in named groups: each default and each line of help stands here, and only here.
+"""The options of a run, in named groups: each default and line of help stands here alone.
 
 A command nests the groups, and its help shows each in a box of its own; :class:`RunConfig` inherits
 them all, flat; the scikit-learn estimator has those of the model, the objective and training as
@@ -116,13 +116,15 @@ class ObjectiveOptions:
     beta_style: float = 1.0
     """Weight of the divergence of style in training; 1 is the ELBO's."""
     warmup_steps: int = 0
-    """Over so many steps of training the weights of the divergences, or their targets, rise from 0."""
+    """Over so many steps of training the weights of the divergences, or their targets, rise from
+    0."""
     free_bits_content: float = 0.0
     """Nats per dimension below which the divergence of content is not reduced further."""
     free_bits_style: float = 0.0
     """Nats per dimension below which the divergence of style is not reduced further."""
     target_content: float | None = None
-    """Nats at which the divergence of a group's content is held in training, in the place of its weight."""
+    """Nats at which the divergence of a group's content is held in training, in the place of its
+    weight."""
     target_style: float | None = None
     """Nats at which the divergence of an observation's style is held, likewise."""
     target_weight: float = 10.0
@@ -130,11 +132,13 @@ class ObjectiveOptions:
     aggregate_style: float = 0.0
     """Weight of a penalty on every group's aggregate style that differs from the prior."""
     hsic: float = 0.0
-    """Weight of a penalty on the dependence of style on the group (HSIC), in nats per observation."""
+    """Weight of a penalty on the dependence of style on the group (HSIC), in nats per
+    observation."""
     style_cycle: float = 0.0
     """Weight of a penalty on styles that are read differently off decodings with two contents."""
     pair_switching: float = 0.0
-    """Weight of a penalty on styles that are near those of the same group (CLEAR's pair switching)."""
+    """Weight of a penalty on styles that are near those of the same group (CLEAR's pair
+    switching)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +174,8 @@ class TrainingOptions:
     learning_rate: float = 1e-3
     """Adam's."""
     vae: bool = True
-    """Train a plain VAE of the same networks, size and budget as well, and show it beside the model."""
+    """Train a plain VAE of the same networks, size and budget as well, and show it beside the
+    model."""
     precision: str = "float32"
     """In which the networks compute in training: float32, or bf16, which takes a device that has
     bfloat16; weights, draws, products of Normals and densities stay in float32."""

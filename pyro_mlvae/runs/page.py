@@ -1,4 +1,4 @@
-"""Pages from the templates in ``templates/``: what is not known is left out, all text is escaped."""
+"""Pages from ``templates/``: what is not known is left out, and all text is escaped."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def with_error(value: Any, error: Any) -> dict[str, Any] | None:
 
 
 def above(value: Any, control: Any) -> bool:
-    """Whether a number or score is above another by more than two standard errors, where these are known.
+    """Whether a number or score is above another by two standard errors, where these are known.
 
     >>> above({"accuracy": 0.5, "standard_error": 0.1}, 0.4), above(None, 0.4)
     (False, False)
@@ -75,7 +75,7 @@ def above(value: Any, control: Any) -> bool:
 
 
 def known(rows: Sequence[list[Any]], heads: Sequence[Any]) -> tuple[list[Any], list[list[Any]]]:
-    """Heads and rows of a table, without rows whose first number, and columns of which none, is known.
+    """Heads and rows, without rows whose first number, and columns of which none, is known.
 
     >>> known([["a", 0.5, None], ["b", None, None]], ["one", "two"])
     (['one'], [['a', 0.5]])

@@ -111,8 +111,8 @@ def check_names(model: str, guide: str) -> None:
             raise unknown_name(what, name, [*known, "path/to/file.py:Class"])
     if model in MODELS and guide in GUIDES and guide not in MODELS[model][1]:
         raise InputError(
-            f"the model {model!r} goes with {' or '.join(MODELS[model][1])}, got the guide {guide!r}: "
-            f"leave the guide out, or name one of these"
+            f"the model {model!r} goes with {' or '.join(MODELS[model][1])}, got the guide "
+            f"{guide!r}: leave the guide out, or name one of these"
         )
 
 
@@ -137,8 +137,8 @@ def make_pair(
         torch.manual_seed(seed)
         decoder = make_decoder(event_shape, *dims, likelihood.outputs, hidden=hidden)
         maker = _maker(options.guide, options.model)
-        width = (maker.func if isinstance(maker, partial) else maker).width(*dims)
-        encoder = make_encoder(event_shape, *dims, hidden=hidden, width=width)
+        kind: Any = maker.func if isinstance(maker, partial) else maker
+        encoder = make_encoder(event_shape, *dims, hidden=hidden, width=kind.width(*dims))
         style = StyleGivenContent(*dims) if options.style_given_content else None
         if isinstance(likelihood, CountsLikelihood):
             encoder = LogCountsEncoder(encoder)
@@ -159,7 +159,7 @@ def make_pair(
 def make_model(
     name: str, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
 ) -> MLVAE:
-    """The model of that name; a class in a file is called with the same arguments as :class:`MLVAE`."""
+    """The model of that name; a class in a file is called as :class:`MLVAE` is."""
     return _call(name, _model_class(name), decoder, likelihood, content_dim, style_dim)
 
 
@@ -229,6 +229,6 @@ def _call(name: str, make: Callable[..., Any], *arguments: Any, **options: Any) 
             raise
         words = ", ".join([*(type(argument).__name__ for argument in arguments), *options])
         raise InputError(
-            f"{name} could not be made from ({words}): its __init__ must take these, as that of the class "
-            f"it derives from does ({str(error).splitlines()[0]})"
+            f"{name} could not be made from ({words}): its __init__ must take these, as that of "
+            f"the class it derives from does ({str(error).splitlines()[0]})"
         ) from error

@@ -148,7 +148,8 @@ def _held_out(folder: Path, config: RunConfig) -> str:
         share = f"{config.test_fraction:.0%} of every group"
     else:
         _, train, validation, test = recorded.part.bincount(minlength=4).tolist()
-        share = f"{test:,} of {train + validation + test:,} observations, and {validation:,} for validation"
+        whole = train + validation + test
+        share = f"{test:,} of {whole:,} observations, and {validation:,} for validation"
     groups = (
         f"whole groups: {', '.join(config.hold_out_groups)}; " if config.hold_out_groups else ""
     )

@@ -1,4 +1,4 @@
-"""The data of a run: where it lies, whether it still is what the run was trained on, and its split."""
+"""The data of a run: where it lies, whether it is still that of training, and its split."""
 
 from __future__ import annotations
 
@@ -58,14 +58,15 @@ def data_of_run(
     found = new_data(config, data)
     if digest not in (None, found.identity.digest):
         raise InputError(
-            f"{config.data} is not the data that the run was trained on, and {SPLIT}, which says what was "
-            f"held out, is not in its folder: put that file or the data back, or train the run again"
+            f"{config.data} is not the data that the run was trained on, and {SPLIT}, which says "
+            f"what was held out, is not in its folder: put that file or the data back, or train "
+            "the run again"
         )
     return found
 
 
 def resumed_data(folder: Path, config: RunConfig, data: GroupedDataset) -> RunData:
-    """The data of a run that goes on; an :class:`InputError` says how it is not that of training."""
+    """The data of a run that goes on; if it is not that of training, the error says how."""
     before, known = read_config(folder)
     remedy = (
         "put back what it was, say where that lies now with --data, or start a new run with --out"
@@ -73,17 +74,19 @@ def resumed_data(folder: Path, config: RunConfig, data: GroupedDataset) -> RunDa
     recorded, digest = load_split(folder), known["data_digest"]
     if tuple(data.event_shape) != known["event_shape"]:
         raise InputError(
-            f"{config.data} is not the data that {folder} was trained on: it has observations of shape "
-            f"{list(data.event_shape)}, not {list(known['event_shape'])}: {remedy}"
+            f"{config.data} is not the data that {folder} was trained on: it has observations of "
+            f"shape {list(data.event_shape)}, not {list(known['event_shape'])}: {remedy}"
         )
     if recorded is None and digest is None and config.data != at_absolute_place(before).data:
         raise InputError(
-            f"{folder} was written before runs recorded what they were trained on, so it cannot be told "
-            f"whether {config.data} is that: leave out --data, and put the data at {before.data}"
+            f"{folder} was written before runs recorded what they were trained on, so it cannot be "
+            f"told whether {config.data} is that: leave out --data, and put the data at "
+            f"{before.data}"
         )
     found = data_of_run(config, recorded, digest, data)
     if found.difference:
         raise InputError(
-            f"{config.data} is not the data that {folder} was trained on: {found.difference}: {remedy}"
+            f"{config.data} is not the data that {folder} was trained on: {found.difference}: "
+            f"{remedy}"
         )
     return found

@@ -84,8 +84,8 @@ def load_split(folder: Path) -> RecordedSplit | None:
         version = metadata["format_version"]
         if version != _VERSION:
             raise InputError(
-                f"{file} has format_version {version!r:.100}, expected {_VERSION!r}: use the version of "
-                f"pyro_mlvae that wrote it"
+                f"{file} has format_version {version!r:.100}, expected {_VERSION!r}: use the "
+                f"version of pyro_mlvae that wrote it"
             )
         names, every = json.loads(metadata["group_names"]), int(metadata["every"])
         if not (
