@@ -4,9 +4,11 @@ import fcntl
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 from contextlib import redirect_stderr, redirect_stdout
+from html import escape, unescape
 from types import SimpleNamespace
 
 import jaxtyping
@@ -67,11 +69,38 @@ def browse(tmp_path):
     return open_page
 
 
+# A window cannot be as narrow as a phone's, but a frame can.
+HARNESS = """<!DOCTYPE html><body>{frames}<script>
+onload = () => {{
+    const found = Array.from(frames, (_, i) => ({work})(frames[i]));
+    document.documentElement.dataset.found = JSON.stringify(found);
+}};
+</script>"""
+
+
+@pytest.fixture
+def in_browser(browse, tmp_path):
+    """Does some work, a JavaScript function of a window, in each of some pages: what it returns."""
+
+    def work_in(pages, work, width=320):
+        style = f"border: 0; width: {width}px; height: 200px"
+        frames = "".join(f'<iframe style="{style}" srcdoc="{escape(x)}"></iframe>' for x in pages)
+        file = tmp_path / "harness.html"
+        file.write_text(HARNESS.format(frames=frames, work=work), "utf-8")
+        log = ("--dump-dom", "--enable-logging=stderr", "--v=0")
+        done = browse(file, *log, "--window-size=1300,300")
+        assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        return json.loads(unescape(re.search(r'data-found="([^"]*)"', done.stdout)[1]))
+
+    return work_in
+
+
 @pytest.fixture
 def refusal(capsys):
     """Runs a command line that the user can correct, and gives the sentence that it ends with."""
 
     def refuse(*arguments):
+        capsys.readouterr()  # what came before is none of its words
         assert run([*map(str, arguments)]) == 2
         said = capsys.readouterr()
         assert "Traceback" not in said.err

@@ -1,9 +1,7 @@
 """The explorer: what travels into the page, and what a browser decodes there, against PyTorch."""
 
 import json
-import re
 from dataclasses import replace
-from html import escape, unescape
 
 import markupsafe
 import numpy as np
@@ -70,47 +68,20 @@ def pair_of(settings, shape, data):
     return config, pair
 
 
-def make_run(folder, settings=None, shape=(1, 8, 8), values="unit"):
-    data = data_of(shape, values)
-    config, (model, guide) = pair_of(settings or {}, shape, data)
+def make_run(folder, settings=None, data=None, pair=None):
+    """A run folder with its explorer, with the pair and the data that it was made from."""
+    data = data_of((1, 8, 8)) if data is None else data
+    config, made = pair_of(settings or {}, data.event_shape, data)
+    pair = pair or made
     runs.prepare_run_folder(folder)
-    runs.save_config(folder, config, shape)
-    why = save_explorer(folder, model, guide, data)
-    return folder, model, guide, data, why
+    runs.save_config(folder, config, data.event_shape)
+    return folder, *pair, data, save_explorer(folder, *pair, data)
 
 
 def tensors_of(folder):
     with safe_open(folder / EXPLORER, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-HARNESS = """<!DOCTYPE html><body>{frames}<script>
-onload = () => {{
-    const found = Array.from(frames, (_, i) => ({work})(frames[i]));
-    document.documentElement.dataset.found = JSON.stringify(found);
-}};
-</script>"""
-
-
-@pytest.fixture
-def in_browser(browse, tmp_path):
-    """Do some work, a JavaScript function of a window, in each of some pages, and give what it returns."""
-
-    def work_in(pages, work, width=320):
-        frames = "".join(
-            f'<iframe style="border: 0; width: {width}px; height: 200px" srcdoc="{escape(page)}"></iframe>'
-            for page in pages
-        )
-        file = tmp_path / "harness.html"
-        file.write_text(HARNESS.format(frames=frames, work=work), "utf-8")
-        done = browse(
-            file, "--dump-dom", "--enable-logging=stderr", "--v=0", "--window-size=1300,300"
-        )
-        assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        return json.loads(unescape(re.search(r'data-found="([^"]*)"', done.stdout)[1]))
-
-    return work_in
 
 
 def page_of(folder):
@@ -198,12 +169,7 @@ def test_what_is_clicked_is_swapped(in_browser, tmp_path):
 
 
 def test_ink_is_dark_on_light(in_browser, tmp_path):
-    data = data_of((1, 8, 8))
-    data = replace(data, ink=True)
-    config, (model, guide) = pair_of({}, (1, 8, 8), data)
-    folder = runs.prepare_run_folder(tmp_path / "run")
-    runs.save_config(folder, config, (1, 8, 8))
-    save_explorer(folder, model, guide, data)
+    folder, _, _, data, _ = make_run(tmp_path / "run", data=replace(data_of((1, 8, 8)), ink=True))
     work = """view => {
         const canvas = view.document.querySelector("[data-row=content] canvas");
         return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data];
@@ -216,20 +182,13 @@ class Wave(MLPDecoder):
     """A decoder of one's own."""
 
 
-def own_pair():
-    model = MLVAE(Wave((1, 8, 8), 2, 1, hidden=(6,)), NormalLikelihood(), 2, 1)
-    return model, ProductOfNormals(MLPEncoder((1, 8, 8), 2, 1, hidden=(6,)))
-
-
 def test_a_decoder_of_ones_own_has_pictures_decoded_in_advance_and_the_page_says_why(
     in_browser, tmp_path
 ):
-    model, guide = own_pair()
-    data = data_of((1, 8, 8))
-    folder = runs.prepare_run_folder(tmp_path / "run")
-    runs.save_config(folder, RunConfig(), (1, 8, 8))
-    why = "Wave is not one of the library's decoders"
-    assert save_explorer(folder, model, guide, data) == why
+    model = MLVAE(Wave((1, 8, 8), 2, 1, hidden=(6,)), NormalLikelihood(), 2, 1)
+    own = model, ProductOfNormals(MLPEncoder((1, 8, 8), 2, 1, hidden=(6,)))
+    folder, *_, why = make_run(tmp_path / "run", pair=own)
+    assert why == "Wave is not one of the library's decoders"
     about, tensors = tensors_of(folder)
     assert about["layers"] == []
     page = page_of(folder)
@@ -282,10 +241,7 @@ def test_content_is_inferred_by_the_guide_itself(settings, tmp_path):
 
 
 def test_groups_of_one_held_out_observation_are_both_rows(tmp_path):
-    data = data_of((1, 8, 8)).subset(torch.arange(7))
-    _, (model, guide) = pair_of({}, (1, 8, 8), data)
-    folder = runs.prepare_run_folder(tmp_path / "run")
-    save_explorer(folder, model, guide, data)
+    folder, *_ = make_run(tmp_path / "run", data=data_of((1, 8, 8)).subset(torch.arange(7)))
     about, tensors = tensors_of(folder)
     assert about["sizes"] == [1] * 7
     assert tensors["x.style"].shape == (7, 64)
@@ -334,11 +290,7 @@ def reported(folder, metrics=None):
 def test_the_report_has_the_explorer_and_runs_no_other_script(in_browser, tmp_path):
     data = data_of((1, 8, 8))
     data = replace(data, group_names=(HOSTILE, *data.group_names[1:]))
-    config, (model, guide) = pair_of({}, (1, 8, 8), data)
-    folder = runs.prepare_run_folder(tmp_path / "run")
-    runs.save_config(folder, config, (1, 8, 8))
-    assert "explorer" not in Page(reported(folder)).text
-    save_explorer(folder, model, guide, data)
+    folder, *_ = make_run(tmp_path / "run", data=data)
     html = reported(folder)
     page = Page(html)
     assert [attributes.get("id") for attributes, _ in page.all("script")] == ["explorer-data", None]
@@ -349,6 +301,8 @@ def test_the_report_has_the_explorer_and_runs_no_other_script(in_browser, tmp_pa
     assert f"Content of group {HOSTILE}, from 1 observation " in found
     with pytest.raises(AssertionError, match="Content Security P"):
         in_browser([bad], said)
+    (folder / EXPLORER).unlink()
+    assert "explorer" not in Page(reported(folder)).text
 
 
 def test_a_report_that_would_be_too_large_names_the_command_instead(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-from html import escape, unescape
 from html.parser import HTMLParser
 from importlib import resources
 from itertools import pairwise
@@ -652,26 +651,6 @@ def test_what_evaluate_measures_is_shown(make_run, unseen, quick_evaluation):
     assert all(repr(score["accuracy"]) in shown for score in wanted.values() if score)
 
 
-# A window cannot be as narrow as a phone's, but a frame can.
-FRAME = """<!DOCTYPE html>
-<iframe style="border: 0; width: {width}px; height: 800px" srcdoc="{page}"></iframe>
-<script>
-onload = () => {{
-    const view = frames[0], page = view.document.documentElement, all = page.querySelectorAll.bind(page);
-    for (const details of all("details")) details.open = true;
-    const outside = view.performance.getEntriesByType("resource").map(entry => entry.name)
-        .filter(name => !name.startsWith("data:"));
-    const scrolled = [...all(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length;
-    document.documentElement.dataset.found = JSON.stringify({{
-        stacked: [...all(".error")].filter(
-            error => error.offsetTop > error.parentElement.firstChild.offsetTop + 5).length,
-        wrapped: [...all("td *")].filter(
-            cell => new Set([...cell.getClientRects()].map(line => Math.round(line.top))).size > 1).length,
-        inner: view.innerWidth, width: page.scrollWidth, boxes: all(".scroll").length, scrolled, outside}});
-}};
-</script>"""
-
-
 def test_a_browser_draws_the_page(make_run, browse, tmp_path):
     picture = tmp_path / "page.png"
     browse(write_report(make_run()), f"--screenshot={picture}", "--window-size=1200,2600")
@@ -700,15 +679,27 @@ def test_a_browser_has_nothing_to_complain_of(make_run, browse):
     assert browse(bad, *log).stderr.count("Content Security Policy") >= 2
 
 
+LAYOUT = """view => {
+    const page = view.document.documentElement, all = page.querySelectorAll.bind(page);
+    for (const details of all("details")) details.open = true;
+    const fetched = view.performance.getEntriesByType("resource").map(entry => entry.name);
+    const lines = cell => new Set([...cell.getClientRects()].map(line => Math.round(line.top))).size;
+    const below = error => error.offsetTop > error.parentElement.firstChild.offsetTop + 5;
+    return {
+        outside: fetched.filter(name => !name.startsWith("data:")),
+        stacked: [...all(".error")].filter(below).length,
+        wrapped: [...all("td *")].filter(cell => lines(cell) > 1).length,
+        boxes: all(".scroll").length,
+        scrolled: [...all(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
+        inner: view.innerWidth, width: page.scrollWidth};
+}"""
+
+
 @pytest.mark.parametrize("width", [360, 1200])
-def test_the_page_is_no_wider_than_its_window_and_fetches_nothing(make_run, browse, width):
+def test_the_page_is_no_wider_than_its_window_and_fetches_nothing(make_run, in_browser, width):
     config = RunConfig(data="folder:" + "x" * 200, hold_out_groups=("g" * 150,))
     folder = make_run(config=config, figures=("training", "swap", "swap-vae", "evidence"))
-    frame = folder / "frame.html"
-    page = escape(write_report(folder).read_text("utf-8"))
-    frame.write_text(FRAME.format(width=width, page=page), "utf-8")
-    dom = browse(frame, "--dump-dom", "--window-size=1400,1000").stdout
-    found = json.loads(unescape(re.search(r'data-found="([^"]*)"', dom)[1]))
+    [found] = in_browser([write_report(folder).read_text("utf-8")], LAYOUT, width)
     assert found["inner"] == found["width"] == width
     assert found["outside"] == []
     # A number and its error stand on one line, or in one column where there is no room for that.

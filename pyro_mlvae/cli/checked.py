@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from torch import Tensor
 
 from pyro_mlvae.checking import check
 from pyro_mlvae.data import GroupedDataset, GroupSampler
+from pyro_mlvae.data.folders import size_for_first_run
 from pyro_mlvae.data.scaling import Scaling
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.models import MLVAE
@@ -32,14 +34,17 @@ def checked_pair(
 
 def sized(config: RunConfig, *, say: bool = True) -> RunConfig:
     """A config with the size at which images are read; one that nobody gave is said on stderr."""
-    found = config.sized()
-    if say and found.image_size != config.image_size:
+    kind, _, place = config.data.partition(":")
+    if kind != "folder" or not place or config.image_size is not None:
+        return config
+    size = size_for_first_run(place)
+    if say and size is not None:
         print(
-            f"images are read at {found.image_size}x{found.image_size}, for a first run of "
-            "minutes: --image-size says otherwise",
+            f"images are read at {size}x{size}, for a first run of minutes: --image-size says "
+            f"otherwise",
             file=sys.stderr,
         )
-    return found
+    return replace(config, image_size=size)
 
 
 def check_values(model: MLVAE, data: GroupedDataset) -> None:

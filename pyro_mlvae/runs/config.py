@@ -11,7 +11,6 @@ from pyro.infer import ELBO
 
 from pyro_mlvae.data import GroupedDataset, TableColumns, load_dataset
 from pyro_mlvae.data.augment import check_augmentations
-from pyro_mlvae.data.folders import size_for_first_run
 from pyro_mlvae.data.labels import present_names
 from pyro_mlvae.data.observations import MISSING
 from pyro_mlvae.data.ranges import require_bright
@@ -144,13 +143,6 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
     def estimator(self) -> ELBO:
         """The estimator of training."""
         return make_estimator(self.elbo, self.num_particles, alpha=self.alpha, inner=self.inner)
-
-    def sized(self) -> RunConfig:
-        """This config with a size for the images of a folder that need one and have none."""
-        kind, _, place = self.data.partition(":")
-        if kind != "folder" or not place or self.image_size is not None:
-            return self
-        return replace(self, image_size=size_for_first_run(place))
 
     def load(self, *, download: bool = False) -> GroupedDataset:
         """The data."""
