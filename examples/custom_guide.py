@@ -1,10 +1,10 @@
-"""A guide of one's own, beside the library's: how should the observations of a group be put together?
+"""A guide of your own beside the library's: how to combine the observations of a group?
 
 Run: python examples/custom_guide.py
 
-On the embedded digits; takes about a minute. Writes guides.png: how sure each guide is of the
-content of more and more observations. The guide below is also one for the command line: pyro-mlvae
-train --guide examples/custom_guide.py:OpinionPool --out runs/pool
+On the embedded digits; takes about a minute. Writes guides.png: the scale of content from more and
+more observations, for each guide. The guide below also works on the command line:
+pyro-mlvae train --guide examples/custom_guide.py:OpinionPool --out runs/pool
 """
 
 import argparse

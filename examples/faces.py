@@ -1,11 +1,11 @@
-"""Learn what a person's pictures share, and put one person's content into another picture's style.
+"""Learn what a person's pictures share, and draw one person in the style of another's picture.
 
 Run: python examples/faces.py --data folder:PATH   pictures, in one folder a person
      python examples/faces.py --data celeba --data-root data [--download]
      python examples/faces.py --data lfw --data-root data
 
-A fifth of the people are held out whole: what is drawn and measured are faces of people whom
-training never saw. Writes swap.png.
+A fifth of the people are held out, so all numbers and pictures are of people whom training never
+saw. Writes swap.png.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""The paper's experiment on MNIST: is the digit in the content, and not in the style?
+"""The paper's experiment on MNIST: is the digit in content, and not in style?
 
-Run: python examples/mnist.py --data-root data [--download] [--configuration best] [--seed 0]
-[--hold-out 9]
+Run: python examples/mnist.py --data-root data --download
+     python examples/mnist.py --data-root data --configuration best --seed 1 --hold-out 9
 
-Trains the paper's network on the paper's objective, or the best configuration we found, and a plain
-VAE of the same networks; prints what a probe reads off the codes of the 10,000 test digits, beside
-the VAE and networks that were never trained, and writes it to OUT with the pictures. With
---hold-out, a digit is left out of training altogether, and its drawings are told from the others'.
+Trains the paper's configuration, or the best one found, and a plain VAE of the same networks.
+Prints what a probe predicts from the codes of the 10,000 test digits, beside the VAE and untrained
+networks, and writes it to OUT with the pictures. With --hold-out, training leaves a digit out, and
+pairs of its drawings are told from pairs of others.
 """
 
 import argparse

@@ -1,13 +1,12 @@
-"""Train on some alphabets; then tell the characters of one that was never seen apart, from one drawing.
+"""Train on some alphabets; then tell the characters of an unseen one apart, from one drawing each.
 
-Run: python examples/omniglot_unseen.py --data omniglot --data-root data [--download] --hold-out
-     Korean python examples/omniglot_unseen.py --data folder:PATH --hold-out ALPHABET
+Run: python examples/omniglot_unseen.py --data folder:PATH --hold-out Korean
+     python examples/omniglot_unseen.py --data omniglot --data-root data --download --hold-out Korean
 
-PATH holds a folder an alphabet, which holds a folder a character. --hold-out takes several
-alphabets, or none. Writes swap.png: characters of the held-out alphabets, each in the style of
-other drawings. With
---one-shot-runs FOLDER, which holds run01 to run20 of Omniglot's official one-shot test, prints the
-error on that test beside its controls.
+PATH holds a folder for each alphabet, which holds a folder for each character. --hold-out takes
+several alphabets, or none. Writes swap.png: characters of the held-out alphabets, each in the style
+of other drawings. With --one-shot-runs FOLDER, which holds run01 to run20 of Omniglot's official
+one-shot test, prints the error on that test beside its controls.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""How much does style know of the group, and what helps against it?
+"""How much of the group is in style, and what helps against it?
 
-Run: python examples/style_leak.py [--data mnist --data-root data [--download]] [--remedies NAME...]
+Run: python examples/style_leak.py
+     python examples/style_leak.py --data mnist --data-root data --download --remedies "HSIC 100"
 
-Trains one model for each remedy, from the same initial networks, and reads the label off the codes
-of held-out observations, beside networks that were never trained. The ELBO is the true one,
-whatever was added to the objective. Results go to OUT, a file for each remedy; what is there is not
-trained again. Writes a table and style-leak.png.
+Trains one model for each remedy, from the same initial networks. A probe predicts the label from
+the codes of held-out observations, and from those of untrained networks. The ELBO is without
+penalties. Results go to OUT, a file for each remedy; a remedy with a file is not trained again.
+Writes a table and style-leak.png.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Does a character know its alphabet? Three levels, alphabet, character and drawing, beside two.
+"""Does it help to know a character's alphabet? Three levels beside two.
 
-Run: python examples/three_levels.py --data omniglot --data-root data [--download]
-     python examples/three_levels.py --data folder:PATH
+Run: python examples/three_levels.py --data folder:PATH
+     python examples/three_levels.py --data omniglot --data-root data --download
 
-PATH holds a folder an alphabet, which holds a folder a character. Both models see the same
-minibatches; a fifth of the drawings of every character is held out, and the bound on their evidence
-is what is compared. Writes characters.png: characters that the model makes up for each alphabet.
+PATH holds a folder for each alphabet, which holds a folder for each character. Both models train on
+the same minibatches, and their bounds on the evidence are compared on a fifth of the drawings of
+every character. Writes characters.png: new characters of each alphabet.
 """
 
 import argparse

@@ -172,9 +172,10 @@ def test_cells_are_as_large_and_as_wide_as_their_pictures_ask():
     assert figure.get_figwidth() < WIDEST + 1.0
 
 
-def test_names_stay_on_the_figures_of_large_and_of_wide_pictures():
-    for shape in ((3, 64, 64), (1, 16, 160), (300,), (900,)):
-        x = torch.rand(10, *shape)
+def test_names_stay_on_the_figures_of_large_small_and_wide_pictures():
+    few = (6, 1, 8, 8), (3, 1, 8, 16)
+    for shape in ((10, 3, 64, 64), (10, 1, 16, 160), (10, 300), (10, 900), *few):
+        x = torch.rand(shape)
         for figure in (grid(x), reconstructions(x, x, x, vae=x)):
             figure.draw_without_rendering()
             for text in figure.axes[0].texts:

@@ -45,6 +45,8 @@ def cells(
     lines = textwrap.wrap(title, min(letters, math.ceil(len(title) / count) + 6))
     height = cell_height * rows + top + 0.18 * (len(lines) - 1) + (NOTE if look.note else 0.0)
     figure = new_figure(width, height)
+    # For axes of a fixed aspect; plainly constrained, names of rows would be cut.
+    figure.set_layout_engine("compressed")
     figure.suptitle("\n".join(lines), fontsize=11)
     axes = figure.subplots()
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect=cell_height / cell_width)
