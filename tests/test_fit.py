@@ -164,6 +164,19 @@ def test_validation_is_measured_when_asked_and_after_the_last_epoch():
     assert math.isfinite(history.rows()[1]["validation_elbo_per_observation"])
 
 
+def test_the_training_part_is_measured_with_validation_and_changes_nothing_else():
+    part, held_out = small_data().batch(), small_data(low=0.5).batch()
+    pair, alone = make_pair(), make_pair()
+    both = fit_small(*pair, validation=held_out, training_part=part, validate_every=2)
+    one = fit_small(*alone, validation=held_out, validate_every=2)
+    swapped = fit_small(validation=part, validate_every=2)
+    assert all(map(torch.equal, weights(*pair), weights(*alone)))
+    assert [r.validation for r in both.epochs] == [r.validation for r in one.epochs]
+    assert [r.training_part for r in both.epochs] == [r.validation for r in swapped.epochs]
+    assert both.rows()[0]["training_part_elbo_per_observation"] is None
+    assert both.rows()[1]["training_part_observations_per_group"] == 6.0
+
+
 def test_validation_draws_are_the_same_every_time_and_training_draws_are_not():
     still = pyro.optim.SGD({"lr": 0.0})
     data = small_data()

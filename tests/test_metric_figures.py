@@ -432,5 +432,19 @@ def test_held_out_curves_have_groups_of_their_own_size():
     assert [*curves(divergence)] == ["style", "style, held out"]
 
 
+def test_training_is_drawn_on_groups_of_the_held_out_ones_sizes_where_they_were_measured():
+    terms = ElboTerms(-9.0, {"style": 1.0}, 64, 4)
+    held_out, part = ElboTerms(-9.0, {"style": 1.0}, 24, 3), ElboTerms(-3.0, {"style": 1.0}, 24, 3)
+    records = [
+        EpochRecord(1, 0.1, -3.0, terms),
+        EpochRecord(2, 0.1, -3.0, terms, held_out, training_part=part),
+    ]
+    elbo, *_ = training_curves(History(records)).axes
+    assert curves(elbo) == {
+        "training, groups of 8": [(2.0, -4.0 / 24)],
+        "held out, groups of 8": [(2.0, -10.0 / 24)],
+    }
+
+
 def test_a_history_of_no_epochs_draws_empty_panels(tmp_path):
     save_figure(training_curves(History()), tmp_path / "figure.png")

@@ -47,7 +47,8 @@ OPTIMIZERS = {
 def trained(checkpoint=None, optimizer="adam", **options):
     pair = make_pair()
     sampler = GroupSampler(small_data(), 2, 4, seed=3)
-    options = {"epochs": 4, "validation": small_data().batch(), "validate_every": 2, **options}
+    measured = {"validation": small_data(0.5).batch(), "training_part": small_data().batch()}
+    options = {"epochs": 4, "validate_every": 2, **measured, **options}
     history = fit(
         *pair, sampler, optimizer=OPTIMIZERS[optimizer](), checkpoint=checkpoint, **options
     )

@@ -70,6 +70,27 @@ def test_held_out_groups_are_of_the_size_of_trainings(count, groups, size):
     assert len(found) == len(validation)
 
 
+@pytest.mark.parametrize(
+    ("count", "groups", "options"),
+    [
+        (1000, 5, {"validation_fraction": 0.2}),
+        (1000, 200, {"hold_out_fraction": 0.1, "validation_fraction": 0.1}),
+    ],
+)
+def test_the_training_part_has_as_many_training_observations_in_groups_of_the_same_sizes(
+    count, groups, options
+):
+    data = data_of(count, groups)
+    config, split = RunConfig(groups_per_batch=5, **options).split(data)
+    train, validation, _ = split.of(data)
+    found = schedule(config, train, validation)
+    part, held_out = found["training_part"], found["validation"]
+    assert sorted(part.sizes.tolist()) == sorted(held_out.sizes.tolist())
+    assert {*part.x.flatten().tolist()} <= {*train.x.flatten().tolist()}
+    if "hold_out_fraction" not in options:
+        assert torch.equal(part.group_id, held_out.group_id)
+
+
 def test_about_fifty_measurements_are_made():
     data = data_of(1000, 10)
     held_out = data.subset(torch.arange(50))

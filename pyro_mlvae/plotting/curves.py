@@ -15,47 +15,43 @@ from pyro_mlvae.training import History
 def training_curves(history: History, units: str = "nats") -> Figure:
     """The ELBO and its terms against the epoch: training drawn, held-out dashed.
 
-    The ELBO depends on how many observations a group has, so the legend says it of both.
+    The ELBO depends on how many observations a group has, so training is drawn on a part of the
+    held-out groups' sizes where a run has measured one, and otherwise on the minibatches. The
+    legend says of both how large their groups are.
     """
     figure = new_figure(9.0, 3.2)
     panels = figure.subplots(1, 3)
-    epochs = [record.epoch for record in history.epochs]
-    measured = [record for record in history.epochs if record.validation is not None]
-    terms = [record.terms.per_observation() for record in history.epochs]
-    held_out = [
-        (r.epoch, r.validation.per_observation()) for r in measured if r.validation is not None
-    ]
-    of_training = _groups([record.terms for record in history.epochs])
-    of_held_out = _groups([r.validation for r in measured if r.validation is not None])
-    sites = [name for name in (terms[0] if terms else {}) if name.startswith("kl_")]
+    records = history.epochs
+    training = {r.epoch: r.training_part for r in records if r.training_part is not None}
+    training = training or {r.epoch: r.terms for r in records}
+    held_out = {r.epoch: r.validation for r in records if r.validation is not None}
+    drawn = (("training", "-", training), ("held out", "--", held_out))
+    first = next(iter(training.values()), ElboTerms())
     for axes, names, title in zip(
         panels,
-        (["elbo"], ["reconstruction"], sites),
+        (["elbo"], ["reconstruction"], [f"kl_{site}" for site in first.kl]),
         ("ELBO", "Reconstruction", "Divergence from the prior"),
         strict=True,
     ):
+        settled: list[float] = []
         for name, colour in zip(names, COLOURS, strict=False):
-            label = name.removeprefix("kl_") if name in sites else f"training{of_training}"
-            axes.plot(
-                epochs, [term[name] for term in terms], color=colour, label=label, linewidth=1.3
-            )
-            if held_out:
-                axes.plot(
-                    [epoch for epoch, _ in held_out],
-                    [term[name] for _, term in held_out],
-                    color=colour if name in sites else CONTROL,
-                    linestyle="--",
-                    linewidth=1.3,
-                    label=f"{label}, held out" if name in sites else f"held out{of_held_out}",
-                )
-        # The first epochs start so far below that they would flatten all the others.
-        settled = [term[name] for name in names for term in terms[len(terms) // 20 :]]
-        if names != sites and len(set(settled)) > 1:
+            for part_name, line, terms in drawn:
+                values = [of.per_observation()[name] for of in terms.values()]
+                label = f"{part_name}{_groups([*terms.values()])}"
+                if name.startswith("kl_"):
+                    label = name.removeprefix("kl_") + (", held out" if line == "--" else "")
+                elif line == "--":
+                    colour = CONTROL
+                if values:
+                    axes.plot([*terms], values, line, color=colour, label=label, linewidth=1.3)
+                # The first epochs start so far below that they would flatten all the others.
+                settled += values[len(values) // 20 :]
+        if len(set(settled)) > 1 and not title.startswith("Divergence"):
             margin = 0.1 * (max(settled) - min(settled))
             axes.set_ylim(min(settled) - margin, max(settled) + margin)
         tidy(axes).set(title=title, xlabel="epoch", ylabel=f"{units} per observation")
         axes.title.set_fontsize(11)
-        if names:
+        if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from pyro_mlvae.data import (
+    GroupedBatch,
     GroupedDataset,
     GroupSampler,
     ObservationSampler,
@@ -12,6 +15,7 @@ from pyro_mlvae.data import (
     ahead_if_spare,
 )
 from pyro_mlvae.data.augment import augmented
+from pyro_mlvae.data.grouping import subsample_groups
 from pyro_mlvae.data.samplers import Singletons
 from pyro_mlvae.evaluation import fixed_groups
 from pyro_mlvae.runs.config import RunConfig
@@ -44,11 +48,12 @@ def size_of_groups(config: RunConfig, data: GroupedDataset) -> int:
 def schedule(
     config: RunConfig, train: GroupedDataset, validation: GroupedDataset
 ) -> dict[str, Any]:
-    """What :func:`~pyro_mlvae.fit` takes for a run: budget, validation batch and patience.
+    """What :func:`~pyro_mlvae.fit` takes for a run: budget, patience and what is measured.
 
     The validation batch has its observations in groups of the size that training's minibatches have
-    on average, as far as there are so many of a group: the ELBO depends on the size. Without one, a
-    run is trained to its last step.
+    on average, as far as there are so many of a group: the ELBO depends on the size. The
+    training part is as many training observations in groups of the same sizes. Without a validation
+    batch, a run is trained to its last step.
 
     >>> data = GroupedDataset.from_arrays([[float(i)] for i in range(30)], [0, 1, 2] * 10)
     >>> nothing = data.subset(data.group[:0])
@@ -57,14 +62,32 @@ def schedule(
     """
     if not len(validation):
         return dict(config.budget)
-    steps = steps_of_an_epoch(config, train)
+    steps, size = steps_of_an_epoch(config, train), size_of_groups(config, train)
     epochs = config.epochs or config.budget["steps"] // steps
     return {
         **config.budget,
         "patience": config.patience or None,
-        "validation": fixed_groups(validation, size_of_groups(config, train), seed=config.seed),
+        "validation": fixed_groups(validation, size, seed=config.seed),
+        "training_part": _training_part(train, validation, size, config.seed),
         "validate_every": max(1, epochs // _MEASUREMENTS),
     }
+
+
+def _training_part(
+    train: GroupedDataset, validation: GroupedDataset, size: int, seed: int
+) -> GroupedBatch:
+    """As many training observations in as many groups of the same sizes, if there are."""
+    generator = torch.Generator().manual_seed(seed)
+    wanted = validation.sizes
+    if (train.sizes[wanted > 0] == 0).any():
+        # Validation has groups of its own: random ones of training stand for them, size by size.
+        sizes = wanted[wanted > 0].sort(descending=True).values
+        present = (train.sizes > 0).nonzero().flatten()
+        chosen = present[torch.randperm(len(present), generator=generator)[: len(sizes)]]
+        chosen = chosen[train.sizes[chosen].argsort(descending=True, stable=True)]
+        wanted = torch.zeros_like(wanted).index_copy(0, chosen, sizes[: len(chosen)])
+    taken = subsample_groups(train.group, wanted, generator).nonzero().flatten()
+    return fixed_groups(train.subset(taken), size, seed=seed)
 
 
 def _sampler(config: RunConfig, data: GroupedDataset) -> GroupSampler | ObservationSampler:

@@ -56,6 +56,7 @@ def fit(
     penalties: Sequence[Penalty] = (),
     clip_norm: float | None = None,
     validation: GroupedBatch | None = None,
+    training_part: GroupedBatch | None = None,
     validate_every: int = 1,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -101,6 +102,8 @@ def fit(
             ``differentiable_loss`` (all but "graph" and "renyi" have).
         clip_norm: rescale the gradient of all the parameters together to at most this norm.
         validation: a batch on which the ELBO is measured, with draws that are the same every time.
+        training_part: training observations in as many groups of the same sizes. Their ELBO is
+            measured beside that of ``validation``, and can be compared with it.
         validate_every: measure it every so many epochs, and after the last; also patience's unit.
         device: where to train; modules stay there. By default, where they are.
         dtype: floating-point type to train in. By default, the modules'.
@@ -161,6 +164,7 @@ def fit(
     place = place_of(guide, model)
     require_possible(place["device"], precision, compile=compile)
     validation = None if validation is None else validation.to(**place)
+    training_part = None if training_part is None else training_part.to(**place)
     ranks = Ranks(process_group)
     progress, written = Progress(), -1
     with (
@@ -229,7 +233,11 @@ def fit(
                         f"the sampler yielded no minibatch in epoch {epoch}: give it data"
                     )
                 last, held_out, best = budget.spent(progress), None, progress.best
-                if validation is not None and (epoch % validate_every == 0 or last):
+                trained = None
+                due = epoch % validate_every == 0 or last
+                if training_part is not None and due:
+                    trained, _ = measured(model, guide, training_part, (), epoch)
+                if validation is not None and due:
                     held_out, value = measured(model, guide, validation, penalties, epoch)
                     if patience is not None:
                         best = better(best, ranks.of_first(value), progress.steps, modules)
@@ -238,7 +246,13 @@ def fit(
                 seconds = time.perf_counter() - started
                 objective_per_group = total / terms.groups
                 record = EpochRecord(
-                    epoch, seconds, objective_per_group, terms, held_out, progress.steps
+                    epoch,
+                    seconds,
+                    objective_per_group,
+                    terms,
+                    held_out,
+                    progress.steps,
+                    trained,
                 )
                 progress.best = best
                 progress.end_epoch(record)

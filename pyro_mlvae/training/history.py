@@ -22,9 +22,10 @@ class EpochRecord:
         terms: the terms of the ELBO, summed over its minibatches as they were at each step.
         validation: the terms on the validation batch after it, in the epochs that measure them.
         steps: how many steps were made by its end.
+        training_part: the terms on the training part that ``fit`` was given, measured with it.
 
-    The ELBO depends on how large groups are: compare ``terms`` and ``validation`` where their
-    ``observations_per_group`` are the same.
+    The ELBO depends on how large groups are: compare ``validation`` with ``training_part``, whose
+    groups are of the same sizes, not with ``terms``.
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class EpochRecord:
     terms: ElboTerms
     validation: ElboTerms | None = None
     steps: int = 0
+    training_part: ElboTerms | None = None
 
     def row(self) -> dict[str, float | int | None]:
         """The record as a flat row, with the unit of each number in its name."""
@@ -45,14 +47,16 @@ class EpochRecord:
             "observations_per_group": self.terms.observations_per_group,
         }
         row |= {f"{name}_per_observation": v for name, v in self.terms.per_observation().items()}
-        held_out = self.validation.per_observation() if self.validation else {}
-        row |= {
-            f"validation_{name}_per_observation": held_out.get(name)
-            for name in self.terms.per_observation()
-        }
-        row["validation_observations_per_group"] = (
-            self.validation.observations_per_group if self.validation else None
-        )
+        for part, terms in (
+            ("validation", self.validation),
+            ("training_part", self.training_part),
+        ):
+            measured = terms.per_observation() if terms else {}
+            row |= {
+                f"{part}_{name}_per_observation": measured.get(name)
+                for name in self.terms.per_observation()
+            }
+            row[f"{part}_observations_per_group"] = terms.observations_per_group if terms else None
         return row
 
 

@@ -77,9 +77,10 @@ class Progress:
 
 
 def _as_record(value: Mapping[str, Any]) -> EpochRecord:
-    held_out = value["validation"]
-    terms = {
-        "terms": ElboTerms(**value["terms"]),
-        "validation": None if held_out is None else ElboTerms(**held_out),
+    # Checkpoints of earlier versions have no training part.
+    measured = {
+        name: ElboTerms(**value[name])
+        for name in ("terms", "validation", "training_part")
+        if value.get(name) is not None
     }
-    return EpochRecord(**{**value, **terms})
+    return EpochRecord(**{**value, **measured})
