@@ -2,6 +2,7 @@
 
 from pyro_mlvae.evaluation.activity import activity_metrics, collapse_warnings
 from pyro_mlvae.evaluation.diagnostics import diagnostics_metrics
+from pyro_mlvae.evaluation.disentanglement import disentanglement_metrics
 from pyro_mlvae.evaluation.elbo import elbo_metrics, fixed_groups
 from pyro_mlvae.evaluation.evidence import evidence_metrics
 from pyro_mlvae.evaluation.factors import KnowsStyle, factor_metrics
@@ -34,6 +35,7 @@ __all__ = [
     "collapse_warnings",
     "decoder_score",
     "diagnostics_metrics",
+    "disentanglement_metrics",
     "drawn_anew",
     "elbo_metrics",
     "evaluate",
