@@ -40,20 +40,20 @@ print("status", status, "torch", "torch" in sys.modules)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    "arguments",
     [
-        (["--help"], 0),
-        (["train", "--help"], 0),
-        (["compare-elbos", "--help"], 0),
-        (["swap", "--help"], 0),
-        (["trian"], 2),
-        (["train", "--epoch", "3"], 2),
-        (["train", "--epochs", "many"], 2),
+        "--help",
+        "train --help",
+        "compare-elbos --help",
+        "swap --help",
+        "trian",
+        "train --epochs many",
     ],
 )
-def test_help_and_errors_of_spelling_import_no_torch(arguments, status):
-    command = [sys.executable, "-c", SAYS, *arguments]
+def test_help_and_errors_of_spelling_import_no_torch(arguments):
+    command = [sys.executable, "-c", SAYS, *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    status = 0 if "--help" in arguments else 2
     assert done.stdout.splitlines()[-1] == f"status {status} torch False", done.stderr
 
 
@@ -87,10 +87,7 @@ def test_names_are_imported_when_used_and_type_checkers_see_the_same_ones(packag
 
 def test_the_packages_parts_are_there_without_being_imported_by_name():
     command = "import pyro_mlvae; print(pyro_mlvae.data.GroupedBatch, pyro_mlvae.ops.mean_of)"
-    done = subprocess.run(
-        [sys.executable, "-c", command], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, "-c", command], check=True)
 
 
 @pytest.fixture
@@ -124,14 +121,9 @@ def test_help_of_train_shows_the_groups_of_options_and_what_each_takes(help_of):
     shown = help_of("train")
     for group in ("data", "model", "objective", "training", "output"):
         assert f" {group} options " in shown
-    for option in (
-        "--preset {none,paper,unseen-images}",
-        "--steps INT",
-        "--alpha FLOAT",
-        "--out PATH",
-    ):
+    assert "--preset {none,paper,unseen-images}" in shown
+    for option in ("--steps INT", "--alpha FLOAT", "--out PATH", "--hidden [INT"):
         assert option in shown
-    assert "--hidden [INT" in shown
 
 
 @pytest.mark.parametrize(
@@ -163,18 +155,9 @@ def test_version_is_that_of_the_package(capsys):
     ("arguments", "sentence"),
     [
         ("trian", "Unrecognized options: trian (did you mean train?); see pyro-mlvae --help"),
-        (
-            "train --epoch 3",
-            "Unrecognized options: --epoch, 3 (did you mean --epochs?); see pyro-mlvae train --help",
-        ),
-        (
-            "train --content-dim many",
-            "Error parsing --content-dim: invalid literal for int() with base 10: 'many'; see ",
-        ),
-        (
-            "traverse r --out a.png --which both",
-            "invalid choice 'both' for argument '--which'. Expected one of",
-        ),
+        ("train --epoch 3", "Unrecognized options: --epoch, 3 (did you mean --epochs?); see pyro-"),
+        ("train --content-dim many", "Error parsing --content-dim: invalid literal for int() with"),
+        ("traverse r --out a.png --which both", "invalid choice 'both' for argument '--which'."),
         ("swap r", "Missing from pyro-mlvae swap: --out PATH"),
         ("", "Expected one of {train, "),
     ],
@@ -185,6 +168,8 @@ def test_an_error_is_printed_once(arguments, sentence, capsys):
     assert captured.out == ""
     assert captured.err.startswith(f"pyro-mlvae: {sentence}")
     assert captured.err.count("\n") == 1
+    if arguments.startswith("train "):
+        assert "; see pyro-mlvae train --help" in captured.err
 
 
 def settings_of(*arguments):
@@ -234,21 +219,14 @@ def test_a_preset_names_every_option_of_the_model_and_the_objective():
     assert all(names <= set(settings) for settings in PRESETS.values())
 
 
-def test_a_closed_pipe_ends_nothing():
-    program = f"{sys.executable} -m pyro_mlvae"
-    for command in (
-        f"{program} datasets | head -1",
-        f"{program} train --help | true",
-        f"{program} trian 2>&1 | true",
-    ):
-        done = subprocess.run(
-            ["bash", "-c", f"{command}; exit $((10 * PIPESTATUS[0]))"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == (20 if "trian" in command else 0)
-        assert done.stderr == ""
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("datasets | head -1", 0), ("train --help | true", 0), ("trian 2>&1 | true", 20)],
+)
+def test_a_closed_pipe_ends_nothing(command, status):
+    program = f"{sys.executable} -m pyro_mlvae {command}; exit $((10 * PIPESTATUS[0]))"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])

@@ -88,14 +88,8 @@ def refusal(folder):
 
 
 def test_what_a_config_lacks_has_its_default(folder):
-    edit(
-        folder,
-        precision=None,
-        hsic=None,
-        format_version=None,
-        trained_groups=None,
-        value_range=None,
-    )
+    lacks = ("precision", "hsic", "format_version", "trained_groups", "value_range")
+    edit(folder, **dict.fromkeys(lacks))
     opened = runs.load_run(folder)
     assert opened.config == CONFIG
     assert (opened.trained_groups, opened.value_range, opened.data_digest) == ((), None, None)
@@ -132,8 +126,8 @@ def test_settings_that_are_not_known_are_named_with_the_nearest(folder):
         ({"model": ["mlvae"]}, "model must be of type str, got ['mlvae']"),
         ({"model": "mlvea"}, "unknown model 'mlvea': did you mean 'mlvae'?"),
         (
-            {"event_shape": "1, 8, 8"},
-            "event_shape must be the shape of one observation, as [1, 28, 28], got '1,",
+            {"event_shape": "1, 8"},
+            "event_shape must be the shape of one observation, as [1, 28, 28]",
         ),
         (
             {"event_shape": [1, 8.5]},
@@ -142,7 +136,7 @@ def test_settings_that_are_not_known_are_named_with_the_nearest(folder):
         ({"trained_groups": {"ann": 1}}, "trained_groups must be a list of names, got {'ann': 1}"),
         (
             {"value_range": [1.0, 0.0]},
-            "value_range must be null or the least and the largest value of x, got [1.0",
+            "value_range must be null or the least and the largest value",
         ),
         ({"data_digest": 5}, "data_digest must be null or text, got 5"),
         ({"format_version": "3"}, "format_version must be 3 or less, got '3'"),
@@ -156,8 +150,8 @@ def test_a_value_of_another_kind_is_named_with_its_key(folder, change, sentence)
 
 def test_without_the_shape_of_an_observation_it_is_asked_for(folder):
     edit(folder, event_shape=None)
-    assert "event_shape must be the shape of one observation, as [1, 28, 28], got None" in refusal(
-        folder
+    assert "event_shape must be the shape of one observation, as [1, 28, 28], got None" in (
+        refusal(folder)
     )
 
 

@@ -52,4 +52,6 @@ def command_line(folder: Path, config: RunConfig) -> str:
         if field.name != "data" and value != field.default:
             given = value if isinstance(value, tuple) else [value] * (not isinstance(value, bool))
             command += [f"--no-{option}" if value is False else f"--{option}", *map(str, given)]
+    if config.hold_out_groups or config.hold_out_fraction:
+        command += ["--preset", "none"]  # or images would have settings for unseen groups
     return shlex.join(command)
