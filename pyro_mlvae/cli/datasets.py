@@ -20,30 +20,17 @@ class Datasets:
         from pyro_mlvae.data.named import NAMED
         from pyro_mlvae.files import find_path
 
-        find_path(self.data_root)
+        root, glyphs = find_path(self.data_root), "free; drawn from the typefaces of matplotlib"
+        missing = [info for info in NAMED.values() if not info.present(root)]
         rows = [
             ("digits", 1797, 10, (1, 8, 8), "yes", "CC BY 4.0 (comes with scikit-learn)"),
-            (
-                "glyphs",
-                9880,
-                494,
-                (1, 28, 28),
-                "yes",
-                "free; drawn from the typefaces of matplotlib",
-            ),
+            ("glyphs", 9880, 494, (1, 28, 28), "yes", glyphs),
             ("linear-gaussian", 2201, 200, (16,), "yes", "drawn from the solved model"),
         ]
-        rows += [
-            (
-                info.name,
-                info.observations,
-                info.groups,
-                info.event_shape,
-                "yes" if info.present(self.data_root) else "no",
-                info.licence,
-            )
-            for info in NAMED.values()
-        ]
+        for info in NAMED.values():
+            here = "no" if info in missing else "yes"
+            size = (info.observations, info.groups, info.event_shape)
+            rows.append((info.name, *size, here, info.licence))
         cells = [
             (name, f"{observations:,}", f"{groups:,}", "x".join(map(str, shape)), here, licence)
             for name, observations, groups, shape, here, licence in rows
@@ -51,7 +38,6 @@ class Datasets:
         headings = ("--data", "observations", "groups", "shape", "here", "licence")
         print(table(headings, cells, text=(0, 4, 5)))
         print(f"\nHow to get those that are not under {self.data_root} (--data-root):")
-        missing = [info for info in NAMED.values() if not info.present(self.data_root)]
         ways = [(info.name, f"{info.get} ({info.download_mb:,} MB)") for info in missing]
         print(table(("--data", "how"), ways, text=(0, 1)))
         print("\nYour own data:")

@@ -6,25 +6,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from pyro_mlvae.cli.operate import OfRun
 from pyro_mlvae.errors import InputError
 
 
-@dataclass(frozen=True)
-class Embed:
+@dataclass(frozen=True, kw_only=True)
+class Embed(OfRun):
     """Write the content and style of every observation, and the content of every group, as npz."""
 
-    folder: tyro.conf.Positional[Path]
-    """The run folder."""
     out: Path
     """The file to write, .npz; numpy.load opens it."""
-    data: str | None = None
-    """Another data set than the run's own."""
-    data_root: str | None = None
-    """Where its files are, if not where they were in training."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
 
     def run(self) -> int:
         """Encode and write; returns the exit status."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from pyro_mlvae import runs
 from pyro_mlvae.cli.checked import check_values
-from pyro_mlvae.cli.evaluate import Evaluate
 from pyro_mlvae.cli.finishing import finish
+from pyro_mlvae.cli.operate import Evaluate
 from pyro_mlvae.cli.source import load_for
 from pyro_mlvae.cli.summary import print_results
 from pyro_mlvae.data import GroupedDataset

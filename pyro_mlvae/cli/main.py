@@ -24,9 +24,8 @@ from pyro_mlvae import __version__
 from pyro_mlvae.cli.compare_elbos import CompareElbos
 from pyro_mlvae.cli.datasets import Datasets
 from pyro_mlvae.cli.embed import Embed
-from pyro_mlvae.cli.evaluate import Evaluate
 from pyro_mlvae.cli.explore import Explore
-from pyro_mlvae.cli.operate import Generate, Interpolate, Swap, Traverse
+from pyro_mlvae.cli.operate import Evaluate, Generate, Interpolate, Swap, Traverse
 from pyro_mlvae.cli.streams import lenient_streams
 from pyro_mlvae.cli.train import Train
 from pyro_mlvae.errors import InputError, is_out_of_memory, printable

@@ -1,4 +1,4 @@
-"""``pyro-mlvae swap``, ``interpolate``, ``generate`` and ``traverse``: their options."""
+"""Commands on a trained run, ``evaluate``, ``swap`` and the like: their options."""
 
 from __future__ import annotations
 
@@ -10,25 +10,45 @@ import tyro
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation:
-    """What the operations share: a run, observations of some data, and a figure."""
+class OfRun:
+    """What they share: a run, observations of some data, and where to compute."""
 
     folder: tyro.conf.Positional[Path]
     """The run folder."""
-    out: Path
-    """The figure to write: .png, .pdf or .svg."""
     data: str | None = None
-    """Another data set than the run's own, of which only held-out observations are drawn."""
+    """Another data set than the run's own."""
     data_root: str | None = None
     """Where its files are, if not where they were in training."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(OfRun):
+    """Measure a run on held-out observations, and write metrics.json and report.html anew.
+
+    The numbers on another data set go to metrics-NAME.json.
+    """
+
+    def run(self) -> int:
+        """Evaluate; returns the exit status."""
+        from pyro_mlvae.cli.evaluating import evaluate_run
+
+        return evaluate_run(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(OfRun):
+    """What draws a figure of held-out observations, named or drawn by the seed."""
+
+    out: Path
+    """The figure to write: .png, .pdf or .svg."""
     content: tuple[int, ...] = ()
     """The observations that give content, by position in the data, from 0; else drawn."""
     style: tuple[int, ...] = ()
     """The observations that give style, by position in the data, from 0; else drawn."""
     seed: int = 0
     """Of everything that is drawn."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
 
     def run(self) -> int:
         """Draw and write the figure; returns the exit status."""
