@@ -56,8 +56,9 @@ def draw(monkeypatch, tmp_path, capsys):
     figures = []
     monkeypatch.setattr(plotting, "save_figure", lambda figure, path: figures.append(figure))
 
-    def draw(command, folder, *options):
-        assert run([command, str(folder), "--out", str(tmp_path / "figure.png"), *options]) == 0
+    def draw(command, folder, options=""):
+        out = ["--out", str(tmp_path / "figure.png")]
+        assert run([command, str(folder), *out, *options.split()]) == 0
         path, said = capsys.readouterr().out.splitlines()
         assert path == str(tmp_path / "figure.png")
         return figures[-1], said
@@ -99,8 +100,8 @@ def test_every_command_writes_a_picture_and_says_what_is_on_it(command, digits, 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_draws_colour(command, colour, draw):
-    few = {"interpolate": ["--steps", "3"], "generate": ["--rows", "2", "--columns", "2"]}
-    figure, _ = draw(command, colour, *few.get(command, []))
+    few = {"interpolate": "--steps 3", "generate": "--rows 2 --columns 2"}
+    figure, _ = draw(command, colour, few.get(command, ""))
     shown = pictures(figure)
     assert shown.shape[1:] == (8, 8, 3)
     assert 0.0 <= shown.min() < shown.max() <= 1.0
@@ -121,28 +122,25 @@ def test_the_seed_decides_all_that_is_drawn(digits, draw):
     (first, said), (again, repeated) = draw("interpolate", digits), draw("interpolate", digits)
     assert said == repeated
     assert torch.equal(pictures(first), pictures(again))
-    assert positions(draw("interpolate", digits, "--seed", "1")[1]) != positions(said)
+    assert positions(draw("interpolate", digits, "--seed 1")[1]) != positions(said)
     first, again = (pictures(draw("generate", digits)[0]) for _ in range(2))
     assert torch.equal(first, again)
-    assert not torch.allclose(first, pictures(draw("generate", digits, "--seed", "1")[0]))
+    assert not torch.allclose(first, pictures(draw("generate", digits, "--seed 1")[0]))
 
 
 def test_naming_contents_leaves_the_drawn_styles_as_they_are(digits, draw):
-    few = [
-        positions(draw("swap", digits, "--content", *index)[1])[1] for index in (("3",), ("5", "3"))
-    ]
-    assert few[0] == few[1]
+    few, more = (positions(draw("swap", digits, f"--content {i}")[1])[1] for i in ("3", "5 3"))
+    assert few == more
 
 
 def test_swap_shows_the_named_with_the_contents_and_styles_of_each_alone(digits, draw):
-    figure, said = draw("swap", digits, "--content", "7", "1796", "--style", "0", "5", "7")
+    figure, said = draw("swap", digits, "--content 7 1796 --style 0 5 7")
     assert positions(said) == [[7, 1796], [0, 5, 7]]
     opened, data, content = codes_of(digits, [7, 1796])
     _, _, style = codes_of(digits, [0, 5, 7])
     grid = operations.swap(opened.model, content.content.mean, style.style.mean).clamp(0.0, 1.0)
-    expected = torch.cat([data.x[[0, 5, 7]], data.x[7:8], grid[0], data.x[1796:], grid[1]]).squeeze(
-        1
-    )
+    rows = [data.x[[0, 5, 7]], data.x[7:8], grid[0], data.x[1796:], grid[1]]
+    expected = torch.cat(rows).squeeze(1)
     found = pictures(figure)
     assert len(found) == 3 + 2 + 6
     for picture in expected:
@@ -150,9 +148,7 @@ def test_swap_shows_the_named_with_the_contents_and_styles_of_each_alone(digits,
 
 
 def test_evidence_is_of_the_whole_group_where_that_is_as_large(digits, others, draw):
-    figure, said = draw(
-        "swap", digits, "--data", others, "--content", "3", "--style", "0", "--evidence", "3"
-    )
+    figure, said = draw("swap", digits, f"--data {others} --content 3 --style 0 --evidence 3")
     assert "each from 3 observations of its group" in said
     opened, data = runs.load_run(digits), load_dataset(others)
     whole = GroupedBatch(data.x[3:], torch.zeros(3, dtype=torch.int64), 1)
@@ -162,27 +158,27 @@ def test_evidence_is_of_the_whole_group_where_that_is_as_large(digits, others, d
     style = encode(opened.guide, data.x[:1]).style.mean
     expected = operations.decode(opened.model, content, style)[0, 0].clamp(0.0, 1.0)
     torch.testing.assert_close(pictures(figure)[-1], expected)
-    alone = draw("swap", digits, "--data", others, "--content", "3", "--style", "0")[0]
+    alone = draw("swap", digits, f"--data {others} --content 3 --style 0")[0]
     assert not torch.allclose(pictures(alone)[-1], expected, atol=1e-3)
 
 
 def test_every_row_has_the_evidence_of_its_own_group(digits, others, draw):
-    options = ("--data", others, "--style", "0", "--evidence", "2", "--content")
-    pair = pictures(draw("swap", digits, *options, "1", "3")[0])
+    options = f"--data {others} --style 0 --evidence 2 --content"
+    pair = pictures(draw("swap", digits, f"{options} 1 3")[0])
     assert len(pair) == 1 + 2 + 2
-    alone = pictures(draw("swap", digits, *options, "1")[0])[-1]
+    alone = pictures(draw("swap", digits, f"{options} 1")[0])[-1]
     torch.testing.assert_close(pair[-2], alone)
     assert not torch.allclose(pair[-1], alone, atol=1e-3)
 
 
 def test_drawn_styles_are_of_others_than_the_contents(digits, others, draw):
-    contents, styles = positions(draw("swap", digits, "--data", others)[1])
+    contents, styles = positions(draw("swap", digits, f"--data {others}")[1])
     assert len(contents) == len(styles) == 3
     assert sorted(contents + styles) == list(range(6))
 
 
 def test_evidence_of_drawn_contents_comes_from_the_groups_that_have_it(digits, others, draw):
-    _, said = draw("swap", digits, "--data", others, "--evidence", "2")
+    _, said = draw("swap", digits, f"--data {others} --evidence 2")
     contents, _ = positions(said)
     assert [load_dataset(others).group_names[load_dataset(others).group[i]] for i in contents] == [
         *("three", "two")
@@ -190,26 +186,22 @@ def test_evidence_of_drawn_contents_comes_from_the_groups_that_have_it(digits, o
 
 
 def test_interpolation_is_between_two_observations_unless_styles_are_named(digits, draw):
-    figure, said = draw(
-        "interpolate", digits, "--content", "3", "9", "--vary", "both", "--steps", "5"
-    )
+    figure, said = draw("interpolate", digits, "--content 3 9 --vary both --steps 5")
     assert positions(said) == [[3, 9], [3, 9]]
     opened, _, codes = codes_of(digits, [3, 9])
     line = operations.interpolate(
         opened.model, codes.content.mean, codes.style.mean, 5, vary="both"
     ).squeeze(1)
     torch.testing.assert_close(pictures(figure)[-5:], line.clamp(0.0, 1.0))
-    assert positions(draw("interpolate", digits, "--style", "3", "9")[1]) == [[3, 9], [3, 9]]
-    _, said = draw(
-        "interpolate", digits, "--content", "3", "9", "--style", "5", "6", "--vary", "style"
-    )
+    assert positions(draw("interpolate", digits, "--style 3 9")[1]) == [[3, 9], [3, 9]]
+    _, said = draw("interpolate", digits, "--content 3 9 --style 5 6 --vary style")
     assert positions(said) == [[3, 9], [5, 6]]
 
 
 def test_interpolation_of_one_group_draws_two_of_it(digits, draw, tmp_path):
     np.savez(tmp_path / "one.npz", x=np.random.default_rng(0).random((3, 1, 8, 8)), group=[0, 0, 0])
     contents, styles = positions(
-        draw("interpolate", digits, "--data", f"npz:{tmp_path / 'one.npz'}")[1]
+        draw("interpolate", digits, f"--data npz:{tmp_path / 'one.npz'}")[1]
     )
     assert len(set(contents)) == 2
     assert styles == contents
@@ -218,26 +210,24 @@ def test_interpolation_of_one_group_draws_two_of_it(digits, draw, tmp_path):
 def test_generate_fixes_what_is_named_and_draws_the_rest(digits, draw):
     opened, _, codes = codes_of(digits, [4, 8])
     content, style = codes.content.mean, codes.style.mean
-    figure, said = draw("generate", digits, "--content", "4", "8", "--columns", "3", "--seed", "5")
+    figure, said = draw("generate", digits, "--content 4 8 --columns 3 --seed 5")
     assert said == "content of 4 8 of digits with styles from the prior"
     expected = operations.generate(opened.model, content=content, styles=3, seed=5).flatten(0, 2)
     torch.testing.assert_close(pictures(figure)[2:], expected.clamp(0.0, 1.0))
-    figure, said = draw("generate", digits, "--style", "4", "8", "--rows", "3", "--seed", "5")
+    figure, said = draw("generate", digits, "--style 4 8 --rows 3 --seed 5")
     assert said == "contents from the prior with style of 4 8 of digits"
     expected = operations.generate(opened.model, style=style, contents=3, seed=5).flatten(0, 2)
     torch.testing.assert_close(pictures(figure)[2:], expected.clamp(0.0, 1.0))
 
 
 def test_drawing_from_the_prior_needs_no_data(digits, draw):
-    figure, said = draw(
-        "generate", digits, "--data", "npz:nowhere.npz", "--rows", "2", "--columns", "3"
-    )
+    figure, said = draw("generate", digits, "--data npz:nowhere.npz --rows 2 --columns 3")
     assert len(pictures(figure)) == 6
     assert said == "contents from the prior with styles from the prior"
 
 
 def test_traversal_starts_from_one_observation_unless_another_style_is_named(digits, draw):
-    figure, said = draw("traverse", digits, "--content", "3", "--style", "8", "--which", "style")
+    figure, said = draw("traverse", digits, "--content 3 --style 8 --which style")
     assert positions(said) == [[3], [8]]
     opened, data, codes = codes_of(digits, [3, 8])
     rows = operations.traverse(opened.model, codes.content.mean[0], codes.style.mean[1], "style")
@@ -247,8 +237,8 @@ def test_traversal_starts_from_one_observation_unless_another_style_is_named(dig
         assert any(
             torch.allclose(row, found[i : i + 9], atol=1e-6) for i in range(2, len(found), 9)
         )
-    assert positions(draw("traverse", digits, "--content", "3")[1]) == [[3], [3]]
-    assert positions(draw("traverse", digits, "--style", "3")[1]) == [[3], [3]]
+    assert positions(draw("traverse", digits, "--content 3")[1]) == [[3], [3]]
+    assert positions(draw("traverse", digits, "--style 3")[1]) == [[3], [3]]
 
 
 # The figure goes to OUT, unless it is said.

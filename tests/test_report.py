@@ -270,9 +270,7 @@ def test_every_place_that_the_words_name_is_one_of_metrics():
 def test_the_page_shows_the_numbers_of_metrics_each_beside_its_control(make_run):
     page = read(make_run())
     rows = page.rows()
-    assert (
-        "content of one held-out observation with 96.0% accuracy (standard error 1.1%" in page.text
-    )
+    assert "of one held-out observation with 96.0% accuracy (standard error 1.1%" in page.text
     assert "untrained encoder 92.0%, chance 10.3%, plain VAE 94.0%" in page.text
     assert "draw of style with 56.0% accuracy (untrained encoder 52.0%, chance 10.3%" in page.text
 

@@ -110,19 +110,15 @@ class RunConfig(TrainingOptions, ObjectiveOptions, ModelOptions, DataOptions):
         for one, other in (("steps", "epochs"), ("hold_out_groups", "hold_out_fraction")):
             came, beside = getattr(self, one), getattr(self, other)
             if came not in (None, ()) and beside not in (None, 0.0):
-                raise InputError(
-                    f"{one} and {other} exclude each other, got {came} and {beside}: give one of "
-                    "them"
-                )
+                both = f"{one} and {other} exclude each other, got {came} and {beside}"
+                raise InputError(f"{both}: give one of them")
         budgets = {"epochs": self.epochs, "steps": self.steps}
         require_positive(**{name: value for name, value in budgets.items() if value is not None})
         if self.patience < 0:
             raise InputError(f"patience must be at least 0, which is none, got {self.patience}")
         if not 0.0 <= self.validation_fraction < 1.0:
-            raise InputError(
-                f"validation_fraction must be at least 0 and less than 1, got "
-                f"{self.validation_fraction}"
-            )
+            known = "validation_fraction must be at least 0 and less than 1"
+            raise InputError(f"{known}, got {self.validation_fraction}")
         check_augmentations(self.augment)
 
     @classmethod
