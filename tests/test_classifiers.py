@@ -128,6 +128,7 @@ def test_a_single_observation_of_one_of_many_labels_is_no_obstacle():
     assert len(classifier.classes_) == 60
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_evaluation_goes_on_without_a_probe_and_says_why():
     from fitting import make_pair
 

@@ -49,7 +49,7 @@ def test_the_shape_of_a_pareto_tail_is_found(shape):
 @both
 def test_exact_posteriors_have_constant_weights_and_no_tail(make, dtype):
     model, guide, batch = make(dtype=dtype)
-    k = run_k_hat(model, guide, batch, draws=200)
+    k = run_k_hat(model, guide, batch, draws=60)
     assert k.shape == ((5,) if make is two_levels else (3,))
     assert k.dtype == torch.float64
     if dtype == torch.float64:
@@ -61,11 +61,11 @@ def test_exact_posteriors_have_constant_weights_and_no_tail(make, dtype):
 def test_guides_too_narrow_by_two_are_above_the_threshold_and_wider_ones_below(make):
     """Weights are exp(0.75 / 2 chi2) where narrow: a tail of shape 0.75."""
     model, guide, batch = make()
-    narrow = check_k_hat(run_k_hat(model, scaled(guide, 0.5), batch, draws=300))
+    narrow = check_k_hat(run_k_hat(model, scaled(guide, 0.5), batch, draws=150))
     assert narrow["median"] > 0.8
     assert narrow["share_above"] >= 0.8
     # Where the guide is wider than the posterior, weights are bounded.
-    wide = check_k_hat(run_k_hat(model, scaled(guide, 1.25), batch, draws=300))
+    wide = check_k_hat(run_k_hat(model, scaled(guide, 1.25), batch, draws=150))
     assert wide["share_above"] == 0.0
     assert wide["median"] < 0.5
 

@@ -134,8 +134,8 @@ def test_the_order_of_an_estimator_takes_part(data):
 def test_it_learns(data):
     x, groups = data
     scores = [
-        small(epochs=n, learning_rate=1e-2).fit(x, groups=groups).score(x, groups=groups)
-        for n in (1, 60)
+        small(epochs=n, learning_rate=3e-2).fit(x, groups=groups).score(x, groups=groups)
+        for n in (1, 20)
     ]
     assert scores[1] > scores[0] + 1.0
 
@@ -468,15 +468,15 @@ def test_a_search_tells_every_step_of_the_groups(data):
         asking = small(epochs=1).set_fit_request(groups=True).set_score_request(groups=True)
         for model in (asking, small(epochs=1)):
             search = GridSearchCV(
-                model, {"style_dim": [1, 2]}, cv=GroupKFold(3), error_score="raise"
+                model, {"style_dim": [1, 2]}, cv=GroupKFold(2), error_score="raise"
             )
             search.fit(x, groups=groups)
             assert search.best_estimator_.groups_ == tuple(sorted(NAMES))
             scores = cross_val_score(
-                model, x, cv=GroupKFold(3), params={"groups": groups}, error_score="raise"
+                model, x, cv=GroupKFold(2), params={"groups": groups}, error_score="raise"
             )
-            assert scores.shape == (3,)
-        train, test = next(GroupKFold(3).split(x, groups=groups))
+            assert scores.shape == (2,)
+        train, test = next(GroupKFold(2).split(x, groups=groups))
         alone = small(epochs=1).fit(x[train], groups=groups[train])
         assert scores[0] == alone.score(x[test], groups=groups[test])
         pipeline = make_pipeline(StandardScaler(), small(epochs=1)).fit(x, groups=groups)

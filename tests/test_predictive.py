@@ -98,9 +98,9 @@ def test_the_standard_error_is_the_spread_over_seeds():
     with torch.no_grad():
         guide.encoder.style_log_scale.add_(0.5)
     pair = LinearGaussianModel(solved), guide
-    runs = [log_predictive(*pair, data, QUERY, GIVEN, samples=500, seed=i) for i in range(200)]
+    runs = [log_predictive(*pair, data, QUERY, GIVEN, samples=200, seed=i) for i in range(100)]
     found, errors = (torch.stack(each) for each in zip(*runs, strict=True))
-    # A standard deviation of 200 values is known to 5 %.
+    # A standard deviation of 100 values is known to 7 %.
     torch.testing.assert_close(found.std(0), errors.mean(0), rtol=0.25, atol=0.0)
 
 

@@ -16,7 +16,7 @@ both_products = pytest.mark.parametrize("product", ["with_prior", "without_prior
 KS, LEVELS, SIZE = (1, 2, 5), (0.5, 0.8, 0.9, 0.95), 12
 
 
-def exact_experts(make, groups=4000):
+def exact_experts(make, groups=1600):
     """What the exact guide says of each observation of many groups drawn from the model itself."""
     solved = make(noise_scale=1.5)
     batch = solved.sample(torch.full((groups,), SIZE), seed=1)
@@ -24,10 +24,10 @@ def exact_experts(make, groups=4000):
     return experts(guide, encode(guide, batch.x)), batch.group
 
 
-def z_scores(product, expert, group, parts=40):
+def z_scores(product, expert, group, parts=20):
     """By how many standard errors coverage is off what is promised, for each k and level.
 
-    The error is that of a mean over parts of the data, 100 groups each, that share no group.
+    The error is that of a mean over parts of the data, 80 groups each, that share no group.
     """
     rounds = []
     for loc, scale, own in zip(
@@ -51,7 +51,7 @@ def test_exact_experts_cover_as_promised_whatever_k(make, product):
 def test_the_prior_is_right_only_for_contents_that_are_drawn_from_it(make):
     expert, group = exact_experts(make)
     # Contents three times as far apart, seen through the same noise.
-    content = 2.0 * torch.randn(4000, 3, dtype=torch.float64)
+    content = 2.0 * torch.randn(1600, 3, dtype=torch.float64)
     wide = Normal(expert.loc + content[group], expert.scale)
     assert z_scores("without_prior", wide, group).abs().max() < 4.0
     assert z_scores("with_prior", wide, group)[0].max() < -20.0

@@ -131,6 +131,7 @@ def test_the_error_of_style_set_to_zero_counts_contents_and_not_swaps():
     assert 0.8 * binomial <= found["standard_error"]["style_zeroed"]["1"] <= 1.5 * binomial
 
 
+@pytest.mark.usefixtures("quick_evaluation")
 def test_the_vae_gets_every_number_of_the_model_and_unseen_groups_those_without_labels(data):
     train, test = data.split(0.4, seed=0)
     model, guide = pair()

@@ -119,7 +119,8 @@ def test_protocols_without_enough_groups_or_super_groups_are_left_out(data):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unseen") / "run"
-    options = ["--data", "linear-gaussian", "--hold-out-fraction", "0.1", "--epochs", "2"]
+    options = ["--data", "linear-gaussian", "--hold-out-fraction", "0.1", "--epochs", "1"]
+    options += ["--hidden", "8", "--no-vae"]
     with quickly():
         assert run(["train", "--out", str(folder), "--device", "cpu", *options]) == 0
     return folder
