@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("PyTorch finds no GPU here: run this where it does.", file=sys.stderr)
         return 2
     print(
-        f"{torch.get_num_threads()} threads on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"{torch.get_num_threads()} threads on {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}, "
         f"torch {torch.__version__}, pyro {pyro.__version__}"
     )
     if options.only != "scaling":

@@ -22,7 +22,7 @@ LOG_SCALE_BOUND: float = FROM_SCRATCH["LOG_SCALE_BOUND"]
 def handwritten_step(
     encoder: nn.Module, decoder: nn.Module, learning_rate: float = 1e-3
 ) -> Callable[[GroupedBatch], float]:
-    """A whole step: loss, gradient and the update by fused Adam, which is what ``fit`` trains with too.
+    """A whole step: loss, gradient and the update by fused Adam, as in ``fit``.
 
     Args:
         encoder: an ``MLPEncoder``, whose weights are shared, not copied.

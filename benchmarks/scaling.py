@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from steps import DIGITS, even_sizes, grouped, observations, our_step, paper_pair
+from steps import DIGITS, INSTANCES, even_sizes, grouped, observations, our_step, paper_pair
 from timing import interleaved, row
 
 from pyro_mlvae.data import GroupedDataset
@@ -36,21 +36,24 @@ MMAP_THRESHOLD = -3  # of glibc's mallopt
 def scaling_rows(
     rounds: int, *, count: int = COUNT, groups: Sequence[int] = GROUPS, sizes: Sequence[int] = SIZES
 ) -> list[list[str]]:
-    """More groups at the same observations, and evidence over more observations, as rows of a table."""
+    """More groups of the same observations, and evidence over more, as rows of a table."""
     return [*group_rows(rounds, count, groups), *evidence_rows(rounds, sizes)]
 
 
 def group_rows(rounds: int, count: int, groups: Sequence[int]) -> list[list[str]]:
-    """A step on the same observations in more and more groups, and in one large group among singletons.
+    """A step on the same observations in more groups, and in one large group among singletons.
 
-    The same three instances step on all of these, and on the same ``x``: only ``group`` differs.
+    The same instances step on all of these, and on the same ``x``: only ``group`` differs.
     """
     x, skewed = observations(count), f"one of {count - SINGLETONS:,} and {SINGLETONS} of 1"
     sizes = {
         f"{number:,} even": even_sizes(count, number) for number in {*groups, 10, SINGLETONS + 1}
     }
     sizes[skewed] = [count - SINGLETONS, *[1] * SINGLETONS]
-    steps, part = [our_step(paper_pair()) for _ in range(3)], f"groups, {count:,} observations"
+    steps, part = (
+        [our_step(paper_pair()) for _ in range(INSTANCES)],
+        f"groups, {count:,} observations",
+    )
     batches = {name: grouped(x, each) for name, each in sizes.items()}
     times = interleaved(
         {n: [step(b) for step in steps] for n, b in batches.items()}, rounds, label=part
@@ -96,7 +99,7 @@ def data(path: Path, count: int, way: str) -> GroupedDataset:
 
 
 def memory(path: Path, cases: Sequence[tuple[str, int]]) -> list[str]:
-    """Megabytes that each case adds, in a fork of its own of a server that has imported the library."""
+    """Megabytes that each case adds, in its own fork of a server that has imported the library."""
     if not Path("/proc/self/status").exists():
         return [""] * len(cases)
     context = multiprocessing.get_context("forkserver")

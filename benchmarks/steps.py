@@ -1,4 +1,4 @@
-"""A step beside its limits and peers: by hand, eager, captured, compiled, in NumPyro, its products alone.
+"""A step beside its limits and peers.
 
 All cases of one size take turns, so that every ratio is of times of the same minutes.
 """
@@ -152,7 +152,7 @@ def in_numpyro(pair: Pair, batch: GroupedBatch) -> Turn:
 
 
 def matrix_products(pair: Pair, x: Tensor) -> Callable[[], None]:
-    """Every matrix product of a step on ``x``, forward and backward, and nothing else: no step is faster.
+    """Every matrix product of a step on ``x``, and nothing else: no step is faster.
 
     Of each layer: its outputs, the gradient of its weights, and that of its inputs, which nobody
     asks for where these are ``x``. Results go to memory that is there already.

@@ -27,7 +27,7 @@ WARM_UP = 2
 def interleaved(
     cases: Mapping[str, Sequence[Turn]], rounds: int, *, label: str = ""
 ) -> dict[str, Times]:
-    """The times of every instance of every case, after rounds that pay for what is only done once."""
+    """The times of every instance of every case, after rounds that warm up."""
     times = {name: np.empty((rounds, len(instances))) for name, instances in cases.items()}
     turns = [(name, i) for name, instances in cases.items() for i in range(len(instances))]
     order = random.Random(0)

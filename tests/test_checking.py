@@ -160,7 +160,7 @@ def detached():
 
 
 class Nameless(PyroModule):
-    """Moves the style of a program by a parameter ``net`` that is registered under no other name."""
+    """Moves the style of a program by a parameter ``net`` of no other name."""
 
     def __init__(self, run, net):
         super().__init__()
@@ -197,178 +197,163 @@ OTHERS = "must not depend on others, but moves with"
 BROKEN = {
     "guide site unknown": (
         lambda: inferred(extra=extra_site("z")),
-        ["the guide's site 'z' must be in the model, got only 'content', 'style' and 'x'"],
+        "the guide's site 'z' must be in the model, got only 'content', 'style' and 'x'",
     ),
     "model latent not in guide": (
         lambda: told(extra=extra_site("z")),
-        ["the model's site 'z' must be in the guide, got only 'content' and 'style'"],
+        "the model's site 'z' must be in the guide, got only 'content' and 'style'",
     ),
     "guide draws x": (
         lambda: inferred(extra=extra_site("x")),
-        ["the guide's site 'x' must be latent, got one that the model observes"],
+        "the guide's site 'x' must be latent, got one that the model observes",
     ),
     "no plate": (
         lambda: inferred(style_plate="none"),
-        ["the guide's site 'style' must stand in the plate 'observations', got no plate"],
+        "the guide's site 'style' must stand in the plate 'observations', got no plate",
     ),
     "no plate, of a site of any name": (
         lambda: told(extra=extra_site("y", "none", obs=torch.zeros(N, 5))),
-        ["the model's site 'y' must stand in one of the plates 'observations', 'groups' and"],
+        "the model's site 'y' must stand in one of the plates 'observations', 'groups' and",
     ),
     "content in observations": (
         lambda: inferred(content_plate="observations", content=standard(N)),
-        ["the guide's site 'content' must stand in the plate 'groups', got 'observations'"],
+        "the guide's site 'content' must stand in the plate 'groups', got 'observations'",
     ),
     "style in groups": (
         lambda: inferred(style_plate="groups", style=standard(GROUPS)),
-        ["the guide's site 'style' must stand in the plate 'observations', got 'groups'"],
+        "the guide's site 'style' must stand in the plate 'observations', got 'groups'",
     ),
     "plate of the wrong size": (
         lambda: inferred(num_groups=N, content=standard(N)),
-        [f"the guide's plate 'groups' must be of size {GROUPS}, got {N}"],
+        f"the guide's plate 'groups' must be of size {GROUPS}, got {N}",
     ),
     "plate that subsamples": (
         lambda: told(num_observations=1000, subsample_size=N),
-        [
-            f"the model's plate 'observations' must be of all its members, got a subsample of {N} of 1000"
-        ],
+        f"the model's plate 'observations' must be of all its members, got a subsample of {N} "
+        "of 1000",
     ),
     "other content_dim": (
         lambda: (make_pair()[0], ProductOfNormals(MLPEncoder((5,), 3, DIM, (8,)))),
-        ["the site 'content' must have one event shape in model and guide, got [2] in the model"],
+        "the site 'content' must have one event shape in model and guide, got [2] in the model",
     ),
     "other observations": (
         lambda: (make_pair((4,))[0], make_pair()[1]),
-        ["the model raises InputError: x must hold observations of shape [4]"],
+        "the model raises InputError: x must hold observations of shape [4]",
     ),
     "distribution that x broadcasts against": (
         lambda: told(likelihood=lambda x: dist.Normal(x.mean[:, :1], 1.0).to_event(1)),
-        [f"the model's site 'x' must be of the shape that it observes, [{N}, 5], got [{N}, 1]"],
+        f"the model's site 'x' must be of the shape that it observes, [{N}, 5], got [{N}, 1]",
     ),
     "no to_event": (
         lambda: inferred(event=0),
-        [
-            "the guide raises ValueError: Shape mismatch inside plate('groups') at site content .*: declare"
-        ],
+        "the guide raises ValueError: Shape mismatch inside plate('groups') at site content "
+        ".*: declare",
     ),
     "content of the whole batch": (
         lambda: inferred(content=shifted(lambda x: x.sum())),
-        [f"the guide's site 'content' of one group {OTHERS} x of other members"],
+        f"the guide's site 'content' of one group {OTHERS} x of other members",
     ),
     "style of the whole batch": (
         lambda: inferred(style=shifted(lambda x: x.amax())),
-        [f"the guide's site 'style' of one observation {OTHERS} x of other members"],
+        f"the guide's site 'style' of one observation {OTHERS} x of other members",
     ),
     "style of the neighbour": (
         lambda: inferred(style=shifted(lambda x: x.roll(7, 0)[:, :1])),
-        [f"the guide's site 'style' of one observation {OTHERS} x of other members"],
+        f"the guide's site 'style' of one observation {OTHERS} x of other members",
     ),
     "batch norm in the encoder": (
         lambda: changed(
             lambda model, guide: guide.encoder.layers.insert(1, nn.BatchNorm1d(8)) and None
         ),
-        [
-            f"the guide's site 'content' of one group {OTHERS}",
-            f"the guide's site 'style' .* {OTHERS}",
-        ],
+        f"the guide's site 'content' of one group {OTHERS}",
+        f"the guide's site 'style' .* {OTHERS}",
     ),
     "batch norm in the decoder": (
         lambda: changed(
             lambda model, guide: model.decoder.layers.insert(1, nn.BatchNorm1d(8)) and None
         ),
-        [
-            f"the model's site 'x' of one observation {OTHERS} 'content' and 'style' of other members"
-        ],
+        f"the model's site 'x' of one observation {OTHERS} 'content' and 'style' of other members",
     ),
     "content of another group": (
         lambda: told(own_content=lambda content, batch: content[(batch.group + 1) % GROUPS]),
-        [f"the model's site 'x' of one observation {OTHERS} 'content' of other members"],
+        f"the model's site 'x' of one observation {OTHERS} 'content' of other members",
     ),
     "style of another observation": (
         lambda: told(own_style=lambda style: style.flip(0)),
-        [f"the model's site 'x' of one observation {OTHERS} 'style' of other members"],
+        f"the model's site 'x' of one observation {OTHERS} 'style' of other members",
     ),
     "detached loc": (
         detached,
-        [
-            "the guide's parameter 'encoder.content.weight' and 'encoder.content.bias' .* no gradient"
-        ],
+        "the guide's parameter 'encoder.content.weight' and 'encoder.content.bias' .* no gradient",
     ),
     "unused layer": (
         lambda: changed(lambda model, guide: setattr(model, "spare", nn.Linear(2, 2, bias=False))),
-        ["the model's parameter 'spare.weight' would never be trained, as no gradient reaches it"],
+        "the model's parameter 'spare.weight' would never be trained, as no gradient reaches it",
     ),
     "unused pyro.param": (
         lambda: inferred(extra=lambda plates: pyro.param("w", torch.zeros(2))),
-        ["the store's parameter 'w' would never be trained, as no gradient reaches it"],
+        "the store's parameter 'w' would never be trained, as no gradient reaches it",
     ),
     "colliding layers": (
         lambda: colliding(lambda: nn.Linear(DIM, DIM)),
-        [
-            "the model's parameter 'net.weight' and 'net.bias' would never be trained, as .* of one name"
-        ],
+        "the model's parameter 'net.weight' and 'net.bias' would never be trained, as .* of "
+        "one name",
     ),
     "colliding PyroParams": (
         lambda: colliding(lambda: PyroParam(torch.ones(DIM), dist.constraints.positive)),
-        ["the model's parameter 'net' would never be trained, as .* of one name"],
+        "the model's parameter 'net' would never be trained, as .* of one name",
     ),
     "no PyroModule": (
         lambda: (make_pair()[0], Unregistered()),
-        ["the guide's parameter 'encoder.layers.0.weight', .* would never .* does not know of it"],
+        "the guide's parameter 'encoder.layers.0.weight', .* would never .* does not know of it",
     ),
     "scale on the model": (
         lambda: changed(lambda model, guide: (poutine.scale(model, scale=0.25), guide)),
-        [
-            "all sites must have one scale, got 1 at the guide's 'content', the guide's 'style'; "
-            "0.25 at the model's 'content', the model's 'style', the model's 'x'"
-        ],
+        "all sites must have one scale, got 1 at the guide's 'content', the guide's 'style'; "
+        "0.25 at the model's 'content', the model's 'style', the model's 'x'",
     ),
     "scale on one site": (
         lambda: inferred(scale=torch.tensor(2.0)),
-        [
-            "all sites must have one scale, got 1 at the guide's 'content', .*; 2 at the guide's 'style'"
-        ],
+        "all sites must have one scale, got 1 at the guide's 'content', .*; 2 at the guide's "
+        "'style'",
     ),
     "scale from member to member": (
         lambda: inferred(scale=torch.arange(1.0, N + 1)),
-        [f"all sites must have one scale, got .*; 1 to {N} at the guide's 'style'"],
+        f"all sites must have one scale, got .*; 1 to {N} at the guide's 'style'",
     ),
     "NaN from the decoder": (
         lambda: hooked("model", lambda output: output * torch.nan),
-        ["the model's log density must be finite, got NaN or infinity at 'x'"],
+        "the model's log density must be finite, got NaN or infinity at 'x'",
     ),
     "NaN from the encoder": (
         lambda: hooked("guide", lambda output: output * torch.nan),
-        ["the guide's log density must be finite, got NaN or infinity at 'content' and 'style'"],
+        "the guide's log density must be finite, got NaN or infinity at 'content' and 'style'",
     ),
     "negative scale": (
         lambda: inferred(style=lambda posterior, x: dist.Normal(posterior.loc, -posterior.scale)),
-        ["the guide's log density must be finite, got NaN or infinity at 'style'"],
+        "the guide's log density must be finite, got NaN or infinity at 'style'",
     ),
     "infinite gradient": (
         lambda: hooked("model", lambda output: output + (output * 0).sqrt()),
-        [
-            "the guide's parameter .* finite gradient",
-            "the model's parameter 'decoder.layers.0.weight'.* finite",
-        ],
+        "the guide's parameter .* finite gradient",
+        "the model's parameter 'decoder.layers.0.weight'.* finite",
     ),
     "nothing observed": (
         lambda: told(obs=lambda x: None),
-        [
-            "the model must observe batch.x, got no observed site: pass obs=batch.x where 'x' is sampled"
-        ],
+        "the model must observe batch.x, got no observed site: pass obs=batch.x where 'x' is "
+        "sampled",
     ),
     "something else observed": (
         lambda: told(obs=lambda x: x * 2),
-        ["the model must observe batch.x, got something else in 'x': pass obs=batch.x"],
+        "the model must observe batch.x, got something else in 'x': pass obs=batch.x",
     ),
     "model raises": (
         lambda: changed(lambda model, guide: setattr(model, "forward", fail)),
-        ["the model raises RuntimeError: no such thing"],
+        "the model raises RuntimeError: no such thing",
     ),
     "guide raises": (
         lambda: hooked("guide", lambda output: output @ torch.zeros(3, 3)),
-        ["the guide raises RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x8 and 3x3)"],
+        "the guide raises RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x8 and 3x3)",
     ),
 }
 
@@ -380,7 +365,7 @@ def matches(sentence, fault):
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_pair_is_told_what_is_wrong_and_nothing_else(case):
-    make, sentences = BROKEN[case]
+    make, *sentences = BROKEN[case]
     found = faults(*make())
     assert len(found) == len(sentences), found
     for sentence, fault in zip(sentences, found, strict=True):

@@ -1,16 +1,19 @@
 """``pyro-mlvae compare-elbos`` as its users meet it: files, streams and exit status."""
 
 import csv
+import io
 import json
 import re
 import shutil
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from quick import words
+from quick import words, write_arrays
 
+from pyro_mlvae import InputError
 from pyro_mlvae.cli.comparison_text import advice, comparison_table
 from pyro_mlvae.cli.main import run
 from pyro_mlvae.plotting.comparison import FIGURES
@@ -24,16 +27,18 @@ SMALL = [*TINY, *words("--estimators trace dreg --particles 1 3 --seconds 0.05")
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A small comparison on the solved model, made through the program as a user would."""
+    """A small comparison on the solved model: only to be read."""
     folder = tmp_path_factory.mktemp("cli") / "elbos"
-    command = [sys.executable, "-m", "pyro_mlvae", "compare-elbos", "--data", "linear-gaussian"]
-    command += ["--out", str(folder), *SMALL]
-    return folder, subprocess.run(command, capture_output=True, text=True, check=False)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        command = ["compare-elbos", "--data", "linear-gaussian", "--out", str(folder), *SMALL]
+        status = run(command)
+    return folder, SimpleNamespace(status=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def test_it_writes_what_the_contract_says(compared):
     folder, done = compared
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     figures = words("equal-time sandwich signal tightness trade-off")
     assert written == ["elbos.csv", "elbos.json", *(f"figures/{name}.png" for name in figures)]
@@ -44,6 +49,10 @@ def test_it_writes_what_the_contract_says(compared):
     assert comparison["curves"][0]["seeds"] == 3
     for row in comparison["rows"]:
         assert None not in row["gradient_snr"].values()
+    for row in comparison["sandwich"]:
+        assert row["lower"] - 4 * row["difference_error"] < row["log_evidence"]
+        assert row["log_evidence"] < row["upper"] + 4 * row["difference_error"]
+    assert comparison["sandwich_missing"] is None
 
 
 def test_memory_is_measured_where_the_system_says_it(compared):
@@ -88,18 +97,28 @@ def test_the_figures_are_pictures_with_something_on_them(compared):
 
 
 @pytest.mark.usefixtures("quick_evaluation")
-def test_on_digits_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced_only_if_told(
-    compared, tmp_path, capsys, refusal
+def test_elsewhere_the_gap_is_to_a_tight_bound_and_an_old_comparison_is_replaced_only_if_told(
+    compared, tmp_path, capsys, refusal, monkeypatch
 ):
+    def cannot_draw(*_, **__):
+        raise InputError("model must be able to draw x")
+
+    monkeypatch.setattr("pyro_mlvae.comparison.compare.sandwich", cannot_draw)
     folder = tmp_path / "out"
     shutil.copytree(compared[0], folder)
     options = [*TINY, *words("--estimators trace --hidden 10 --no-memory --seconds 0")]
-    command = ["compare-elbos", "--out", str(folder), *options]
+    data = ["--data", write_arrays(tmp_path / "mine.npz")]
+    command = ["compare-elbos", *data, "--out", str(folder), *options]
     assert "already holds a comparison" in refusal(*command)
     assert run([*command, "--overwrite"]) == 0
-    assert "nested-50x20, itself a bound" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "nested-50x20, itself a bound" in said.out
+    reason = "the bounds from both sides are missing (model must be able to draw x)"
+    assert reason in said.err.splitlines()
     comparison = json.loads((folder / "elbos.json").read_text())
     assert comparison["reference"] == "nested-50x20"
+    assert (comparison["sandwich"], comparison["sandwich_missing"] in reason) == ([], True)
+    assert not (folder / "figures" / "sandwich.png").exists()
     assert comparison["rows"][0]["peak_mb"] is None
     assert not (folder / "figures" / "equal-time.png").exists()
 
@@ -109,12 +128,8 @@ def row_of(**changed):
     return {
         **{"estimator": "stl", "num_particles": 1, "stage": "trained", "value": -1.0, "gap": 1e-16},
         **{"standard_error": -0.0, "gradient_snr": parts, "gradient_variance": parts},
-        **{
-            "gradient_bias_z": parts,
-            "effective_sample_size": None,
-            "k_hat": None,
-            "also": ["dreg"],
-        },
+        **{"gradient_bias_z": parts, "effective_sample_size": None, "k_hat": None},
+        **{"also": ["dreg"]},
         **{"ms_per_step": 1.0, "peak_mb": None, "passes_per_step": 3.0},
     } | changed
 
@@ -170,11 +185,15 @@ def test_no_figure_declares_a_winner_in_its_title(compared):
 
 @pytest.mark.usefixtures("quick_evaluation")
 def test_the_target_without_a_normal_posterior_is_compared_as_well(tmp_path, capsys):
-    options = [*TINY, *words("--estimators trace --no-memory --seconds 0 --thorough")]
+    options = [*TINY, *words("--estimators trace local --no-memory --seconds 0 --thorough")]
     assert run(["compare-elbos", "--data", "mixture", "--out", str(tmp_path / "m"), *options]) == 0
     comparison = json.loads((tmp_path / "m" / "elbos.json").read_text())
     assert comparison["reference"] == "exact"
     assert comparison["draws"] == 5  # what is given counts, with --thorough too
+    assert {row["estimator"] for row in comparison["rows"]} == {"trace"}
+    (refused,) = comparison["refused"]
+    assert refused["estimator"] == "local"
+    assert "needs Normal content" in refused["why"]
     assert "brings" not in capsys.readouterr().err
 
 

@@ -30,7 +30,7 @@ def stacked_covariance(solved, size):
 
 
 def conditional(own, cross, given, value):
-    """Mean and covariance of the first of two jointly Gaussian vectors of mean 0, given the second."""
+    """Mean and covariance of one of two jointly Gaussian vectors of mean 0, given the other."""
     gain = torch.linalg.solve(given, cross.mT).mT
     return gain @ value, own - gain @ cross.mT
 

@@ -1,4 +1,4 @@
-"""The whole stack against the truth: on the solved model the ELBO of the exact guide is the evidence."""
+"""The whole stack against the truth: the ELBO of the exact guide is the evidence."""
 
 import pyro
 import pytest
@@ -41,8 +41,8 @@ def problem(make):
 @pytest.mark.parametrize("estimator", [Trace_ELBO, TraceGraph_ELBO])
 def test_with_the_exact_guide_every_single_draw_is_the_evidence(make, estimator, particles):
     evidence, model, exact, batch = problem(make)
-    values = draws(estimator(max_plate_nesting=1, **particles), model, exact, batch, 20)
-    torch.testing.assert_close(values, evidence.expand(20), atol=1e-8, rtol=0)
+    values = draws(estimator(max_plate_nesting=1, **particles), model, exact, batch, 4)
+    torch.testing.assert_close(values, evidence.expand(4), atol=1e-8, rtol=0)
 
 
 @both_models
@@ -53,16 +53,16 @@ def test_with_the_exact_guide_renyi_bounds_of_every_order_are_the_evidence(make,
     estimator = RenyiELBO(
         alpha, num_particles=4, vectorize_particles=vectorised, max_plate_nesting=1
     )
-    values = draws(estimator, model, exact, batch, 10)
-    torch.testing.assert_close(values, evidence.expand(10), atol=1e-8, rtol=0)
+    values = draws(estimator, model, exact, batch, 4)
+    torch.testing.assert_close(values, evidence.expand(4), atol=1e-8, rtol=0)
 
 
 @both_models
 @any_particles
 def test_closed_form_divergences_give_the_evidence_on_average_but_not_on_each_draw(make, particles):
     evidence, model, exact, batch = problem(make)
-    values = draws(TraceMeanField_ELBO(max_plate_nesting=1, **particles), model, exact, batch, 200)
-    standard_error = values.std() / 200**0.5
+    values = draws(TraceMeanField_ELBO(max_plate_nesting=1, **particles), model, exact, batch, 60)
+    standard_error = values.std() / 60**0.5
     assert values.std() > 0.1
     assert (values.mean() - evidence).abs() < 4 * standard_error
 
@@ -76,9 +76,9 @@ def test_any_other_guide_falls_short_of_the_evidence_by_its_divergence_from_the_
         other.encoder.content.bias += 0.3
         other.encoder.content_log_scale += 0.2
     gap = kl_divergence(posterior_of(other, batch), posterior_of(exact, batch)).sum()
-    values = evidence - draws(Trace_ELBO(max_plate_nesting=1), model, other, batch, 400)
+    values = evidence - draws(Trace_ELBO(max_plate_nesting=1), model, other, batch, 100)
     assert gap > 1.0
-    assert (values.mean() - gap).abs() < 4 * values.std() / 400**0.5
+    assert (values.mean() - gap).abs() < 4 * values.std() / 100**0.5
 
 
 class WholeGroups:
@@ -125,7 +125,7 @@ def test_fit_takes_a_random_guide_to_the_exact_posterior(make):
 
 
 def test_without_the_prior_expert_no_fit_reaches_the_posterior_of_ragged_groups():
-    """No one scale of the experts suits groups of 1 and of 3 at once: a gap stays, whatever is learned.
+    """No one scale of the experts suits groups of 1 and of 3 at once: a gap stays.
 
     The fit above, the same but for the prior expert, ends below a tenth of this gap.
     """

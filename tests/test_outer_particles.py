@@ -11,7 +11,7 @@ from pyro.infer import SVI
 from pyro_mlvae import InputError, make_estimator
 from pyro_mlvae.estimators import GroupCIWAE, GroupIWAE, GroupMIWAE, GroupPIWAE, GroupRWS
 from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
-from pyro_mlvae.solved.eubo import exact_eubo
+from pyro_mlvae.solved.bounds import exact_eubo
 from pyro_mlvae.training import Captured, Objective, fused_adam
 
 VECTORISED = {"max_plate_nesting": 1, "vectorize_particles": True}

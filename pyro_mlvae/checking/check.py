@@ -73,8 +73,8 @@ def check(model: Program, guide: Program, batch: GroupedBatch, *, seed: int = 0)
     ...     check(model, ProductOfNormals(MLPEncoder((5,), content_dim=3, style_dim=1)), batch)
     ... except PairError as error:
     ...     print(error)
-    the site 'content' must have one event shape in model and guide, got [2] in the model and [3] in the
-    guide: give both the same dimensions
+    the site 'content' must have one event shape in model and guide, got [2] in the model and [3]
+    in the guide: give both the same dimensions
     """
     if not isinstance(batch, GroupedBatch):
         came = type(batch).__name__

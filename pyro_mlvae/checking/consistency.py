@@ -53,8 +53,9 @@ def consistency_faults(pair: Pair, batch: GroupedBatch) -> Iterator[str]:
             size = 1.0 + float(drawn.abs().max())
             if not float((drawn - other).abs().max()) <= 1e-4 * size:
                 yield (
-                    f"the {kind} draws {name!r} from another distribution in training than {method} gives, "
-                    f"which test time reads: override {method}, and leave forward as it is"
+                    f"the {kind} draws {name!r} from another distribution in training than "
+                    f"{method} gives, which test time reads: override {method}, and leave forward "
+                    "as it is"
                 )
 
 

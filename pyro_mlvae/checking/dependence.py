@@ -1,4 +1,4 @@
-"""Whether what belongs to one member depends on others: runs with draws pinned, and some changed."""
+"""Whether what belongs to one member depends on others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyro_mlvae.estimators.group_weights import GROUPS, OBSERVATIONS, SUPER_GROU
 def dependence_faults(
     pair: Pair, kind: str, sites: Sites, batch: GroupedBatch, draws: dict[str, Tensor]
 ) -> Iterator[str]:
-    """Sites whose density, at fixed draws, moves with what belongs to others than their own member."""
+    """Sites whose density, at fixed draws, moves with what belongs to other members."""
     frames = {
         name: next(f for f in frames_of(sites[name]).values() if f.name in MEMBERS)
         for name in sites
@@ -58,8 +58,8 @@ def dependence_faults(
         member = MEMBERS[frames[name].name]
         yield (
             f"the {kind}'s site {name!r} of one {member} must not depend on others, but moves with "
-            f"{' and '.join(sorted(found))} of other members: take what is its own by batch.group, and sum "
-            f"or normalise nothing over the whole batch"
+            f"{' and '.join(sorted(found))} of other members: take what is its own by batch.group, "
+            "and sum or normalise nothing over the whole batch"
         )
 
 
@@ -73,7 +73,7 @@ def _halves(size: int, batch: GroupedBatch) -> Iterator[Tensor]:
 
 
 def _mixed(values: Tensor, members: Tensor, dim: int) -> Tensor:
-    """``values``, those of ``members`` moved towards their neighbours', which keeps them in range."""
+    """``values``, those of ``members`` moved towards their neighbours': so they stay in range."""
     shape = [1] * values.ndim
     shape[dim] = -1
     other = values.roll(1, dim)

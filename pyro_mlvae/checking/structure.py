@@ -70,25 +70,27 @@ def plate_faults(kind: str, sites: Sites, batch: GroupedBatch) -> Iterator[str]:
 
 
 def shape_faults(kind: str, sites: Sites) -> Iterator[str]:
-    """Batch dimensions that no plate has, and observed sites of another shape than what they observe."""
+    """Batch dimensions that no plate has, and observed sites of another shape than their data."""
     for name, site in sites.items():
         fn, frames = site["fn"], frames_of(site)
         dims = {frame.dim for frame in frames.values()}
         loose = [n for dim, n in enumerate(fn.batch_shape, -len(fn.batch_shape)) if dim not in dims]
         if frames and max(loose, default=1) > 1:
             yield (
-                f"the {kind}'s site {name!r} must have one batch dimension for each of its plates, got "
-                f"batch shape {list(fn.batch_shape)}: declare the dimensions of one event with .to_event"
+                f"the {kind}'s site {name!r} must have one batch dimension for each of its plates, "
+                f"got batch shape {list(fn.batch_shape)}: declare the dimensions of one event with "
+                ".to_event"
             )
         elif site["is_observed"] and not isinstance(fn, Unit) and fn.shape() != site["value"].shape:
             yield (
                 f"the {kind}'s site {name!r} must be of the shape that it observes, "
-                f"{list(site['value'].shape)}, got {list(fn.shape())}: let the decoder make that shape"
+                f"{list(site['value'].shape)}, got {list(fn.shape())}: let the decoder make that "
+                "shape"
             )
 
 
 def matching_faults(guide: Sites, model: Sites, batch: GroupedBatch) -> Iterator[str]:
-    """Sites that only one of the two has, or each in a shape of its own, and x that is not observed."""
+    """Sites that only one of the two has, or in two shapes, and x that is not observed."""
     latent = [name for name, site in model.items() if not site["is_observed"]]
     observed = [
         name for name in model if name not in latent and not isinstance(model[name]["fn"], Unit)
@@ -101,19 +103,30 @@ def matching_faults(guide: Sites, model: Sites, batch: GroupedBatch) -> Iterator
         missing = [name for name in missing if name not in forgotten]
         came = f"something else in {listed(observed)}" if observed else "no observed site"
         where = listed(forgotten or observed or ["x"])
-        yield f"the model must observe batch.x, got {came}: pass obs=batch.x where {where} is sampled"
+        yield (
+            f"the model must observe batch.x, got {came}: pass obs=batch.x where {where} is sampled"
+        )
     for name in missing:
-        yield f"the model's site {name!r} must be in the guide, got only {listed(guide)}: sample it there"
+        yield (
+            f"the model's site {name!r} must be in the guide, got only {listed(guide)}: sample it "
+            "there"
+        )
     for name, site in guide.items():
         if name in observed:
-            yield f"the guide's site {name!r} must be latent, got one that the model observes: remove it"
+            yield (
+                f"the guide's site {name!r} must be latent, got one that the model observes: "
+                "remove it"
+            )
         elif name not in model and not site["infer"].get("is_auxiliary"):
-            yield f"the guide's site {name!r} must be in the model, got only {listed(model)}: rename it"
+            yield (
+                f"the guide's site {name!r} must be in the model, got only {listed(model)}: rename "
+                "it"
+            )
         elif name in latent and site["fn"].event_shape != model[name]["fn"].event_shape:
             shapes = [list(s["fn"].event_shape) for s in (model[name], site)]
             yield (
-                f"the site {name!r} must have one event shape in model and guide, got {shapes[0]} in the "
-                f"model and {shapes[1]} in the guide: give both the same dimensions"
+                f"the site {name!r} must have one event shape in model and guide, got {shapes[0]} "
+                f"in the model and {shapes[1]} in the guide: give both the same dimensions"
             )
 
 
@@ -129,4 +142,7 @@ def scale_faults(sites: dict[str, Sites]) -> Iterator[str]:
             scales.setdefault(text, []).append(f"the {kind}'s {name!r}")
     if len(scales) > 1:
         came = "; ".join(f"{text} at {', '.join(names)}" for text, names in scales.items())
-        yield f"all sites must have one scale, got {came}: scale model and guide as a whole, by one factor"
+        yield (
+            f"all sites must have one scale, got {came}: scale model and guide as a whole, by one "
+            "factor"
+        )

@@ -15,13 +15,14 @@ from pyro_mlvae.checking.structure import listed
 from pyro_mlvae.data.batch import GroupedBatch
 
 _PARAMETER_FAULTS = {
-    "shadowed": "would never be trained, as model and guide have different parameters of one name: name "
-    "their modules apart with PyroModule.__init__(name=...), or rename the attribute in one of them",
-    "unused": "would never be trained, as no gradient reaches it: use it, detach nothing computed from "
-    "it, or make it a buffer",
+    "shadowed": "would never be trained, as model and guide have different parameters of one "
+    "name: name their modules apart with PyroModule.__init__(name=...), or rename the attribute "
+    "in one of them",
+    "unused": "would never be trained, as no gradient reaches it: use it, detach nothing "
+    "computed from it, or make it a buffer",
     "unknown": "would never be trained, as Pyro does not know of it: make its module a PyroModule",
-    "not finite": "must have a finite gradient, got NaN or infinity: look for a division by 0, or a root "
-    "or logarithm of 0",
+    "not finite": "must have a finite gradient, got NaN or infinity: look for a division by 0, "
+    "or a root or logarithm of 0",
 }
 
 
@@ -32,8 +33,8 @@ def density_faults(pair: Pair, batch: GroupedBatch, draws: dict[str, Tensor]) ->
         bad = [name for name, density in densities.items() if not density.isfinite().all()]
         if bad:
             yield (
-                f"the {kind}'s log density must be finite, got NaN or infinity at {listed(bad)}: keep "
-                f"scales positive, and draws where the density is defined"
+                f"the {kind}'s log density must be finite, got NaN or infinity at {listed(bad)}: "
+                "keep scales positive, and draws where the density is defined"
             )
             return  # what the guide draws there has no density in the model either
 

@@ -84,6 +84,9 @@ def compare(options: CompareElbos) -> int:
             callback=show,
         )
     write_csv(folder / ELBOS_CSV, comparison)
+    missing = comparison["sandwich_missing"]
+    if missing is not None:
+        print(f"the bounds from both sides are missing ({missing})", file=sys.stderr)
     for name, why in draw_comparison(folder / runs.FIGURES, comparison).items():
         print(f"the figure {name} could not be drawn ({why})", file=sys.stderr)
     # Last, for it is by this file that a comparison is known to be whole.

@@ -55,7 +55,7 @@ class Alignment:
 
     @property
     def directional_snr(self) -> float | None:
-        """The length along the exact gradient over the length across; None where it is not defined."""
+        """The length along the exact gradient over that across; None where it is not defined."""
         return _mean(self._ratios)
 
 

@@ -1,12 +1,17 @@
-"""What is compared: an estimator by name with a number of particles, and what it is checked against."""
+"""What is compared: estimators with numbers of particles, and what each is checked against."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pyro
+import torch
 from pyro.infer import ELBO
+from torch import nn
 
+from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators import make_estimator
 from pyro_mlvae.estimators.miwae import most_square
@@ -73,7 +78,8 @@ def check_cases(
         require_positive(particles=count)
     if alpha is not None and not set(names) & set(HAVE_ORDER):
         raise InputError(
-            f"alpha is the order of {' and '.join(HAVE_ORDER)}, but neither is compared: leave it out"
+            f"alpha is the order of {' and '.join(HAVE_ORDER)}, but neither is compared: leave it "
+            "out"
         )
     cases = [
         Case(name, count, alpha if name in HAVE_ORDER else None)
@@ -83,6 +89,30 @@ def check_cases(
     for case in cases:
         case.make()
     return cases
+
+
+def runnable(
+    cases: Sequence[Case], model: nn.Module, guide: nn.Module, batch: GroupedBatch
+) -> tuple[list[Case], list[dict[str, Any]]]:
+    """The cases that take this pair; of each other one its ``estimator`` and ``why`` it does not.
+
+    Raises:
+        InputError: none of them does.
+    """
+    kept: list[Case] = []
+    refused: dict[str, str] = {}
+    devices = [batch.x.device] if batch.x.device.type == "cuda" else []
+    for case in cases:
+        with torch.random.fork_rng(devices), pyro.get_param_store().scope():
+            try:
+                case.make().loss(model, guide, batch)  # type: ignore[attr-defined]
+            except InputError as error:
+                refused[case.name] = str(error)
+            else:
+                kept.append(case)
+    if not kept:
+        raise InputError(f"none of the estimators takes this pair: {next(iter(refused.values()))}")
+    return kept, [{"estimator": name, "why": why} for name, why in refused.items()]
 
 
 def merged(cases: Sequence[Case]) -> dict[Case, list[str]]:

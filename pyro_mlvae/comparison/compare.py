@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from statistics import median
 from typing import Any
 
 import pyro
 
-from pyro_mlvae.comparison.cases import check_cases, merged
+from pyro_mlvae.comparison.cases import check_cases, merged, runnable
 from pyro_mlvae.comparison.cost import network_passes, step_times
 from pyro_mlvae.comparison.curves import CHECKPOINTS, RATES, SEEDS, training_curves
 from pyro_mlvae.comparison.memory import memory_of_steps
 from pyro_mlvae.comparison.problem import Problem
-from pyro_mlvae.comparison.runnable import runnable
 from pyro_mlvae.comparison.sandwich import sandwich
 from pyro_mlvae.comparison.stages import CURVES, SIMULATED, TRAINING, measure_stage
 from pyro_mlvae.data.samplers import mixed_seed
@@ -24,8 +24,8 @@ from pyro_mlvae.training import fit, fused_adam
 FORMAT_VERSION = 1
 # "graph" is left out: where every site is reparameterised, as all of ours are, it equals "trace".
 DEFAULT_ESTIMATORS = (
-    "trace", "mean-field", "stl", "local", "renyi", "group-iwae", "group-renyi", "dreg", "miwae", "piwae",
-    "ciwae", "rws", "nested-iwae",
+    "trace", "mean-field", "stl", "local", "renyi", "group-iwae", "group-renyi", "dreg", "miwae",
+    "piwae", "ciwae", "rws", "nested-iwae",
 )  # fmt: skip
 TIMED_ROUNDS = 15
 # What a comparison takes unless it is told otherwise: on digits three minutes of two cores.
@@ -85,9 +85,10 @@ def compare_elbos(
         its mean over the root of that, ``gradient_bias_z`` the deviation of its mean from the
         gradient of the estimator's own objective, along that, in standard errors;
         ``gradient_cosine`` and ``gradient_directional_snr`` compare with the exact gradient of the
-        ELBO. ``sandwich`` has bounds from both sides on data that the trained model drew (empty of
-        one that cannot draw x), ``curves`` training for equal time. None is what is not defined: a
-        part without parameters, or a ratio to a variance of zero.
+        ELBO. ``sandwich`` has bounds from both sides on data that the trained model drew; of one
+        that cannot draw x it is empty, and ``sandwich_missing`` says why. ``curves`` is training
+        for equal time. None is what is not defined: a part without parameters, or a ratio to a
+        variance of zero.
 
     Raises:
         InputError: an estimator is not known, an argument is out of range, or none of the
@@ -110,7 +111,12 @@ def compare_elbos(
     cases = list(also)
     choices = len(rates) if len(rates) > 1 else 0
     parts = 2 * (len(cases) + 1) + 4 + (CHECKPOINTS + choices if seconds else 0)
-    progress = _Progress(callback, parts)
+    done = count()
+
+    def progress(what: str) -> None:
+        if callback is not None:
+            callback(what, next(done), parts)
+
     counts: dict[str, Any] = {"draws": draws, "reference_draws": reference_draws}
     progress("memory")
     peaks = memory_of_steps(model, guide, problem.batch, cases) if memory else [None] * len(cases)
@@ -140,11 +146,11 @@ def compare_elbos(
     progress("bounds from both sides")
     solved = None if problem.solved is None else problem.solved.log_evidence
     with pyro.validation_enabled(False):
-        own_seed = mixed_seed(seed, SIMULATED)
+        own_seed, missing = mixed_seed(seed, SIMULATED), None
         try:
             between = sandwich(model, guide, problem.batch, log_evidence=solved, seed=own_seed)
-        except InputError:  # Not every model can draw x.
-            between = []
+        except InputError as error:  # Not every model can draw x.
+            between, missing = [], str(error)
     curves = []
     if seconds:
         settings = {"seconds": seconds, "passes": passes, "rates": rates, "seeds": seeds}
@@ -161,6 +167,7 @@ def compare_elbos(
         "rows": rows,
         "refused": refused,
         "sandwich": between,
+        "sandwich_missing": missing,
         "curves": curves,
         "held_out": {
             "observations": len(problem.held_out),
@@ -174,18 +181,6 @@ def compare_elbos(
         **counts,
         "seconds": time.perf_counter() - started,
     }
-
-
-class _Progress:
-    """Counts the parts that are done, and says what comes next."""
-
-    def __init__(self, callback: Callback | None, total: int) -> None:
-        self._callback, self._total, self._done = callback, total, -1
-
-    def __call__(self, what: str) -> None:
-        self._done += 1
-        if self._callback is not None:
-            self._callback(what, self._done, self._total)
 
 
 def check_settings(

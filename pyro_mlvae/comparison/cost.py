@@ -27,7 +27,7 @@ def step_times(
     *,
     rounds: int = 15,
 ) -> dict[Key, list[float]]:
-    """The times of whole steps (the objective of ``fit``, its gradient, its optimiser), in milliseconds.
+    """The times of whole steps (objective of ``fit``, gradient, optimiser), in milliseconds.
 
     They take their steps in turns, so that whatever else the machine does falls on all of them. The
     learning rate is zero, which costs the same, and leaves the pair as it was. Steps are eager:
@@ -76,7 +76,7 @@ class Passes:
 def network_passes(
     estimator: ELBO, model: nn.Module, guide: nn.Module, batch: GroupedBatch
 ) -> float | None:
-    """How often one loss sends each observation through a network: the encoder's times plus the decoder's.
+    """How often one loss sends each observation through a network, encoder plus decoder.
 
     A count of forward passes, the same on every machine: 2 for "trace" with one particle, 11 with
     ten. None where model and guide have no ``observation`` and ``encode`` through which all of them

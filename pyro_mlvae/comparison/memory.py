@@ -72,7 +72,7 @@ def _in_a_fork(model: nn.Module, guide: nn.Module, batch: GroupedBatch, case: Ca
 
 
 def _growth(model: nn.Module, guide: nn.Module, batch: GroupedBatch, case: Case) -> float:
-    """Megabytes from before a step to its peak; the library's own first-time costs are paid before."""
+    """Megabytes from before a step to its peak, without what only the first step costs."""
     gc.freeze()  # what is the parent's: to look through it would copy its pages
     torch.manual_seed(0)
     step = make_step(model, guide, case.make())

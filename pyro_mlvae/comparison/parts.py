@@ -1,4 +1,4 @@
-"""Whose gradient it is: the parameters of the content encoder, the style encoder and the decoder."""
+"""Whose gradient it is: the content encoder's, the style encoder's or the decoder's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Piece:
     stop: int | None = None
 
     def gradient(self) -> Tensor:
-        """The gradient of those rows, flat, in float64; zero where the loss does not depend on them."""
+        """The gradient of those rows, flat, in float64; zero if the loss ignores them."""
         gradient = self.parameter.grad
         if gradient is None:
             gradient = torch.zeros_like(self.parameter)

@@ -72,7 +72,7 @@ class Problem:
         return _copied(self.model), _copied(self.guide)
 
     def trained_model(self, model: nn.Module) -> nn.Module:
-        """The model as it takes part in training: of the solved model the truth, which must not move."""
+        """The model as it takes part in training: of the solved model the truth, which stays."""
         return (
             LinearGaussianModel(self.solved) if isinstance(self.solved, LinearGaussian) else model
         )

@@ -132,7 +132,7 @@ def bounds(
 def simulate(
     model: nn.Module, batch: GroupedBatch, *, seed: int = 0
 ) -> tuple[GroupedBatch, dict[str, Tensor]]:
-    """Observations that the model draws in the groups of ``batch``, and the latents they were made of.
+    """Observations that the model draws in the groups of ``batch``, and their latents.
 
     The random state and the parameter store of the caller are left as they were.
     """

@@ -150,7 +150,7 @@ def _references(
     draws: int,
     seed: int,
 ) -> dict[Case | None, Mapping[str, Reference]]:
-    """What mean gradients should be, for every reference that a case needs; None is the exact one."""
+    """What mean gradients should be, by the case that tells; None is the exact gradient."""
     batch, parts = problem.batch, gradient_parts(model, guide)
     found: dict[Case | None, Mapping[str, Reference]] = {}
     exact = has_exact_gradient(problem)

@@ -63,7 +63,7 @@ def effective_sample_size(case: Case, log_weights: Float[Tensor, "draws units"])
 
 
 def k_hat(case: Case, log_weights: Float[Tensor, "draws units"]) -> float | None:
-    """The median k-hat of the groups' weights, or that of the batch's one weight; None without weights.
+    """The median k-hat of the groups' weights, or of the batch's one; None without weights.
 
     It is a property of model and guide, and not of how many particles are averaged.
     """

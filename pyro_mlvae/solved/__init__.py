@@ -1,11 +1,14 @@
 """Models whose truth is known: linear and Gaussian, of two and three levels, and a mixture."""
 
-from pyro_mlvae.solved.elbo import exact_elbo
-from pyro_mlvae.solved.eubo import exact_eubo
-from pyro_mlvae.solved.guides import LinearGaussianGuide, ThreeLevelGaussianGuide
+from pyro_mlvae.solved.bounds import exact_elbo, exact_eubo
+from pyro_mlvae.solved.guides import (
+    LinearEncoder,
+    LinearGaussianGuide,
+    LinearShift,
+    ThreeLevelGaussianGuide,
+)
 from pyro_mlvae.solved.mixture import PolynomialMixture, PolynomialMixtureModel
 from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel, ThreeLevelGaussianModel
-from pyro_mlvae.solved.networks import LinearEncoder, LinearShift
 from pyro_mlvae.solved.three_level import ThreeLevelGaussian
 from pyro_mlvae.solved.two_level import LinearGaussian
 

@@ -86,7 +86,7 @@ class PolynomialMixture:
         cls, dim: int = 8, style_dim: int = 2, *, sign: float = 0.1, noise_scale: float = 0.5,
         seed: int = 0, dtype: torch.dtype = torch.float64,
     ) -> PolynomialMixture:  # fmt: skip
-        """Contents around -1.5 and 1.5, of which x tells the square, and the sign by ``sign`` as much."""
+        """Contents around -1.5 and 1.5: x tells the square, and the sign ``sign`` times as well."""
         loading, style_loading, _ = orthogonal_loadings(dim, 2, style_dim, seed=seed, dtype=dtype)
         locs = torch.tensor([-1.5, 1.5], dtype=dtype)
         scale = loading.new_tensor([sign, 0.5])

@@ -29,10 +29,8 @@ class LinearGaussianModel(MLVAE):
     """
 
     def __init__(self, solved: LinearGaussian) -> None:
-        content_dim, style_dim = solved.content_loading.shape[1], solved.style_loading.shape[1]
-        super().__init__(
-            LinearDecoder(solved), NormalLikelihood(solved.noise_scale), content_dim, style_dim
-        )
+        dims = solved.content_loading.shape[1], solved.style_loading.shape[1]
+        super().__init__(LinearDecoder(solved), NormalLikelihood(solved.noise_scale), *dims)
         self.to(solved.offset.dtype)
 
 
@@ -55,16 +53,9 @@ class ThreeLevelGaussianModel(ThreeLevelMLVAE):
 
     def __init__(self, solved: ThreeLevelGaussian) -> None:
         two_level = solved.two_level
-        content_dim, style_dim = (
-            two_level.content_loading.shape[1],
-            two_level.style_loading.shape[1],
-        )
-        super().__init__(
-            LinearDecoder(two_level),
-            NormalLikelihood(two_level.noise_scale),
-            content_dim,
-            style_dim,
-        )
+        dims = two_level.content_loading.shape[1], two_level.style_loading.shape[1]
+        likelihood = NormalLikelihood(two_level.noise_scale)
+        super().__init__(LinearDecoder(two_level), likelihood, *dims)
         self.to(solved.within_scale.dtype)
         # A buffer: Pyro would train any parameter that it meets, frozen or not.
         del self.within_logit

@@ -107,7 +107,7 @@ class ThreeLevelGaussian:
 
 
 def _integrate(pull: Tensor, precision: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The constant, and h' and J', of the formula above, of each row: summed over, and by, dimension."""
+    """The constant, h' and J' of the formula above, of each row."""
     spread = 1.0 + precision * variance
     passed_on = pull / spread
     constant = 0.5 * (pull * passed_on * variance - spread.log()).sum(-1)

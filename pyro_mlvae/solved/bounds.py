@@ -1,10 +1,15 @@
-r"""The ELBO of the solved model in closed form, and so its exact gradient.
+r"""The ELBO and the evidence upper bound (EUBO) of the solved model in closed form.
 
 With :math:`q(C) = N(m, v)` and :math:`q(S_i \mid C) = N(a_i - K C, s^2)`, x's residual is
 
 .. math:: x_i - b - V a_i - (W - V K) C - V s \epsilon
 
-which is linear in independent Normals, so every expectation is a sum of squares.
+which is linear in independent Normals, so every expectation is a sum of squares. The upper bound is
+
+.. math:: E_{p(C, S \mid X)}[\log p(X, C, S) - \log q(C, S \mid X)]
+    = \log p(X) + KL\big(p(C, S \mid X) \,\|\, q(C, S \mid X)\big)
+
+where both are Normals whose style's loc is linear in content: a sum of squares again.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from pyro_mlvae.likelihoods import NormalLikelihood
 from pyro_mlvae.ops import normal_from_parameters
 from pyro_mlvae.solved.guides import LinearGaussianGuide
 from pyro_mlvae.solved.models import LinearDecoder, LinearGaussianModel
+from pyro_mlvae.solved.two_level import LinearGaussian
 
 
 def exact_elbo(
@@ -28,7 +34,6 @@ def exact_elbo(
     """The ELBO of all groups together, in nats: a differentiable scalar, without a draw.
 
     >>> import torch
-    >>> from pyro_mlvae.solved import LinearGaussian
     >>> solved = LinearGaussian.correlated()
     >>> batch = solved.sample(torch.tensor([2, 3]))
     >>> elbo = exact_elbo(LinearGaussianModel(solved), LinearGaussianGuide.exact(solved), batch)
@@ -59,3 +64,35 @@ def exact_elbo(
     kl_style = 0.5 * (second_moment - 1.0 - style.variance.log()).sum()
     prior = model.content_prior(batch.groups)
     return reconstruction - kl_style - kl_divergence(content, prior).sum()
+
+
+def exact_eubo(solved: LinearGaussian, guide: LinearGaussianGuide, batch: GroupedBatch) -> Tensor:
+    """The upper bound of all groups together, in nats: a scalar, differentiable in the guide.
+
+    >>> import torch
+    >>> solved = LinearGaussian.correlated()
+    >>> batch = solved.sample(torch.tensor([2, 3]))
+    >>> eubo = exact_eubo(solved, LinearGaussianGuide.exact(solved), batch)
+    >>> torch.allclose(eubo, solved.log_evidence(batch).sum())
+    True
+    """
+    posterior = LinearGaussianGuide.exact(solved).to(batch.x)
+    true_content, true_style = _said(posterior, batch)
+    content, style = _said(guide, batch)
+    # Of style's locs, what differs is linear in content.
+    turn = guide.shift - posterior.shift
+    loc = true_content.mean.index_select(0, batch.group)
+    variance = true_content.variance.index_select(0, batch.group)
+    apart = true_style.loc - style.loc + loc @ turn.mT
+    squares = apart.square() + variance @ turn.square().mT + true_style.variance
+    ratio = true_style.variance.log() - style.variance.log()
+    of_style = 0.5 * (squares / style.variance - 1.0 - ratio).sum()
+    divergence = kl_divergence(true_content, content).sum() + of_style
+    return solved.log_evidence(batch).sum() + divergence
+
+
+def _said(guide: LinearGaussianGuide, batch: GroupedBatch) -> tuple:
+    """q(C | X) of each group, and q(S | x, C = 0) of each observation."""
+    features = guide.encode(batch.x)
+    style = normal_from_parameters(guide.split(features)[1])
+    return guide.content_posterior(features, batch.groups), style
