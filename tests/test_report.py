@@ -3,10 +3,13 @@
 import json
 import re
 import shlex
+from base64 import b64decode
 from html.parser import HTMLParser
 from importlib import resources
+from io import BytesIO
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -600,6 +603,19 @@ def test_a_damaged_history_or_figure_is_refused(make_run):
     (folder / runs.FIGURES / "swap.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"swap.png is damaged"):
         write_report(folder)
+
+
+def test_a_large_figure_is_packed_without_loss(make_run):
+    figure = make_run() / runs.FIGURES / "swap.png"
+    noise = torch.randint(256, (200, 250, 3), dtype=torch.uint8).numpy()
+    Image.fromarray(noise).save(figure)
+    sources = [image["src"] for image, _ in read(figure.parent.parent).all("img")]
+    (packed,) = (source for source in sources if not source.startswith("data:image/png"))
+    shown = Image.open(BytesIO(b64decode(packed.removeprefix("data:image/webp;base64,"))))
+    assert (np.asarray(shown) == noise).all()
+    figure.write_bytes(figure.read_bytes()[:120_000])
+    with pytest.raises(InputError, match=r"swap.png is damaged"):
+        write_report(figure.parent.parent)
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(make_run, monkeypatch):

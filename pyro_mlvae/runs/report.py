@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ JSON = partial(json.loads, parse_constant=lambda _: None)  # NaN is not known
 PARTS = ("probe", "evidence", "unseen", "swap", "factors", "diagnostics", "active_units")
 # A page that is larger is hardly sent; the explorer is then a page of its own.
 MOST_BYTES = 5_000_000
+# Larger figures, those of coloured pictures, are packed on the way: they lose 40 % of their bytes.
+PACKED, WEBP_SIDE = 100_000, 16_383
 TITLES = {
     "mlvae": "ML-VAE",
     "vae": "Plain VAE",
@@ -181,10 +184,28 @@ def _images(folder: Path) -> dict[str, dict[str, Any]]:
         width, height = (
             round(int.from_bytes(data[i : i + 4], "big") * CSS_PIXELS) for i in (16, 20)
         )
-        source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        kind = "png"
+        if len(data) > PACKED and max(width, height) < WEBP_SIDE * CSS_PIXELS:
+            kind, data = "webp", _packed(path)
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         chart = width > CHART * height
         images[path.stem] = {"source": source, "width": width, "height": height, "chart": chart}
     return images
+
+
+def _packed(path: Path) -> bytes:
+    """A PNG as lossless WebP."""
+    from PIL import Image
+
+    packed = io.BytesIO()
+    try:
+        with Image.open(path) as figure:
+            figure.convert("RGB").save(packed, "WEBP", lossless=True)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}): remove it, or train the run again"
+        ) from None
+    return packed.getvalue()
 
 
 @contextmanager
