@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from quick import quickly
+from quick import quickly, words
 from sklearn.datasets import load_digits
 
 from pyro_mlvae import GroupedDataset
@@ -54,21 +54,34 @@ def test_what_may_be_something_else_is_not_called_counts(x):
     assert not looks_like_counts(data_of(x))
 
 
+def train(folder, x, *options):
+    np.savez(folder / "x.npz", x=x, group=np.arange(200) % 4)
+    command = words(f"train --data npz:{folder}/x.npz --out {folder}/run --hidden 4 --no-vae")
+    return run([*command, "--steps", "1", *options])
+
+
+def test_train_says_so_once(tmp_path, capsys):
+    with quickly():
+        assert train(tmp_path, COUNTS) == 0
+        assert capsys.readouterr().err.count(LINE) == 1
+        assert run(["train", "--resume", str(tmp_path / "run"), "--steps", "2"]) == 0
+        assert LINE not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("x", "options", "said"),
     [
-        (COUNTS, [], True),
-        (COUNTS, ["--likelihood", "counts"], False),
-        (COUNTS, ["--likelihood", "normal"], False),
-        (RNG.normal(size=(200, 12)), [], False),
+        (COUNTS, "", True),
+        (COUNTS, "--likelihood counts", False),
+        (COUNTS, "--likelihood normal", False),
+        (RNG.normal(size=(200, 12)), "", False),
     ],
 )
-def test_train_says_so_once(tmp_path, x, options, said, capsys):
-    np.savez(tmp_path / "x.npz", x=x, group=np.arange(200) % 4)
-    command = ["train", "--data", f"npz:{tmp_path / 'x.npz'}", "--out", str(tmp_path / "run")]
-    with quickly():
-        assert run([*command, "--steps", "1", "--hidden", "4", "--no-vae", *options]) == 0
-        assert capsys.readouterr().err.count(LINE) == said
-        if said:
-            assert run(["train", "--resume", str(tmp_path / "run"), "--steps", "2"]) == 0
-            assert LINE not in capsys.readouterr().err
+def test_train_says_so_of_counts_for_which_no_likelihood_is_named(
+    tmp_path, x, options, said, capsys
+):
+    # A folder of something else ends the command right after the line.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").touch()
+    assert train(tmp_path, x, *words(options)) == 2
+    assert capsys.readouterr().err.count(LINE) == said

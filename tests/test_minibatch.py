@@ -79,9 +79,8 @@ def problem(request):
 
 @each_estimator
 def test_the_mean_over_all_minibatches_is_the_full_objective_and_its_gradient(problem, estimator):
-    minibatches = list(combinations(range(8), 3))
-    assert len(minibatches) == 56
-    mean = torch.stack([problem.step(estimator, groups) for groups in minibatches]).mean(0)
+    minibatches = [problem.step(estimator, groups) for groups in combinations(range(8), 2)]
+    mean = torch.stack(minibatches).mean(0)
     torch.testing.assert_close(mean, problem.step(estimator, range(8)), atol=1e-8, rtol=0)
 
 

@@ -181,8 +181,8 @@ def test_a_column_is_asked_for_by_one_name(name):
 
 
 def test_a_sentence_about_thousands_of_columns_names_ten():
-    wide = pd.DataFrame(np.ones((2, 3000)), columns=[f"gene{i}" for i in range(3000)])
-    with pytest.raises(InputError, match="'gene9' and 2,990 more") as caught:
+    wide = pd.DataFrame(np.ones((2, 1010)), columns=[f"gene{i}" for i in range(1010)])
+    with pytest.raises(InputError, match="'gene9' and 1,000 more") as caught:
         read(wide, "x")
     assert len(str(caught.value)) < 300
 
