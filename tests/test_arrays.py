@@ -58,13 +58,12 @@ def test_uint8_stays_uint8_until_it_is_asked_for(tmp_path, write, load):
 
 
 @both
-def test_groups_may_be_bytes_or_numbers(tmp_path, write, load):
-    assert load(write(tmp_path, {"x": X, "group": GROUP.astype("S")})).group_names == (
-        "ann",
-        "bob",
-        "cat",
-    )
-    assert load(write(tmp_path, {"x": X, "group": np.array([7, 3, 7, 9])})).group_names == (3, 7, 9)
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [(GROUP.astype("S"), ("ann", "bob", "cat")), (np.array([7, 3, 7, 9]), (3, 7, 9))],
+)
+def test_groups_may_be_bytes_or_numbers(tmp_path, write, load, group, names):
+    assert load(write(tmp_path, {"x": X, "group": group})).group_names == names
 
 
 @both
@@ -89,9 +88,8 @@ def test_x_in_an_npy_file_stays_on_disk(tmp_path):
 def test_x_and_group_must_be_there(tmp_path, write, load, name):
     arrays = {"x": X, "group": GROUP, "extra": LABEL}
     del arrays[name]
-    with pytest.raises(
-        InputError, match=rf"must hold the arrays x and group, but has no {name} \(.*extra"
-    ):
+    sentence = rf"must hold the arrays x and group, but has no {name} \(.*extra"
+    with pytest.raises(InputError, match=sentence):
         load(write(tmp_path, arrays))
 
 
@@ -264,7 +262,5 @@ def test_arrays_larger_than_memory_are_referred_to_npy_files(tmp_path, monkeypat
 def test_an_array_in_fortran_order_is_not_mapped(tmp_path):
     with pytest.raises(InputError, match=r"x\.npy is in Fortran order.*ascontiguousarray"):
         load_npy(as_npy(tmp_path, {"x": np.asfortranarray(X), "group": GROUP}))
-    assert (
-        load_npz(as_npz(tmp_path, {"x": np.asfortranarray(X), "group": GROUP})).x.tolist()
-        == X.tolist()
-    )
+    data = load_npz(as_npz(tmp_path, {"x": np.asfortranarray(X), "group": GROUP}))
+    assert data.x.tolist() == X.tolist()

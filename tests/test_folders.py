@@ -162,30 +162,21 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     assert load_folder(root).group_names == ("a", "b")
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"the folder of images .*/nowhere does not exist"):
-        load_folder(tmp_path / "nowhere")
-
-
-def test_a_file_is_no_folder(tmp_path):
-    file = draw(tmp_path / "1.png")
-    with pytest.raises(InputError, match=r"1\.png is a file, not a folder"):
-        load_folder(file)
-
-
-def test_a_folder_without_images_is_refused(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.txt").write_text("")
-    with pytest.raises(
-        InputError, match=r"^no images were found in or below .*: put at least two \(png, jpg"
-    ):
-        load_folder(tmp_path)
-
-
-def test_one_image_is_refused(tmp_path):
-    draw(tmp_path / "a" / "lonely.png")
-    with pytest.raises(InputError, match=r"^only one image, lonely\.png, was found in or below"):
-        load_folder(tmp_path)
+@pytest.mark.parametrize(
+    ("images", "place", "sentence"),
+    [
+        ((), "nowhere", r"the folder of images .*/nowhere does not exist"),
+        (("1.png",), "1.png", r"1\.png is a file, not a folder"),
+        ((), "a", r"^no images were found in or below .*: put at least two \(png, jpg"),
+        (("a/lonely.png",), "a", r"^only one image, lonely\.png, was found in or below"),
+    ],
+)
+def test_a_place_without_two_images_is_refused(tmp_path, images, place, sentence):
+    draw_all(tmp_path, images)
+    (tmp_path / "a").mkdir(exist_ok=True)
+    (tmp_path / "a" / "notes.txt").touch()
+    with pytest.raises(InputError, match=sentence):
+        load_folder(tmp_path / place)
 
 
 def test_mixed_sizes_are_refused_with_two_that_differ_and_the_flag(tmp_path):
@@ -229,27 +220,19 @@ def truncate(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def test_a_truncated_png_is_refused_by_name(tmp_path):
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (truncate, ".*"),
+        (lambda file: file.write_text("<html>not found</html>"), "not an image of a known format"),
+        (lambda file: file.symlink_to("nowhere.png"), "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(tmp_path, spoil, reason):
     draw_all(tmp_path, GREEK, size=(40, 40))
-    truncate(tmp_path / "Greek" / "alpha" / "3.png")
-    with pytest.raises(
-        InputError,
-        match=r"1 of the 5 images in .* cannot be read, Greek/alpha/3\.png \(.*\): .*--skip-bad",
-    ):
-        load_folder(tmp_path)
-
-
-def test_what_is_no_image_is_refused_by_name(tmp_path):
-    draw_all(tmp_path, GREEK)
-    (tmp_path / "Latin" / "a" / "page.jpg").write_text("<html>not found</html>")
-    with pytest.raises(InputError, match=r"page\.jpg \(not an image of a known format\)"):
-        load_folder(tmp_path)
-
-
-def test_a_link_to_nowhere_is_refused_by_name(tmp_path):
-    draw_all(tmp_path, GREEK)
-    (tmp_path / "Latin" / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(InputError, match=r"gone\.png \(No such file or directory\)"):
+    spoil(tmp_path / "Greek" / "alpha" / "3.png")
+    said = rf"1 of the 5 images in .* cannot be read, Greek/alpha/3\.png \({reason}\): .*--skip-bad"
+    with pytest.raises(InputError, match=said):
         load_folder(tmp_path)
 
 

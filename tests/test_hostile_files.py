@@ -24,7 +24,7 @@ from pyro_mlvae import (
     make_estimator,
     runs,
 )
-from pyro_mlvae.cli.main import parse, run
+from pyro_mlvae.cli.main import parse
 from pyro_mlvae.errors import is_out_of_memory, printable, require_positive, require_seed
 from pyro_mlvae.files import find_path, write_atomically
 from pyro_mlvae.runs.config import MOST_LAYERS, RunConfig
@@ -45,12 +45,8 @@ def npy(array):
 
 def header(text, version=1, length=None):
     length = len(text) if length is None else length
-    return (
-        b"\x93NUMPY"
-        + bytes((version, 0))
-        + struct.pack("<H" if version == 1 else "<I", length)
-        + text
-    )
+    size = struct.pack("<H" if version == 1 else "<I", length)
+    return b"\x93NUMPY" + bytes((version, 0)) + size + text
 
 
 def refused(name):
@@ -138,12 +134,8 @@ def test_a_path_at_which_nothing_can_be_is_refused(kind):
         ["datasets", "--data-root", "~nobody-of-that-name"],
     ],
 )
-def test_a_path_that_is_too_long_ends_in_one_sentence(arguments, capsys):
-    assert run(arguments) == 2
-    said = capsys.readouterr()
-    assert said.err.splitlines()[-1].startswith("pyro-mlvae: ")
-    assert "there can be nothing at" in said.err
-    assert said.out == ""
+def test_a_path_that_is_too_long_ends_in_one_sentence(arguments, refusal):
+    assert "there can be nothing at" in refusal(*arguments)
 
 
 def test_a_file_whose_temporary_name_would_be_too_long_is_refused(tmp_path):
@@ -153,10 +145,9 @@ def test_a_file_whose_temporary_name_would_be_too_long_is_refused(tmp_path):
     assert find_path(path) == path
 
 
-def test_what_a_user_wrote_is_escaped_in_the_last_line(tmp_path, capsys):
-    assert run(["evaluate", f"{tmp_path}/new\nline\x1b[31m"]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"pyro-mlvae: {tmp_path}/new\\nline\\x1b[31m is not")
+def test_what_a_user_wrote_is_escaped_in_the_last_line(tmp_path, refusal):
+    last = refusal("evaluate", f"{tmp_path}/new\nline\x1b[31m")
+    assert last.startswith(f"{tmp_path}/new\\nline\\x1b[31m is not")
     assert printable("ünï") == "ünï"
 
 
@@ -266,10 +257,9 @@ def test_seeds_and_sizes_that_no_integer_of_the_machine_holds_are_refused():
     assert [len(batch) for batch in make_sampler(config, data).epoch(0)] == [4]
 
 
-def test_a_want_of_memory_ends_in_one_sentence(monkeypatch, capsys):
+def test_a_want_of_memory_ends_in_one_sentence(monkeypatch, refusal):
     monkeypatch.setattr(RunConfig, "load", lambda *_, **__: torch.empty(2**46))
-    assert run(["train", "--out", "x", "--device", "cpu"]) == 2
-    assert "not enough memory" in capsys.readouterr().err.splitlines()[-1]
+    assert "not enough memory" in refusal("train", "--out", "x", "--device", "cpu")
     assert not is_out_of_memory(RuntimeError("of another kind"))
 
 

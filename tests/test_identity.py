@@ -59,10 +59,8 @@ def test_a_difference_is_said_in_words(now, sentence):
 
 
 def test_many_names_are_cut_short():
-    now = identify(dataset(groups=[*GROUPS, *"defghij"]))
-    assert "the groups 'd', 'e', 'f', 'g', 'h' and 2 more are new" in identify(
-        dataset()
-    ).difference(now)
+    said = identify(dataset()).difference(identify(dataset(groups=[*GROUPS, *"defghij"])))
+    assert "the groups 'd', 'e', 'f', 'g', 'h' and 2 more are new" in said
 
 
 def test_an_identity_is_that_of_the_bytes_wherever_they_lie(tmp_path):
@@ -99,11 +97,10 @@ def parts(found):
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path):
-    save_split(
-        tmp_path, RecordedSplit.record(split(), identify(dataset(groups=["\udce9", *GROUPS[1:]])))
-    )
+    identity = identify(dataset(groups=["\udce9", *GROUPS[1:]]))
+    save_split(tmp_path, RecordedSplit.record(split(), identity))
     found = load_split(tmp_path)
-    assert found.identity.digest == identify(dataset(groups=["\udce9", *GROUPS[1:]])).digest
+    assert found.identity.digest == identity.digest
     assert found.identity.group_names == ("a", "b", "c", "\udce9")
     assert parts(found.of(found.identity)) == parts(split())
     assert load_split(tmp_path / "nowhere") is None

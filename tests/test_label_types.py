@@ -109,15 +109,12 @@ def test_days_are_groups_by_their_dates():
         pd.get_dummies(pd.Series(PEOPLE)),
         pl.Series("person", PEOPLE).to_dummies(),
         torch.eye(2)[[0, 0, 1, 1]],
+        np.eye(2)[[0, 0, 1, 1]],
         pa.table({"a": [1, 1, 0, 0], "b": [0, 0, 1, 1]}),
     ],
 )
 def test_one_hot_columns_are_refused_with_a_remedy_that_works(one_hot):
     with pytest.raises(InputError, match=r"must be one column.*np.asarray\(group\).argmax\(1\)"):
         GroupedDataset.from_arrays(X, one_hot)
-    assert GroupedDataset.from_arrays(X, np.asarray(one_hot).argmax(1)).group.tolist() == [
-        0,
-        0,
-        1,
-        1,
-    ]
+    data = GroupedDataset.from_arrays(X, np.asarray(one_hot).argmax(1))
+    assert data.group.tolist() == [0, 0, 1, 1]

@@ -75,10 +75,7 @@ def test_whole_numbers_are_read_as_floating_point_and_observations_need_no_targe
     ("items", "sentence"),
     [
         ([], r"at least one item"),
-        (
-            [(torch.zeros(2), 0, 1)],
-            r"must be pairs of an observation and a target, but item 0 is none",
-        ),
+        ([(torch.zeros(2), 0, 1)], r"pairs of an observation and a target, but item 0 is none"),
         ([torch.zeros(2)], r"must be pairs .*give the names of groups"),
         ([("text", 0)], r"observations must be images, arrays or tensors, got a str"),
         ([(torch.zeros(3, 3, dtype=torch.complex64), 0)], r"x must hold real numbers"),

@@ -19,16 +19,8 @@ NFC, NFD = (
 # markup.
 ODD = [
     *("caf\udce9", " ", "   ", "two\nlines", "\t", "\u05e9\u05dc\u05d5\u05dd", "\u202egnp.exe"),
-    *(
-        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
-        "a" * 255,
-        "$x_1",
-        "_b",
-        "<b>&amp;</b>",
-        "%s",
-        "-",
-        "--",
-    ),
+    *("\U0001f468\u200d\U0001f469\u200d\U0001f467", "a" * 255),
+    *("$x_1", "_b", "<b>&amp;</b>", "%s", "-", "--"),
 ]
 
 
@@ -54,12 +46,7 @@ def test_both_normal_forms_of_a_name_are_that_name(typed):
     for there in (NFC, NFD):
         assert held_out(dataset([there, "b"]), typed) == {there}
         assert held_out(dataset(["a", "b"], parent={"a": there, "b": "B"}), typed) == {"a"}
-        assert in_known_groups(dataset([there, "b"]), [typed]).tolist() == [
-            True,
-            True,
-            False,
-            False,
-        ]
+        assert in_known_groups(dataset([there, "b"]), [typed]).tolist() == [True] * 2 + [False] * 2
         known = labelled_like(dataset([there, "b"]), dataset([typed, "c"]))
         assert len(known) == 2
         assert identify(dataset([there])).digest == identify(dataset([typed])).digest

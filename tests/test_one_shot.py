@@ -114,10 +114,8 @@ def test_the_modified_hausdorff_distance_is_its_definition():
 
 def test_shapes_are_told_apart_where_they_were_moved(folder):
     trials = load_one_shot(folder)
-    assert one_shot_error(hausdorff_score(trials.ink), trials) == {
-        "error": 0.0,
-        "standard_error": 0.0,
-    }
+    error = one_shot_error(hausdorff_score(trials.ink), trials)
+    assert error == {"error": 0.0, "standard_error": 0.0}
     # To the pixels, which are not centred, everything in the lower half is far from everything
     # above.
     moved = one_shot_error(distance_score(trials.data.observations()), trials)

@@ -69,14 +69,16 @@ def test_black_pixels_alone_say_nothing_of_their_scale():
         (PIXELS.astype("f4"), UNIT, False, "0 to 255"),
         (PIXELS / 255.0, (0.0, 255.0), False, "0 to 1"),
         (PIXELS * 1000.0, (-3.0, 4.0), False, "0 to 2.55e"),
+        (IMAGES, (-1.0, 1.0), False, "0 to 1"),
     ],
 )
-def test_another_scale_is_refused_with_both_ranges(x, trained, uint8, found):
+@pytest.mark.parametrize("disk", [False, True])
+def test_another_scale_is_refused_with_both_ranges(tmp_path, disk, x, trained, uint8, found):
+    data = on_disk(tmp_path, x) if disk else data_of(x)
     before = rf"{trained[0]:g} to {trained[1]:g}: rescale it"
-    with pytest.raises(
-        InputError, match=rf"new has values from {found}.*, but training had values from {before}"
-    ):
-        taken(x, trained, uint8)
+    said = rf"new has values from {found}.*, but training had values from {before}"
+    with pytest.raises(InputError, match=said):
+        as_in_training("new", data, trained, uint8)
 
 
 def test_long_tails_of_vectors_are_taken():
@@ -136,18 +138,6 @@ def test_what_is_on_disk_stays_there_and_is_read_as_from_memory(tmp_path, x, tra
         got.subset(torch.arange(5, 12)).observations(index), expected[5:][index]
     )
     assert got.x.shape == x.shape
-
-
-def test_another_scale_on_disk_is_refused(tmp_path):
-    for x, trained, uint8, found in (
-        (IMAGES.astype("f4"), UNIT, False, "0 to 255"),
-        (IMAGES, (-1.0, 1.0), False, "0 to 1"),
-        (IMAGES.astype("f4") / 255.0, (0.0, 255.0), False, "0 to 1"),
-    ):
-        with pytest.raises(
-            InputError, match=f"new has values from {found}, but training had values from"
-        ):
-            as_in_training("new", on_disk(tmp_path, x), trained, uint8)
 
 
 # Of photographs, of ink on paper, and of paper with ink on it, in [0, 1].

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fitting import make_pair
 from pyro import poutine
+from quick import words
 from torch.distributions import MultivariateNormal
 
 from pyro_mlvae import (
@@ -23,7 +24,6 @@ from pyro_mlvae import (
     NormalLikelihood,
 )
 from pyro_mlvae import fit as fit_pair
-from pyro_mlvae.cli.main import run
 from pyro_mlvae.data.ranges import value_range
 from pyro_mlvae.data.scaling import Scaling, scaling_of
 from pyro_mlvae.likelihoods import (
@@ -161,13 +161,9 @@ def test_vectors_that_float32_cannot_square_are_refused_by_their_column(factor, 
     x = np.random.default_rng(0).normal(size=(20, 3))
     x[:, columns] *= factor
     data = data_of(x)
-    low, high = (
-        re.escape(f"{end:.4g}") for end in (x[:, columns[0]].min(), x[:, columns[0]].max())
-    )
-    for names, where in (
-        ((), f"feature {columns[0]}"),
-        (("a", "b", "c"), f"column '{'abc'[columns[0]]}'"),
-    ):
+    first = columns[0]
+    low, high = (re.escape(f"{end:.4g}") for end in (x[:, first].min(), x[:, first].max()))
+    for names, where in (((), f"feature {first}"), (tuple("abc"), f"column '{'abc'[first]}'")):
         said = f"size is between 1e-18 and 1e.18, .* but {where} has values from {low} to {high}: give it"
         with pytest.raises(InputError, match=said):
             scaling_of(replace(data, feature_names=names))
@@ -207,14 +203,12 @@ def test_a_constant_feature_of_any_moderate_size_is_taken(value):
     assert scaling_of(data_of(x)).unit[0] == scaling_of(data_of(x)).unit[1]
 
 
-def test_the_command_line_and_the_estimator_refuse_them_too(tmp_path, capsys):
+def test_the_command_line_and_the_estimator_refuse_them_too(tmp_path, refusal):
     x = np.random.default_rng(0).normal(size=(20, 3))
     x[:, 2] *= 1e-30
     np.savez(tmp_path / "x.npz", x=x, group=np.arange(20) % 4)
-    assert (
-        run(["train", "--data", f"npz:{tmp_path / 'x.npz'}", "--out", str(tmp_path / "run")]) == 2
-    )
-    assert "but feature 2 has values from" in capsys.readouterr().err.splitlines()[-1]
+    command = words(f"train --data npz:{tmp_path}/x.npz --out {tmp_path}/run")
+    assert "but feature 2 has values from" in refusal(*command)
     assert not (tmp_path / "run").exists()
     for factor in (1.0, 1e-20):  # beyond what float32 has at all
         frame = pandas.DataFrame(x * [1.0, 1.0, factor], columns=["a", "b", "c"])
@@ -347,11 +341,8 @@ def test_missing_values_are_left_out_of_the_density_and_of_its_gradient(name):
     # In the support of every one of them.
     x = torch.randint(2, (4, 3), dtype=torch.float64)
     missing = torch.rand(4, 3) < 0.4
-    density = (
-        ObservedLikelihood(likelihood)(*parameters)
-        .to_event(1)
-        .log_prob(x.masked_fill(missing, NAN))
-    )
+    observed = ObservedLikelihood(likelihood)(*parameters).to_event(1)
+    density = observed.log_prob(x.masked_fill(missing, NAN))
     whole = likelihood(*parameters).log_prob(x)
     torch.testing.assert_close(density, (whole * ~missing).sum(-1), rtol=1e-12, atol=1e-12)
     (gradient,) = torch.autograd.grad(density.sum(), parameters)
@@ -405,36 +396,31 @@ def test_training_with_missing_values_keeps_everything_finite(estimator):
     assert all(p.isfinite().all() for p in [*model.parameters(), *guide.parameters()])
 
 
-def test_missing_values_are_refused_without_a_mask():
+MASK = {"missing": "mask"}
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "options", "sentence"),
+    [
+        (1, [1.0, NAN], {}, "first in observation 1: remove or impute them, or take NaN"),
+        (1, [math.inf, NAN], MASK, r"got 1 infinite value\(s\), the first in observation 1"),
+        (1, [-math.inf, NAN], MASK, r"got 1 infinite value\(s\), the first in observation 1"),
+        (2, [NAN, NAN], MASK, "1 have none, the first is observation 2: leave them out"),
+        (0, [1.0, 1.0], {"missing": "masked"}, "unknown missing 'masked': did you mean 'mask'"),
+    ],
+)
+def test_values_that_are_not_there_are_refused(row, value, options, sentence):
+    x = torch.ones(4, 2)
+    x[row] = torch.tensor(value)
+    with pytest.raises(InputError, match=sentence):
+        data_of(x, **options)
+
+
+def test_missing_values_are_refused_by_a_likelihood_that_does_not_leave_them_out():
     x = torch.ones(4, 5)
     x[2, 3] = NAN
-    with pytest.raises(
-        InputError, match="first in observation 2: remove or impute them, or take NaN"
-    ):
-        data_of(x)
-    data = data_of(x, missing="mask")
     with pytest.raises(InputError, match=r"x holds missing values .* does not leave out"):
-        fit_pair(*make_pair(), GroupSampler(data, 2, 2), epochs=1)
-
-
-@pytest.mark.parametrize("value", [math.inf, -math.inf])
-def test_infinite_values_are_refused_with_a_mask_too(value):
-    x = torch.ones(4, 5)
-    x[1, 3], x[2, 3] = value, NAN
-    with pytest.raises(InputError, match=r"got 1 infinite value\(s\), the first in observation 1"):
-        data_of(x, missing="mask")
-
-
-def test_an_observation_without_any_value_is_refused():
-    x = torch.ones(4, 5)
-    x[2] = NAN
-    with pytest.raises(InputError, match="1 have none, the first is observation 2: leave them out"):
-        data_of(x, missing="mask")
-
-
-def test_an_unknown_way_with_missing_values_is_refused():
-    with pytest.raises(InputError, match="unknown missing 'masked': did you mean 'mask'"):
-        data_of(torch.ones(4, 5), missing="masked")
+        fit_pair(*make_pair(), GroupSampler(data_of(x, **MASK), 2, 2), epochs=1)
 
 
 def test_what_a_masked_array_masks_is_missing():

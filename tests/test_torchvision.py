@@ -15,9 +15,8 @@ def test_a_torchvision_data_set_is_grouped_by_a_function_of_its_target():
     assert data.x.dtype == torch.uint8
     assert data.event_shape == (3, 6, 5)
     assert [data.label_names[i] for i in data.label.tolist()] == [int(target) for _, target in fake]
-    assert [data.group_names[i] for i in data.group.tolist()] == [
-        int(target) % 2 for _, target in fake
-    ]
+    groups = [int(target) % 2 for _, target in fake]
+    assert [data.group_names[i] for i in data.group.tolist()] == groups
 
 
 @pytest.mark.parametrize(
