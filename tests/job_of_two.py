@@ -140,6 +140,8 @@ def gradient_differences(two):
     for three_levels in (False, True):
         for dtype in (torch.float64, torch.float32):
             for name, (estimator, options) in cases.items():
+                if dtype == torch.float32 and name != "trace":
+                    continue
                 together = gradients(two, three_levels, dtype, estimator, **options)
                 alone = gradients(
                     Ranks(), three_levels, dtype, estimator, **{**options, "at_once": None}

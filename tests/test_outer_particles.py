@@ -12,7 +12,7 @@ from pyro_mlvae import InputError, make_estimator
 from pyro_mlvae.estimators import GroupCIWAE, GroupIWAE, GroupMIWAE, GroupPIWAE, GroupRWS
 from pyro_mlvae.solved import ThreeLevelGaussian, ThreeLevelGaussianGuide, ThreeLevelGaussianModel
 from pyro_mlvae.solved.bounds import exact_eubo
-from pyro_mlvae.training import Captured, Objective, fused_adam
+from pyro_mlvae.training import Objective, fused_adam
 
 VECTORISED = {"max_plate_nesting": 1, "vectorize_particles": True}
 EQUAL = {"atol": 1e-9, "rtol": 1e-9}
@@ -144,7 +144,7 @@ def test_wake_sleep_weighs_scores_of_the_guide_and_gives_the_model_group_iwaes_g
 @both_models
 def test_at_the_exact_posterior_wake_sleeps_gradient_for_the_guide_is_zero_on_average(make):
     _, model, guide, batch = problem(make, by=0.0)
-    found = [gradient(GroupRWS(50, **VECTORISED), model, guide, batch) for _ in range(200)]
+    found = [gradient(GroupRWS(50, **VECTORISED), model, guide, batch) for _ in range(60)]
     for name in found[0]:
         if name.startswith("guide"):
             stacked = torch.stack([g[name] for g in found])
@@ -157,7 +157,7 @@ def test_with_many_particles_wake_sleep_descends_the_exact_divergence_from_poste
     guide.zero_grad()
     (-exact_eubo(solved, guide, batch)).backward()
     exact = {f"guide {n}": p.grad.flatten().clone() for n, p in guide.named_parameters()}
-    found = [gradient(GroupRWS(2000, **VECTORISED), model, guide, batch) for _ in range(60)]
+    found = [gradient(GroupRWS(1000, **VECTORISED), model, guide, batch) for _ in range(25)]
     for name, expected in exact.items():
         stacked = torch.stack([g[name] for g in found])
         # Self-normalised weights are biased by what vanishes with the number of particles.
@@ -184,28 +184,6 @@ def test_wake_sleep_trains_a_guide_that_is_not_reparameterised():
     svi = SVI(model, opaque, fused_adam(1e-2), loss=Objective(GroupRWS(4, **VECTORISED)))
     svi.step(batch)
     assert not torch.equal(before, guide.encoder.content.weight)
-
-
-@pytest.mark.parametrize("name", ["miwae", "piwae", "ciwae", "rws"])
-def test_recorded_steps_have_the_eager_loss_and_gradient(name):
-    _, model, guide, batch = problem(LOADINGS["correlated"])
-    found = {}
-    for kind in ("eager", "recorded"):
-        objective = Objective(make_estimator(name, 4))
-        own = Captured(objective, after=0) if kind == "recorded" else objective
-        with pyro.get_param_store().scope():
-            for step in range(2):
-                torch.manual_seed(step)
-                model.zero_grad()
-                guide.zero_grad()
-                loss = own.loss_and_grads(model, guide, batch)
-        gradients = [p.grad.flatten().clone() for p in parameters(model, guide).values()]
-        found[kind] = loss, torch.cat(gradients)
-        if kind == "recorded":
-            assert own.note is None
-            assert len(own.recorded) == 1
-    assert found["eager"][0] == found["recorded"][0]
-    assert torch.equal(found["eager"][1], found["recorded"][1])
 
 
 @pytest.mark.parametrize("kind", [GroupMIWAE, GroupPIWAE])

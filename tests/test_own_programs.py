@@ -26,7 +26,7 @@ def files(tmp_path_factory):
         if example.source.startswith(("class ", "from ", "import "))
     ]
     (folder / "mine.py").write_text("\n".join(sources))
-    digits = load_dataset("digits").sample(300)
+    digits = load_dataset("digits").sample(150)
     loops = np.isin(digits.group, [0, 6, 8, 9]).astype(np.float32)[:, None]
     np.savez(folder / "digits.npz", x=digits.x, group=digits.group, **{"of_groups.loops": loops})
     np.savez(folder / "counts.npz", x=(16 * digits.x).round(), group=digits.group)
