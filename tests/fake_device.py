@@ -42,6 +42,8 @@ ESTIMATORS = [
     "stl",
     "local",
 ]
+# Recording runs the same programs: a few show that the recording itself leaves nothing behind.
+RECORDED = ["trace", "mean-field", "nested-iwae", "dreg"]
 LEFT = ["prior", "group", "x", "decoder", "encoder"]
 
 
@@ -119,9 +121,7 @@ def attempt(*args):
 if __name__ == "__main__":
     backend_registration._setup_privateuseone_for_python_backend("notthere")
     found = {}
-    for how in ("eager", "recorded"):
-        for estimator in ESTIMATORS:
-            found[f"{estimator} {how}"] = attempt(estimator, how)
-        for left in LEFT:
-            found[f"{left} {how}"] = attempt("trace", how, left)
+    for how, estimators, left in (("eager", ESTIMATORS, LEFT), ("recorded", RECORDED, LEFT[:1])):
+        found |= {f"{estimator} {how}": attempt(estimator, how) for estimator in estimators}
+        found |= {f"{part} {how}": attempt("trace", how, part) for part in left}
     json.dump(found, sys.stdout)

@@ -38,7 +38,7 @@ def test_the_closed_form_that_all_is_compared_with_is_the_evidence_at_the_exact_
 def test_with_the_exact_guide_the_mean_is_the_evidence(make, name):
     """Of those that are not the evidence draw by draw: their divergence of content is in closed form."""
     solved, model, guide, batch = problem(make, by=0.0)
-    values = draws(make_estimator(name, 2), model, guide, batch, calls=20, copies=100)
+    values = draws(make_estimator(name, 2), model, guide, batch, calls=10, copies=50)
     evidence = solved.log_evidence(batch).sum()
     if name in ("mean-field", "local"):
         assert values.std() > 0.01
@@ -93,7 +93,7 @@ def test_a_weight_for_each_group_is_far_tighter_than_one_for_all(make):
     options = {"num_particles": 100, "vectorize_particles": True, "max_plate_nesting": 1}
     gaps = {}
     for estimator in GroupIWAE(**options), RenyiELBO(0.0, **options):
-        values = evidence - draws(estimator, model, guide, batch, calls=20, copies=1)
+        values = evidence - draws(estimator, model, guide, batch, calls=5, copies=1)
         gaps[type(estimator).__name__] = values.mean().item()
         print(f"{type(estimator).__name__} {values.mean():.2f} +- {standard_error(values):.2f}")
     assert -0.5 < gaps["GroupIWAE"] < 0.5
@@ -127,8 +127,8 @@ class Minibatches:
 @pytest.mark.parametrize("name", [*WEIGHTED, "stl"])
 def test_the_mean_over_all_minibatches_is_the_full_bound_and_its_gradient(make, name):
     problem, estimator = Minibatches(make), make_estimator(name, 3)
-    minibatches = list(combinations(range(8), 3))
-    assert len(minibatches) == 56
+    minibatches = list(combinations(range(8), 2))
+    assert len(minibatches) == 28
     mean = torch.stack([problem.pinned(estimator, groups) for groups in minibatches]).mean(0)
     torch.testing.assert_close(mean, problem.pinned(estimator, range(8)), atol=1e-8, rtol=1e-8)
 

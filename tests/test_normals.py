@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from pyro_mlvae.ops.normals import product_of_normals, sum_by_group
 
-RAGGED = (1, 2, 1000, 7)
+RAGGED = (1, 2, 300, 7)
 PRIOR = (
     torch.tensor([0.3, -0.2], dtype=torch.float64),
     torch.tensor([0.7, 1.1], dtype=torch.float64),

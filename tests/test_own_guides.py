@@ -114,7 +114,7 @@ def make(kind):
 
 @pytest.mark.parametrize("kind", GUIDES)
 def test_what_is_drawn_in_training_has_the_mean_that_is_read_at_test_time(kind):
-    guide, runs = make(kind), 400
+    guide, runs = make(kind), 150
     parents = (torch.tensor([0, 1, 1]), 2) if kind is ThreeLevelGuide else ()
     batch = GroupedBatch(torch.rand(6, 5), GROUP, 3, *parents)
     with torch.no_grad():

@@ -287,14 +287,14 @@ def test_hsic_is_zero_on_average_for_independent_draws_and_positive_for_dependen
         return torch.exp(-0.5 * torch.cdist(draws, draws).square())
 
     independent, dependent = [], []
-    for _ in range(1000):
+    for _ in range(500):
         first, noise = torch.randn(2, 8, 1).double().unbind()
         independent.append(hsic(kernel(first), kernel(noise)))
         dependent.append(hsic(kernel(first), kernel(first + 0.5 * noise)))
-    for values, low, high in [(independent, -4, 4), (dependent, 20, math.inf)]:
+    for values, low, high in [(independent, -4, 4), (dependent, 15, math.inf)]:
         values = torch.stack(values)
         standard_error = values.std() / math.sqrt(len(values))
-        assert standard_error < 2e-3
+        assert standard_error < 3e-3
         assert low < float(values.mean() / standard_error) < high
 
 
@@ -401,7 +401,7 @@ def test_descent_on_hsic_alone_takes_the_group_out_of_style():
 
     penalty, optimizer = HSIC(1.0), torch.optim.Adam([loc], lr=0.05)
     values, before = [], share()
-    for _ in range(250):
+    for _ in range(150):
         value = penalty(of_styles(loc, group))
         optimizer.zero_grad()
         value.backward()

@@ -25,7 +25,7 @@ from pyro_mlvae.ops.normals import product_of_normals, sum_by_group
 
 # The same examples everywhere, however busy the machine.
 property_ = settings(
-    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 seeds = st.integers(0, 2**31)
 sizes = st.lists(st.integers(1, 7), min_size=1, max_size=6)
@@ -154,7 +154,7 @@ anything = st.one_of(
 )
 
 
-@settings(property_, max_examples=300)
+@settings(property_, max_examples=150)
 @given(
     x=st.one_of(anything, st.just(torch.ones(4, 2))),
     group=st.one_of(anything, st.just(torch.tensor([0, 1, 1, 2]))),
@@ -266,7 +266,7 @@ names = st.one_of(
 )  # fmt: skip
 
 
-@settings(property_, max_examples=150)
+@settings(property_, max_examples=80)
 @given(st.lists(names, min_size=1, max_size=12))
 def test_groups_are_called_by_anything_that_can_be_hashed(labels):
     data = GroupedDataset.from_arrays(torch.zeros(len(labels), 1), labels)

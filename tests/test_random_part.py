@@ -280,8 +280,7 @@ PAIRS = {
 
 @pytest.mark.parametrize(
     ("pair", "estimator"),
-    [("three levels", ("nested-iwae", 1)), ("full covariance", ("stl", 1))],
-    ids=str,
+    [("three levels", "nested-iwae 1"), ("full covariance", "stl 1")],
 )
 def test_a_recorded_step_draws_a_new_part_as_the_eager_one_does(pair, estimator):
     eager, _ = steps_of(PAIRS[pair], estimator, [], torch.float64, recorded=False)

@@ -57,7 +57,15 @@ PAIRS = {
 # With penalties: every kind of estimator on the plainest pair, and on each other pair those whose
 # sites or divergences it changes.
 PENALISED = {
-    "mlp": ["trace 1", "mean-field 1", "group-iwae 2", "group-renyi 2", "dreg 4", "stl 1", "local 1"],
+    "mlp": [
+        "trace 1",
+        "mean-field 1",
+        "group-iwae 2",
+        "group-renyi 2",
+        "dreg 4",
+        "stl 1",
+        "local 1",
+    ],
     "style sees content": ["trace 1", "mean-field 1", "dreg 4", "local 1"],
     "mixture prior": ["mean-field 1", "dreg 4"],
     "three levels": ["mean-field 1", "group-renyi 2", "dreg 4", "local 1"],

@@ -203,8 +203,8 @@ def test_a_temperature_that_is_not_positive_is_refused():
 def test_a_recorded_step_has_the_same_penalties():
     penalties = [StyleCycle(1.0), PairSwitching(2.0), TargetKL("style", 1.0, warmup_steps=4)]
     make = PAIRS["style sees content"]
-    eager, _ = steps_of(make, ("trace", 1), penalties, torch.float64, recorded=False)
-    replayed, note = steps_of(make, ("trace", 1), penalties, torch.float64, recorded=True)
+    eager, _ = steps_of(make, "trace 1", penalties, torch.float64, recorded=False)
+    replayed, note = steps_of(make, "trace 1", penalties, torch.float64, recorded=True)
     assert note is None
     for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
         assert other == pytest.approx(loss, rel=1e-12)

@@ -56,8 +56,7 @@ class NestedIWAE(PathwiseELBO):
         inner: draws of style for every observation, given each content.
 
     All draws are made in one pass: vectorised, whatever ``vectorize_particles`` says. The rest is
-    as for
-    :class:`~pyro_mlvae.estimators.GroupIWAE`, and so is how masks and scales count.
+    as for :class:`~pyro_mlvae.estimators.GroupIWAE`, and so is how masks and scales count.
 
     Raises:
         InputError: a number is not positive; and, when it is used, a site is outside the plates
@@ -80,12 +79,8 @@ class NestedIWAE(PathwiseELBO):
 
     def counts(self, guide: Program, batch: GroupedBatch) -> dict[str, int]:
         """How many draws there are in each plate given one in the plate before it, outermost first."""
-        counts = {GROUPS: self.num_particles, OBSERVATIONS: self.inner}
-        return (
-            {SUPER_GROUPS: self.num_particles} | counts
-            if has_super_groups(guide, batch)
-            else counts
-        )
+        above = {SUPER_GROUPS: self.num_particles} if has_super_groups(guide, batch) else {}
+        return above | {GROUPS: self.num_particles, OBSERVATIONS: self.inner}
 
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
@@ -106,12 +101,8 @@ class NestedIWAE(PathwiseELBO):
     ) -> tuple[Trace, Trace]:
         """Of model and guide, with a particle for every way to take one of the draws in each plate.
 
-        Args:
-            model: the model.
-            guide: its guide.
-            counts: draws in each plate, outermost first; their product is the number of particles.
-            values: of sites that are not drawn, each with the dimensions of one draw.
-            args: what both are run on, and likewise kwargs.
+        ``counts`` are the draws in each plate, outermost first; ``values`` belong to sites that are
+        not drawn, each with the dimensions of one draw.
         """
         if self.max_plate_nesting == math.inf:
             self._guess_max_plate_nesting(model, guide, args, kwargs)
@@ -189,12 +180,8 @@ class _Passes:
     ) -> None:
         self._model, self._guide, self._batch = model, guide, batch
         pair = get_importance_trace("flat", math.inf, model, guide, (batch,), {})
-        frames = [
-            frame
-            for trace in pair
-            for _, site in sample_sites(trace)
-            for frame in site["cond_indep_stack"]
-        ]
+        sites = [site for trace in pair for _, site in sample_sites(trace)]
+        frames = [frame for site in sites for frame in site["cond_indep_stack"]]
         nesting = max((-frame.dim for frame in frames if frame.vectorized), default=0)
         self._estimator = _Value(draws, inner, max_plate_nesting=nesting)
         self.counts = self._estimator.counts(guide, batch)
@@ -209,11 +196,9 @@ class _Passes:
     def averaged(
         self, counts: Mapping[str, int], values: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The log mean weights in the outermost plate, and the log weights in those around it.
+        """The log mean weights in the outermost plate of ``counts``, and the log weights in those around.
 
-        Args:
-            counts: draws in each plate, outermost first.
-            values: of the latents in the plates around them.
+        ``values`` are those of the latents in the plates around.
         """
         (top, count), *below = counts.items()
         inside = dict(below)
@@ -256,7 +241,6 @@ class _Passes:
             if group_frame(name, site, self._batch).name == top
         }
         by_plate = self.averaged(inside, {**values, **drawn})
-        within = {
-            plate: by_plate.pop(plate) for plate in (top, next(iter(inside))) if plate in by_plate
-        }
+        plates = (top, next(iter(inside)))
+        within = {plate: by_plate.pop(plate) for plate in plates if plate in by_plate}
         return by_plate | {top: sum_upwards(within, self._batch)}

@@ -95,7 +95,7 @@ class PathwiseELBO(ELBO):
         return draws
 
 
-class PinMessenger(Messenger):
+class _PinMessenger(Messenger):
     """Gives the named sites values instead of drawing them."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -110,8 +110,7 @@ class PinMessenger(Messenger):
 
 def pin(program: Program, values: Mapping[str, Tensor]) -> Program:
     """``program`` with the named sites pinned to values, through which gradients flow."""
-    pinned: Program = PinMessenger(values)(program)
-    return pinned
+    return _PinMessenger(values)(program)
 
 
 def sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
@@ -169,10 +168,9 @@ def common_scale(*traces: Trace) -> Any:
 def frozen_parameters(draws: Iterable[Tensor]) -> Iterator[None]:
     """Run what follows as if the parameters from which ``draws`` were made were constants.
 
-    Draws keep their path to the parameters, which is what distinguishes this from detaching what
-    the guide computes from them: where style is drawn given content, its density still moves with
-    content. The parameters are found as autograd finds them, so it does not matter whether they are
-    in Pyro's parameter store, or shadowed there by others of the same name.
+    Draws keep their path to the parameters: where style is drawn given content, its density still
+    moves with content. Autograd's graph says which parameters they are, so it does not matter
+    whether Pyro's store has them.
     """
     live = list(_leaves(draws))
     for leaf in live:

@@ -1,30 +1,26 @@
-r"""The ELBO from draws, every term by Monte Carlo, as one differentiable function of the parameters.
+r"""The ELBO as one differentiable function: every term from draws, or divergences in closed form.
 
-.. math:: \frac{1}{K} \sum_k \big( \log p(x, z_k) - \log q(z_k) \big)
+.. math:: \frac{1}{K} \sum_k \big( \log p(x, z_k) - \log q(z_k) \big), \qquad
+    E_q[\log p(x \mid z)] - \sum_j KL(q(z_j) \,\|\, p(z_j))
 
-``pyro.infer.Trace_ELBO`` is this where every draw is reparameterised, but reads numbers on its way;
-this one can be recorded as a graph.
+``pyro.infer.Trace_ELBO`` and ``TraceMeanField_ELBO`` are these where every draw is reparameterised,
+but read numbers on their way; these can be recorded as a graph.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from pyro_mlvae.estimators.pathwise import PathwiseELBO, sample_sites
 from pyro_mlvae.estimators.programs import Program
 
 
 class PathwiseTrace(PathwiseELBO):
-    """:class:`pyro.infer.Trace_ELBO` for reparameterised guides, draw by draw, without its score terms.
-
-    Args:
-        num_particles: draws that are averaged.
-
-    Raises:
-        InputError: when it is used, a site of the guide is not reparameterised.
-    """
+    """:class:`pyro.infer.Trace_ELBO` for reparameterised guides, without its score terms."""
 
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
@@ -39,3 +35,28 @@ class PathwiseTrace(PathwiseELBO):
             elbos.append(elbo)
         loss = -sum(elbos[1:], start=elbos[0])
         return loss if self.num_particles == 1 else loss / self.num_particles
+
+
+class PathwiseMeanField(PathwiseELBO):
+    """:class:`pyro.infer.TraceMeanField_ELBO` for reparameterised guides.
+
+    Where no divergence is in closed form, it is that of the draw.
+    """
+
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        loss: Any = 0.0
+        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+            for name, site in sample_sites(model_trace):
+                if site["is_observed"]:
+                    loss = loss - site["log_prob_sum"]
+                    continue
+                own: Any = guide_trace.nodes[name]
+                try:
+                    divergence = kl_divergence(own["fn"], site["fn"])
+                except NotImplementedError:
+                    loss = loss + own["log_prob_sum"] - site["log_prob_sum"]
+                else:
+                    loss = loss + scale_and_mask(divergence, own["scale"], own["mask"]).sum()
+        return loss / self.num_particles

@@ -58,10 +58,8 @@ class AdaptiveGuide(VAEGuide):
     ) -> tuple[LogVarianceNormal, LogVarianceNormal]:
         """q(z_i | x_1, x_2) of every observation, as its two parts: ``[N, content]`` and ``[N, style]``."""
         content, style = (loc_and_log_variance(part) for part in self.split(features))
-        loc, log_variance = (
-            torch.cat([content[0], style[0]], -1),
-            torch.cat([content[1], style[1]], -1),
-        )
+        loc = torch.cat([content[0], style[0]], -1)
+        log_variance = torch.cat([content[1], style[1]], -1)
         partner = partners(groups.group, groups.num_groups)
         others = loc.index_select(0, partner), log_variance.index_select(0, partner)
         pooled_loc, pooled_log_variance = self.pooled(loc, log_variance, *others)
@@ -113,15 +111,10 @@ class AdaGVAEGuide(AdaptiveGuide):
 
     Reference: Locatello et al. (2020), arXiv 2002.02886.
 
-    >>> from pyro_mlvae import GroupedBatch, MLPEncoder
+    >>> from pyro_mlvae import MLPEncoder
     >>> guide = AdaGVAEGuide(MLPEncoder((4,), content_dim=2, style_dim=1))
-    >>> groups = GroupedBatch(torch.zeros(2, 4), torch.tensor([0, 0]), num_groups=1).groups
-    >>> features = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [2.0, 9.0, 0.0, 0.0, 0.0, 0.0]])
-    >>> content, style = guide.of_pairs(features, groups)
-    >>> content.loc, content.variance
-    (tensor([[1., 0.],
-            [1., 9.]]), tensor([[1., 1.],
-            [1., 1.]]))
+    >>> guide.pooled(torch.zeros(1), torch.zeros(1), torch.tensor([2.0]), torch.zeros(1))
+    (tensor([1.]), tensor([0.]))
     """
 
     pooled = staticmethod(average_of_two)

@@ -80,8 +80,7 @@ class GroupedGuide(PyroModule):
 
     def encode(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
         """All that is said of single observations; what the features mean is the guide's business."""
-        features: Tensor = self.encoder(x)
-        return features
+        return self.encoder(x)
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The features of content and those of style."""

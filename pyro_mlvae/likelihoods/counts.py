@@ -105,8 +105,7 @@ class CountsNegativeBinomial(dist.NegativeBinomial):
             self._validate_sample(value)
         theta, logits = self.total_count.double(), self.logits.double()
         exact = dist.NegativeBinomial(theta, logits=logits, validate_args=False)
-        density: Tensor = exact.log_prob(value.double()).to(self.logits.dtype)
-        return density
+        return exact.log_prob(value.double()).to(self.logits.dtype)
 
 
 class CountsGivenTotal(TorchDistribution):
@@ -148,8 +147,7 @@ class CountsGivenTotal(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         """Of an observation of ``total`` counts."""
-        variance: Tensor = self.given(self.total).variance
-        return variance
+        return self.given(self.total).variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CountsGivenTotal:
         """The same distribution, repeated to ``batch_shape``."""
@@ -160,13 +158,11 @@ class CountsGivenTotal(TorchDistribution):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Observations of about ``total`` counts."""
-        draw: Tensor = self.given(self.total).sample(sample_shape)
-        return draw
+        return self.given(self.total).sample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density at ``value`` given its total, in nats, ``[*batch]``."""
         if self._validate_args:
             self._validate_sample(value)
         total = value.sum(-1, keepdim=True).clamp(min=_SMALLEST_TOTAL)
-        density: Tensor = self.given(total).log_prob(value).sum(-1)
-        return density
+        return self.given(total).log_prob(value).sum(-1)

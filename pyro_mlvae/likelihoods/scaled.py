@@ -123,14 +123,12 @@ class Observed(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """Of whole x."""
-        mean: Tensor = self.base_dist.mean
-        return mean
+        return self.base_dist.mean
 
     @property
     def variance(self) -> Tensor:
         """Of whole x."""
-        variance: Tensor = self.base_dist.variance
-        return variance
+        return self.base_dist.variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Observed:
         """The same distribution, repeated to ``batch_shape``."""
@@ -138,13 +136,11 @@ class Observed(TorchDistribution):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Whole x."""
-        draw: Tensor = self.base_dist.sample(sample_shape)
-        return draw
+        return self.base_dist.sample(sample_shape)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Whole x, differentiable."""
-        draw: Tensor = self.base_dist.rsample(sample_shape)
-        return draw
+        return self.base_dist.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density at ``value``, in nats, element by element; 0 where that is missing."""

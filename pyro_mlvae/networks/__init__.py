@@ -2,10 +2,9 @@
 
 from pyro_mlvae.networks.conditional import StyleGivenContent
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
-from pyro_mlvae.networks.log_counts import LogCountsEncoder
 from pyro_mlvae.networks.mlp import MLPDecoder, MLPEncoder
 from pyro_mlvae.networks.posed import PosedDecoder, PosedEncoder
-from pyro_mlvae.networks.scaled import ScaledEncoder
+from pyro_mlvae.networks.scaled import LogCountsEncoder, ScaledEncoder
 
 __all__ = [
     "ConvDecoder",

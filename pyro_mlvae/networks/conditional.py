@@ -55,5 +55,4 @@ class StyleGivenContent(nn.Module):
             content: the content of each observation's group.
         """
         alone = style.expand(*content.shape[:-1], -1)
-        given: Tensor = alone + self.layers(torch.cat([alone, content], -1))
-        return given
+        return alone + self.layers(torch.cat([alone, content], -1))

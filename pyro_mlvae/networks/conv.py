@@ -11,8 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import InputError, require_positive
-from pyro_mlvae.networks.mlp import ACTIVATIONS, dense_layers
-from pyro_mlvae.networks.shapes import join_latents, require_event_shape
+from pyro_mlvae.networks.mlp import (
+    ACTIVATIONS,
+    dense_layers,
+    join_latents,
+    require_event_shape,
+)
 
 # A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and
 # its transpose takes n // 2 back to n, with the remainder as output padding. Twice the stride, so
@@ -85,8 +89,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
         """The features of each observation."""
         require_event_shape(x, self.event_shape)
-        features: Tensor = self.layers(x)
-        return features
+        return self.layers(x)
 
 
 class ConvDecoder(nn.Module):

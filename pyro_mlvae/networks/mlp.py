@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_mlvae.errors import InputError, require_positive, unknown_name
-from pyro_mlvae.networks.shapes import join_latents, require_event_shape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -50,8 +49,7 @@ class MLPEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
         """The features of each observation."""
         require_event_shape(x, self.event_shape)
-        features: Tensor = self.layers(x.flatten(1))
-        return features
+        return self.layers(x.flatten(1))
 
 
 class MLPDecoder(nn.Module):
@@ -107,3 +105,29 @@ def dense_layers(widths: Sequence[int], activation: str) -> nn.Sequential:
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
+
+
+def require_event_shape(x: Tensor, event_shape: Sequence[int]) -> None:
+    """Raise :class:`InputError` unless ``x`` holds observations of ``event_shape``."""
+    if x.shape[1:] != tuple(event_shape):
+        raise InputError(
+            f"x must hold observations of shape {list(event_shape)}, which this encoder was made for, "
+            f"got {list(x.shape[1:])}"
+        )
+
+
+def join_latents(content: Tensor, style: Tensor, dims: tuple[int, int]) -> Tensor:
+    """Content and style side by side, ``[*batch, sum(dims)]``; leading dimensions broadcast.
+
+    Raises:
+        InputError: they are not of the sizes that the decoder was made for.
+    """
+    if (content.shape[-1], style.shape[-1]) != dims:
+        raise InputError(
+            f"content and style must have {dims[0]} and {dims[1]} dimensions, which this decoder was "
+            f"made for, got {content.shape[-1]} and {style.shape[-1]}"
+        )
+    if content.shape[:-1] != style.shape[:-1]:
+        batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])
+        content, style = content.expand(*batch, -1), style.expand(*batch, -1)
+    return torch.cat([content, style], -1)

@@ -24,7 +24,7 @@ from torch.nn.functional import grid_sample
 
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
-from pyro_mlvae.networks.shapes import require_event_shape
+from pyro_mlvae.networks.mlp import require_event_shape
 
 # What one unit of style moves, which is one standard deviation of its prior: turn in radians, log
 # of the size, log of the aspect, shear, and shift to the right and down in half sides of the

@@ -1,4 +1,4 @@
-"""An encoder of x in its own units, around one of scaled x."""
+"""Encoders around another: of scaled x, and of the logarithms of counts."""
 
 from __future__ import annotations
 
@@ -39,5 +39,28 @@ class ScaledEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
         """The features of each observation."""
-        features: Tensor = self.encoder(scaled(x, self.shift, self.unit, self.mean))
-        return features
+        return self.encoder(scaled(x, self.shift, self.unit, self.mean))
+
+
+class LogCountsEncoder(nn.Module):
+    """Features of counts, from the encoder of ``log(1 + x)``: counts span orders of magnitude.
+
+    Args:
+        encoder: from ``log(1 + x)``, ``[N, *event_shape]``, to features.
+
+    >>> import torch
+    >>> from pyro_mlvae import MLPEncoder
+    >>> encoder = LogCountsEncoder(MLPEncoder((3,), content_dim=2, style_dim=1))
+    >>> encoder(torch.tensor([[0.0, 7.0, 5000.0]])).shape
+    torch.Size([1, 6])
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        # Guides ask their encoder for these.
+        self.content_dim, self.style_dim = encoder.content_dim, encoder.style_dim
+
+    def forward(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
+        """The features of each observation."""
+        return self.encoder(x.log1p())

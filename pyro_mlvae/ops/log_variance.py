@@ -54,8 +54,7 @@ class LogVarianceNormal(dist.Normal):
         if self._validate_args:
             self._validate_sample(value)
         inputs = torch.broadcast_tensors(value, self.loc, self.log_variance)
-        density: Tensor = _LogDensity.apply(*inputs)[0]
-        return density
+        return _LogDensity.apply(*inputs)[0]
 
 
 class _LogDensity(torch.autograd.Function):

@@ -64,8 +64,7 @@ class Latents:
 
     def value(self, site: str) -> Tensor:
         """The draw of the latent at ``site``."""
-        value: Tensor = _node("guide", self.guide, site)["value"]
-        return value
+        return _node("guide", self.guide, site)["value"]
 
     def total(self, site: str, values: Tensor) -> Tensor:
         """The sum of ``values``, one for each member of ``site``, over those that are not masked.
@@ -128,11 +127,8 @@ def risen(step: Any, warmup_steps: int) -> Any:
 def require_weight(**arguments: float) -> None:
     """Raise for the first argument that is not a finite number of at least 0."""
     for name, value in arguments.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0.0 <= value < float("inf")
-        ):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and 0.0 <= value < float("inf")):
             raise InputError(f"{name} must be a finite number of at least 0, got {value!r}")
 
 

@@ -1,4 +1,4 @@
-r"""A divergence that counts for more, or less, than in the ELBO, comes in slowly, or is free up to a point.
+r"""A divergence with another weight than in the ELBO, which may rise slowly, or be free up to a point.
 
 .. math:: \beta_t \sum_j \max(KL_j, \lambda) - \sum_j KL_j, \qquad
     \beta_t = \beta \min(1, t / \text{warm-up})
@@ -39,22 +39,8 @@ class WeightedKL(Penalty):
     Reference: Higgins et al. (2017), "beta-VAE"; Kingma et al. (2016), arXiv 1606.04934, for free
     bits.
 
-    >>> from pyro_mlvae import (
-    ...     GroupSampler,
-    ...     MLPDecoder,
-    ...     MLPEncoder,
-    ...     MLVAE,
-    ...     NormalLikelihood,
-    ...     ProductOfNormals,
-    ...     fit,
-    ...     load_dataset,
-    ... )
-    >>> data = load_dataset("digits")
-    >>> model = MLVAE(MLPDecoder(data.event_shape, 8, 8), NormalLikelihood(), 8, 8)
-    >>> guide = ProductOfNormals(MLPEncoder(data.event_shape, 8, 8))
-    >>> slowly = [WeightedKL("style", beta=4.0, warmup_steps=10), WeightedKL("content", free_bits=0.1)]
-    >>> len(fit(model, guide, GroupSampler(data, 10, 20), epochs=3, penalties=slowly).epochs)
-    3
+    >>> WeightedKL("style", beta=4.0, warmup_steps=10)
+    WeightedKL(site='style', beta=4.0, warmup_steps=10, free_bits=0.0)
     """
 
     site: str

@@ -10,7 +10,7 @@ from pyro_mlvae.errors import require_positive
 from pyro_mlvae.guides.base import GroupedGuide
 from pyro_mlvae.guides.product_of_normals import ProductOfNormals
 from pyro_mlvae.guides.three_level import ThreeLevelGuide
-from pyro_mlvae.networks.shapes import require_event_shape
+from pyro_mlvae.networks.mlp import require_event_shape
 from pyro_mlvae.ops import unbounded
 from pyro_mlvae.solved.three_level import ThreeLevelGaussian
 from pyro_mlvae.solved.two_level import LinearGaussian

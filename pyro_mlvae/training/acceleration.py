@@ -61,8 +61,7 @@ def require_possible(device: torch.device, precision: str, *, compile: bool) -> 
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return supported
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _has_compiler(device: torch.device) -> bool:

@@ -19,19 +19,16 @@ from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.estimators.mean_field import PathwiseMeanField
 from pyro_mlvae.estimators.pathwise import PathwiseELBO
 from pyro_mlvae.estimators.programs import Program, modules_of
-from pyro_mlvae.estimators.trace import PathwiseTrace
+from pyro_mlvae.estimators.trace import PathwiseMeanField, PathwiseTrace
 from pyro_mlvae.training.graph import Graph
 from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.wrapped import Wrapped
 
-# Recording takes half a second, which so many replays earn; compiled graphs are worth waiting for
-# at once.
+# Recording takes half a second, which so many replays earn; compiled graphs are recorded at once.
 _SEEN_BEFORE = 20
-# So many shapes of minibatches are recorded; each graph holds on to little, but compiling takes
-# seconds.
+# So many shapes of minibatches are recorded: compiling each takes seconds.
 MOST_GRAPHS = 8
 # How far a replay may be from the eager step, relative to the largest value of a tensor.
 _TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
@@ -53,8 +50,7 @@ class Captured(Wrapped):
         after: a shape is recorded when it has been seen so many times before.
 
     Attributes:
-        note: why steps are eager, where they are; None where they are replayed.
-        recorded: the shapes that were recorded, in order.
+        note: why steps are eager; None where they are replayed.
 
     >>> from pyro.infer import SVI
     >>> from pyro_mlvae.solved import LinearGaussian, LinearGaussianGuide, LinearGaussianModel
@@ -71,11 +67,7 @@ class Captured(Wrapped):
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        *,
-        compile: bool = False,
-        after: int | None = None,
+        self, objective: Objective, *, compile: bool = False, after: int | None = None
     ) -> None:
         super().__init__(objective)
         self._compile = compile
@@ -199,10 +191,7 @@ def _recordable(objective: Objective) -> Objective | None:
 def _same_draws(
     model: Program, guide: Program, batch: GroupedBatch
 ) -> Iterator[Callable[[], None]]:
-    """Gives a function that takes random state and buffers back to where they were at the beginning.
-
-    At the end they are where the first run has left them.
-    """
+    """Gives a function that resets random state and buffers; at the end they are as after the first run."""
     cuda = batch.x.device if batch.x.device.type == "cuda" else None
     buffers = [buffer for module in modules_of(model, guide) for buffer in module.buffers()]
 
@@ -236,6 +225,5 @@ def _compare(eager: Sequence[Tensor], replayed: Sequence[Tensor]) -> None:
         size = max(float(one.abs().max()), 1e-30)
         tolerance = _TOLERANCE.get(other.dtype, 1e-2)
         if not float((one.to(other) - other).abs().max()) <= tolerance * size:
-            raise ValueError(
-                f"replay and eager step differ in {'the loss' if not number else 'a gradient'}"
-            )
+            what = "a gradient" if number else "the loss"
+            raise ValueError(f"replay and eager step differ in {what}")

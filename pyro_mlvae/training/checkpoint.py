@@ -1,9 +1,7 @@
-"""From what a run goes on after an interruption: one file, which is there whole or not at all.
+"""The file from which a run goes on after an interruption: there whole, or not at all.
 
-An epoch's minibatches follow from the sampler's seed and the epoch's number. So what a run needs to
-go on exactly as if nothing had happened is the weights, the optimiser's state, that of the
-generator of draws, and how far it had come. All of it is tensors, with JSON beside them: nothing is
-pickled.
+It holds the weights, the optimiser's state, that of the generator of draws, and how far the run had
+come; minibatches follow from the sampler's seed. All is tensors and JSON: nothing is pickled.
 """
 
 from __future__ import annotations
@@ -40,17 +38,8 @@ class Checkpoint:
         every: seconds from one writing to the next; it is written at the end in any case.
 
     >>> import tempfile
-    >>> from pyro_mlvae import (
-    ...     GroupSampler,
-    ...     MLPDecoder,
-    ...     MLPEncoder,
-    ...     MLVAE,
-    ...     NormalLikelihood,
-    ...     ProductOfNormals,
-    ...     fit,
-    ...     load_dataset,
-    ... )
-    >>> from pyro_mlvae.training import Checkpoint
+    >>> from pyro_mlvae import GroupSampler, MLPDecoder, MLPEncoder, MLVAE, NormalLikelihood
+    >>> from pyro_mlvae import ProductOfNormals, fit, load_dataset
     >>> data = load_dataset("digits")
     >>> def train(epochs, checkpoint=None):
     ...     torch.manual_seed(0)
@@ -131,18 +120,12 @@ class Checkpoint:
                     f"{self.path} has format_version {metadata.get('format_version')!r}, expected "
                     f"{FORMAT_VERSION!r}: resume it with the version of pyro_mlvae that wrote it"
                 )
-            # Before anything is taken over: of a bit that flipped in a weight nothing else would
-            # tell.
+            # Before anything is taken over: nothing else would tell of a bit that flipped.
             if metadata.pop("sha256") != digest(tensors, metadata):
                 raise ValueError("its content is not what was written")
-            best = {k.removeprefix(_BEST): v for k, v in tensors.items() if k.startswith(_BEST)}
-            progress = Progress.from_json(json.loads(metadata["progress"]), best)
+            progress = Progress.from_json(json.loads(metadata["progress"]), _below(_BEST, tensors))
             for kind, module in modules.items():
-                prefix = f"{kind}."
-                own = {
-                    k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-                }
-                module.load_state_dict(own)
+                module.load_state_dict(_below(f"{kind}.", tensors))
             states = {
                 parameter: _put_tensors(state, tensors)
                 for parameter, state in json.loads(metadata["optimizer"]).items()
@@ -173,6 +156,10 @@ def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -19,7 +19,6 @@ from pyro_mlvae.errors import InputError, require_positive, require_seed, unknow
 from pyro_mlvae.estimators.programs import Program, in_mode, place_of
 from pyro_mlvae.penalties import Penalty
 from pyro_mlvae.training.acceleration import in_precision, require_possible
-from pyro_mlvae.training.best import better, take_back
 from pyro_mlvae.training.capture import Captured
 from pyro_mlvae.training.checkpoint import Checkpoint
 from pyro_mlvae.training.gradients import Checked, DivergedError, NotFiniteError
@@ -27,9 +26,8 @@ from pyro_mlvae.training.history import EpochRecord, History
 from pyro_mlvae.training.objective import Objective
 from pyro_mlvae.training.optimizer import fused_adam
 from pyro_mlvae.training.parts import InParts
-from pyro_mlvae.training.progress import Progress
+from pyro_mlvae.training.progress import Budget, Progress
 from pyro_mlvae.training.ranks import Averaged, Ranks
-from pyro_mlvae.training.stopping import Budget
 from pyro_mlvae.training.surroundings import (
     check_support,
     look_at,
@@ -38,7 +36,7 @@ from pyro_mlvae.training.surroundings import (
     prepare,
     validated_at_first,
 )
-from pyro_mlvae.training.validation import measured
+from pyro_mlvae.training.validation import better, measured, take_back
 
 CAPTURE = ("auto", "off")
 
@@ -88,18 +86,15 @@ def fit(
         sampler: yields the minibatches of an epoch, such as :class:`~pyro_mlvae.GroupSampler`.
         epochs: how many epochs; or
         steps: how many steps, the last epoch cut where they end. One of the two is given.
-        patience: end earlier, when so many measurements on ``validation`` in a row were no better
-            than the best before them, and in any case return with the weights of that best one.
-            Better is a larger objective there: the ELBO less ``penalties``, as they are after a
-            warm-up.
+        patience: end after so many measurements on ``validation`` without a larger objective (the
+            ELBO less ``penalties``, as they are after a warm-up). In any case the weights of the
+            best measurement are given back.
         estimator: an ELBO of Pyro's or ours, see :class:`Objective`; ``Trace_ELBO()`` by default.
-        optimizer: any PyroOptim; :func:`~pyro_mlvae.training.fused_adam` with learning rate 1e-3 by
-            default. :class:`~pyro_mlvae.training.JointOptim` makes one of any optimiser of
-            PyTorch's.
+        optimizer: any PyroOptim; by default :func:`~pyro_mlvae.training.fused_adam` with learning
+            rate 1e-3. :class:`~pyro_mlvae.training.JointOptim` takes any optimiser of PyTorch.
         penalties: what is taken off the objective, under the same scale, such as
-            :class:`~pyro_mlvae.penalties.HSIC`. The history's terms stay those of the ELBO itself.
-            They take one backward pass together with the estimator, which must have a
-            ``differentiable_loss`` (all but "graph" and "renyi" have).
+            :class:`~pyro_mlvae.penalties.HSIC`. The history's terms stay those of the ELBO. The
+            estimator must have a ``differentiable_loss`` (all but "graph" and "renyi" have).
         clip_norm: rescale the gradient of all the parameters together to at most this norm.
         validation: a batch on which the ELBO is measured, with draws that are the same every time.
         training_part: training observations in as many groups of the same sizes. Their ELBO is
@@ -108,26 +103,23 @@ def fit(
         device: where to train; modules stay there. By default, where they are.
         dtype: floating-point type to train in. By default, the modules'.
         precision: "float32", or "bf16": the networks, which are the children of model and guide,
-            compute in bfloat16. Weights, draws, products of Normals, densities and sums stay as
-            they are.
-        capture: "auto" records a step of each shape of minibatch as one graph of tensor operations,
-            checks that a replay equals the eager step, and replays it from then on; where that
-            fails, steps stay eager and the history says why. "off": all steps are eager.
+            compute in bfloat16; all else stays as it is.
+        capture: "auto" records a step of each shape of minibatch as one graph, checks that a replay
+            equals the eager step, and replays it from then on; where that fails, steps stay eager
+            and the history says why. "off": all steps are eager.
         compile: send the recorded graphs through ``torch.compile``, which takes about ten seconds
             for each shape and pays in long runs.
-        observations_at_once: compute a minibatch in parts of whole groups, whose gradients add,
-            with at most so many observations unless a single group has more: for minibatches larger
-            than memory. Penalties that compare observations see a part.
+        observations_at_once: compute a minibatch in parts of whole groups, of at most so many
+            observations unless one group has more: for minibatches larger than memory. Penalties
+            that compare observations see a part.
         process_group: the processes that train together, such as ``torch.distributed.group.WORLD``.
             Each calls ``fit`` with the same arguments, takes its share of every minibatch's groups,
-            draws for itself, and ends with the same weights and history. They share the folder of
-            ``checkpoint``.
+            and ends with the same weights and history. They share the folder of ``checkpoint``.
         seed: of the draws from the guide. The caller's random state is left as it was.
         callback: called with the record of each epoch that ends; in a run that goes on from a
             checkpoint, first with those that had ended before.
-        checkpoint: a file to write as training goes, and to go on from if it is there: the run then
-            ends with the very weights that it would have without the interruption. Model and guide
-            must be modules.
+        checkpoint: a file to write as training goes, and to go on from if it is there: the run ends
+            with the weights of one without interruption. Model and guide must be modules.
 
     Returns:
         The history. Ctrl-C ends training and returns the history so far, with ``interrupted`` set.
@@ -212,15 +204,11 @@ def fit(
                     for batch, *weight in islice(
                         shares, progress.minibatches, budget.cut(progress)
                     ):
+                        number = progress.minibatches
                         if ranks.rank:
-                            # Draws of its own, of which the checkpoint, the first one's, need know
-                            # nothing.
-                            torch.manual_seed(
-                                mixed_seed(seed, epoch, progress.minibatches, ranks.rank)
-                            )
-                        checked.where = (
-                            f"epoch {epoch}, step {progress.minibatches + 1}, before the update"
-                        )
+                            # Draws of its own: the checkpoint holds the state of the first's.
+                            torch.manual_seed(mixed_seed(seed, epoch, number, ranks.rank))
+                        checked.where = f"epoch {epoch}, step {number + 1}, before the update"
                         check_support(model, batch)
                         loss = svi.step(on_place(batch, **place), *weight)
                         trust()
@@ -244,15 +232,9 @@ def fit(
                 if last or budget.impatient(best):
                     save()  # before the epoch ends, so that with more to spend training goes on from here
                 seconds = time.perf_counter() - started
-                objective_per_group = total / terms.groups
+                value = total / terms.groups
                 record = EpochRecord(
-                    epoch,
-                    seconds,
-                    objective_per_group,
-                    terms,
-                    held_out,
-                    progress.steps,
-                    trained,
+                    epoch, seconds, value, terms, held_out, progress.steps, trained
                 )
                 progress.best = best
                 progress.end_epoch(record)
@@ -266,8 +248,7 @@ def fit(
         finally:
             progress.history.eager = getattr(objective, "note", None)
             if ranks.size > 1:
-                # What holds on to the process group stands in a cycle, and must be gone before that
-                # is: otherwise the process aborts now and then as it ends.
+                # A cycle holds on to the process group; left to the end, it aborts the process at times.
                 del svi, checked, objective
                 gc.collect()
         if progress.best is not None:

@@ -33,11 +33,7 @@ class DivergedError(InputError):
 
 
 class Checked(Wrapped):
-    """An objective whose gradients are checked, and clipped, before SVI makes its step.
-
-    Args:
-        objective: an :class:`~pyro_mlvae.training.Objective`, or what is wrapped around one.
-        clip_norm: the largest norm of all gradients together, or None.
+    """An objective whose gradients are checked, and clipped to ``clip_norm``, before SVI makes its step.
 
     Attributes:
         where: for messages, the step.
@@ -71,8 +67,7 @@ class Checked(Wrapped):
         parameters = [p for _, p in pyro.get_param_store().named_parameters() if p.grad is not None]
         gradients: list[Tensor] = [p.grad for p in parameters]  # type: ignore[misc]
         size = self.objective.norm
-        if size is None:
-            size = nn.utils.get_total_norm(gradients)
+        size = nn.utils.get_total_norm(gradients) if size is None else size
         if self._clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, size)
         if not math.isfinite(size):
@@ -99,7 +94,7 @@ def not_finite(
 
 
 def require_trained(model: Program, guide: Program) -> None:
-    """Raise :class:`InputError` where nothing is trained, or a parameter that takes part never would be.
+    """Raise :class:`InputError` where nothing, or not every parameter that takes part, would be trained.
 
     Every parameter that has a gradient must be in the store as itself, or it never moves.
     """

@@ -1,4 +1,4 @@
-"""One recorded step: a graph of tensor operations from parameters and a batch to loss and gradients."""
+"""One recorded step: a graph of operations from parameters and a batch to loss and gradients."""
 
 from __future__ import annotations
 
@@ -28,33 +28,12 @@ _VIEWS = {
     torch.ops.aten.view.default,
 }
 _TRANSPOSED = torch.ops.aten.t.default
-_ATEN = torch.ops.aten
-# The same by PyTorch's own functions, which take half the time to call: on small data most of a
-# step.
+# These are replaced by PyTorch's own functions, which take half the time to call: on small data
+# most of a step.
 _QUICKER = {
-    _ATEN.add.Tensor: torch.add,
-    _ATEN.addcmul.default: torch.addcmul,
-    _ATEN.addmm.default: torch.addmm,
-    _ATEN.cat.default: torch.cat,
-    _ATEN.div.Tensor: torch.div,
-    _ATEN.exp.default: torch.exp,
-    _ATEN.index_add.default: torch.index_add,
-    _ATEN.index_select.default: torch.index_select,
-    _ATEN.log.default: torch.log,
-    _ATEN.mm.default: torch.mm,
-    _ATEN.mul.Scalar: torch.mul,
-    _ATEN.mul.Tensor: torch.mul,
-    _ATEN.neg.default: torch.neg,
-    _ATEN.pow.Tensor_Scalar: torch.pow,
-    _ATEN.rsub.Scalar: torch.rsub,
-    _ATEN.stack.default: torch.stack,
-    _ATEN.sub.Tensor: torch.sub,
-    _ATEN.sum.default: torch.sum,
-    _ATEN.sum.dim_IntList: torch.sum,
-    _ATEN.t.default: torch.t,
-    _ATEN.tanh.default: torch.tanh,
-    _ATEN.unsqueeze.default: torch.unsqueeze,
-}
+    "add", "addcmul", "addmm", "cat", "div", "exp", "index_add", "index_select", "log", "mm", "mul",
+    "neg", "pow", "rsub", "stack", "sub", "sum", "t", "tanh", "unsqueeze",
+}  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -69,13 +48,9 @@ class Step(NamedTuple):
 
 @dataclass
 class Graph:
-    """One recorded step.
+    """One recorded step."""
 
-    Attributes:
-        parameters: what it takes and differentiates, by their names in Pyro's store.
-    """
-
-    parameters: dict[str, Tensor]
+    parameters: dict[str, Tensor]  # what it differentiates, by their names in Pyro's store
     _call: Callable[..., Any]
     _template: list[Any]
 
@@ -92,8 +67,7 @@ class Graph:
     ) -> Graph:
         """Record a step on a batch of this shape."""
         pair = _Running(model, guide)
-        # Where in the modules the parameters of the store stand; others are pyro.param's of
-        # functions.
+        # Where the store's parameters stand in the modules; others are pyro.param's of functions.
         places: dict[int, list[str]] = {}
         for place, parameter in pair.named_parameters(remove_duplicate=False):
             places.setdefault(id(parameter), []).append(place)
@@ -169,7 +143,10 @@ def _simplified(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
 def _quickened(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """The same graph, run by functions that are quicker to call."""
     for node in module.graph.nodes:
-        node.target = _QUICKER.get(node.target, node.target)
+        if isinstance(node.target, OpOverload):
+            namespace, _, name = node.target._schema.name.partition("::")
+            if namespace == "aten" and name in _QUICKER:
+                node.target = getattr(torch, name)
     module.recompile()
     return module
 
@@ -188,7 +165,6 @@ class _Running(OneModule):
     """Model and guide, whose parameters can be replaced while something runs."""
 
     def forward(self, run: Callable[[], Tensor]) -> Tensor:
-        """What ``run`` computes with the parameters as they are."""
         return run()
 
 

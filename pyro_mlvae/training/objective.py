@@ -1,4 +1,4 @@
-r"""The objective of training, as a ``pyro.infer.ELBO``: an estimator, its scale, penalties, and its terms.
+r"""The objective of training, as a ``pyro.infer.ELBO``: an estimator, its scale, and penalties.
 
 .. math:: \frac{1}{|\text{groups}|} \Big( \sum_G ELBO(G) - \sum_j \text{penalty}_j \Big)
 
@@ -82,16 +82,14 @@ class Objective(ELBO):
         self.penalised: dict[str, Any] = {}
         self.steps = 0
         self.norm = None  # as what is wrapped around may have it
-        # A copy, whose every pair of traces is seen here as well: terms and penalties need no pass
-        # more.
+        # A copy, whose pairs of traces are seen here as well: terms and penalties need no more passes.
         self.estimator: Any = copy.copy(estimator)
         self._traced: Callable[..., tuple[Trace, Trace]] = self.estimator._get_trace
         vars(self.estimator)["_get_trace"] = self._watched
         self._passes: list[tuple[Trace, Trace]] = []
 
     def _get_trace(self, *args: Any) -> tuple[Trace, Trace]:
-        pair: tuple[Trace, Trace] = self.estimator._get_trace(*args)
-        return pair
+        return self.estimator._get_trace(*args)
 
     def loss(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
         """The objective without a gradient."""
@@ -145,15 +143,13 @@ class Objective(ELBO):
             guide: its guide.
             batch: what both are run on.
             weight: what part the batch is of a larger one, by groups.
-            steps: how many steps came before, if others than ``self.steps``; a number or a scalar
-                tensor.
+            steps: how many steps came before, a number or a scalar tensor; by default ``self.steps``.
         """
         with self._reading(batch):
             loss: Tensor = self.estimator.differentiable_loss(model, guide, batch)
             if self.penalties:
-                loss = loss + self._penalty(
-                    model, guide, batch, self.steps if steps is None else steps
-                )
+                steps = self.steps if steps is None else steps
+                loss = loss + self._penalty(model, guide, batch, steps)
         # After the estimator, for which a scale on every site would be as many operations more.
         return loss * (weight / batch.num_groups)
 
@@ -202,8 +198,7 @@ class Objective(ELBO):
         self, modules: tuple[Any, Any], pair: tuple[Trace, Trace], batch: GroupedBatch, steps: Any
     ) -> Latents:
         (model, guide), (model_trace, guide_trace) = modules, pair
-        # An estimator that holds the guide's parameters constant in its densities keeps the run
-        # before.
+        # An estimator that freezes the guide's parameters in its densities keeps the run before.
         drawn: Trace = getattr(guide_trace, "drawn", guide_trace)
         encode = read = None
         if isinstance(guide, GroupedGuide):

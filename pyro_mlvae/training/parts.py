@@ -19,8 +19,7 @@ class InParts(Wrapped):
 
     Args:
         objective: an :class:`~pyro_mlvae.Objective`, or one averaged over processes.
-        most_observations: a part has at most so many, unless a single group has more. Penalties
-            that compare observations see a part.
+        most_observations: a part has at most so many, unless a single group has more.
         super_groups: whether groups of one super-group have to stay together.
     """
 

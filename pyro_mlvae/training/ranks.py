@@ -31,11 +31,6 @@ class Ranks:
 
     Args:
         process_group: theirs, as ``torch.distributed`` has it; None where this one trains alone.
-
-    Attributes:
-        group: the process group.
-        rank: the number of this process.
-        size: how many there are.
     """
 
     def __init__(self, process_group: dist.ProcessGroup | None = None) -> None:
@@ -48,15 +43,11 @@ class Ranks:
     def shares(
         self, sampler: Sampler, epoch: int, *, super_groups: bool = False
     ) -> Iterator[Share]:
-        """What of every minibatch of an epoch this process computes on: as many for each of them.
+        """What this process computes on, minibatch by minibatch of an epoch: as many for each process.
 
-        All of them go through the same minibatches, which follow from the sampler's seed; of a
-        sampler with ``indices`` each reads its own observations only.
-
-        Args:
-            sampler: of the minibatches.
-            epoch: the epoch's number, from 0.
-            super_groups: whether groups of one super-group have to stay together.
+        All go through the same minibatches, which follow from the sampler's seed; of a sampler with
+        ``indices`` each reads its own observations only. ``super_groups``: whether groups of one
+        super-group have to stay together.
 
         Returns:
             What ``svi.step`` takes: a batch, and with several processes the weight of its groups in
@@ -99,8 +90,7 @@ class Ranks:
                 f"at most {len(sizes)}, or put more groups into a minibatch"
             )
         self._started = True
-        # Dealt out from the largest to the smallest, to and fro: nearly as many observations for
-        # each.
+        # From the largest to the smallest, to and fro: nearly as many observations for each.
         turn = torch.arange(len(sizes), device=unit.device) % (2 * self.size)
         owner = torch.empty_like(turn)
         owner[sizes.argsort(descending=True, stable=True)] = torch.where(
@@ -139,14 +129,7 @@ class Ranks:
 
 
 class Averaged(Wrapped):
-    """An objective whose gradients are averaged over processes.
-
-    Args:
-        objective: this process's.
-        model: the model.
-        guide: its guide.
-        ranks: the processes.
-    """
+    """An objective whose gradients are averaged over processes."""
 
     def __init__(self, objective: Objective, model: Program, guide: Program, ranks: Ranks) -> None:
         if not hasattr(objective.estimator, "differentiable_loss"):
@@ -192,5 +175,4 @@ class _Loss(OneModule):
         self._objective = objective
 
     def forward(self, model: Program, guide: Program, batch: GroupedBatch, weight: float) -> Tensor:
-        """The loss of one batch."""
         return self._objective.differentiable_loss(model, guide, batch, weight)

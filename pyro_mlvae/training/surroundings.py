@@ -1,4 +1,4 @@
-"""What stands around the steps of ``fit``: the parameter store, validation, devices, the first look."""
+"""What stands around the steps of ``fit``: parameter store, validation, devices, a first look."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ _UNSTRUCTURED = {"validate_poutine": False, "validate_infer": False}
 def prepare(
     model: Program, guide: Program, *, device: torch.device | str | None, dtype: torch.dtype | None
 ) -> dict[str, nn.Module]:
-    """Put the modules of a pair where they are trained, and give them by name: "model" and "guide".
-
-    What the caller left in gradients is no part of the first step.
+    """Put the modules of a pair where they are trained, without gradients; "model" and "guide" by name.
 
     Raises:
         InputError: a parameter was made in inference mode.

@@ -1,4 +1,4 @@
-"""What is wrapped around an objective: several processes, parts of minibatches, recorded steps, checks."""
+"""The base of what wraps an objective: several processes, parts of minibatches, recorded steps, checks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class Wrapped(ELBO):
     @property
     def steps(self) -> int:
         """How many passes with a gradient were made."""
-        steps: int = self.objective.steps
-        return steps
+        return self.objective.steps
 
     @steps.setter
     def steps(self, steps: int) -> None:
@@ -44,13 +43,11 @@ class Wrapped(ELBO):
 
     def loss(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
         """The objective without a gradient."""
-        value: float = self.objective.loss(model, guide, batch)
-        return value
+        return self.objective.loss(model, guide, batch)
 
     def _take_terms(self) -> None:
         self.terms, self.penalised = self.objective.terms, self.objective.penalised
         self.norm = None
 
     def _get_trace(self, *args: Any) -> tuple[Trace, Trace]:
-        pair: tuple[Trace, Trace] = self.objective._get_trace(*args)
-        return pair
+        return self.objective._get_trace(*args)
