@@ -7,11 +7,14 @@ program.
 
 import json
 import sys
+from contextlib import ExitStack
 from unittest import mock
 
 import pyro
+import pytest
 import torch
 from pyro import distributions as dist
+from pyro.infer import trace_elbo, trace_mean_field_elbo
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
@@ -58,6 +61,18 @@ def move(module, device):
         for name, buffer in part._buffers.items():
             part._buffers[name] = buffer.to(device)
     return module
+
+
+@pytest.fixture
+def fake():
+    """Fake tensors, and no reading of values: neither by validation nor for Pyro's loss as a number."""
+    with ExitStack() as stack:
+        for module in (trace_elbo, trace_mean_field_elbo):
+            stack.enter_context(mock.patch.object(module, "torch_item", return_value=0.0))
+            stack.enter_context(mock.patch.object(module, "warn_if_nan", return_value=None))
+        stack.enter_context(pyro.validation_enabled(False))
+        stack.enter_context(FakeTensorMode())
+        yield
 
 
 def step(estimator, how, left=None):

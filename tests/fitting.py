@@ -40,6 +40,16 @@ def fit_small(model=None, guide=None, *, epochs=3, data=None, **options):
     return fit(model, guide, GroupSampler(data, 3, 4), epochs=epochs, **options)
 
 
+class Steps:
+    """A sampler of so many steps an epoch, all on one minibatch."""
+
+    def __init__(self, batch, number=1):
+        self.batch, self.number = batch, number
+
+    def epoch(self, number):
+        return iter([self.batch] * self.number)
+
+
 class Stopped(Exception):
     """Ends a run where a power cut might."""
 

@@ -13,19 +13,15 @@ seen by fake_device.py, on a device that is registered for it.
 import json
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from unittest import mock
 
 import fake_device
-import pyro
 import pytest
 import torch
-from fake_device import move
+from fake_device import fake, move  # noqa: F401
 from pyro import distributions as dist
 from pyro import poutine
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO, trace_elbo, trace_mean_field_elbo
-from torch._subclasses.fake_tensor import FakeTensorMode
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch.utils import backend_registration
 
 from pyro_mlvae import (
@@ -43,18 +39,6 @@ CUDA = torch.device("cuda:0")
 each_estimator = pytest.mark.parametrize("estimator", [Trace_ELBO, TraceMeanField_ELBO])
 with_and_without_prior = pytest.mark.parametrize("prior_expert", [False, True])
 each_likelihood = pytest.mark.parametrize("likelihood", LIKELIHOODS)
-
-
-@pytest.fixture
-def fake():
-    """Fake tensors, and no reading of values: neither by validation nor for Pyro's loss as a number."""
-    with ExitStack() as stack:
-        for module in (trace_elbo, trace_mean_field_elbo):
-            stack.enter_context(mock.patch.object(module, "torch_item", return_value=0.0))
-            stack.enter_context(mock.patch.object(module, "warn_if_nan", return_value=None))
-        stack.enter_context(pyro.validation_enabled(False))
-        stack.enter_context(FakeTensorMode())
-        yield
 
 
 def make(likelihood="normal", prior_expert=False):

@@ -5,6 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from estimating import OURS, gradient, problem
+from fitting import Steps
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 from pyro.optim import Adam
@@ -133,16 +134,6 @@ def test_what_is_masked_counts_for_nothing(name, num_particles, monkeypatch):
     assert found["encoder$$$weight"].abs().max() > 1e-3
 
 
-class Whole:
-    """One minibatch an epoch: all there is."""
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def epoch(self, number):
-        yield self.batch
-
-
 @pytest.mark.parametrize("name", ESTIMATORS)
 @one_or_three
 @pytest.mark.parametrize("programs", ["modules", "functions with masks"])
@@ -154,7 +145,7 @@ def test_fit_takes_each_and_its_history_adds_up(name, num_particles, programs):
         model, guide = functions.model, functions.guide
         batch.x[-1] = MISSING
     estimator = make_estimator(name, num_particles)
-    history = fit(model, guide, Whole(batch), epochs=3, estimator=estimator, dtype=torch.float64)
+    history = fit(model, guide, Steps(batch), epochs=3, estimator=estimator, dtype=torch.float64)
     for record in history.epochs:
         assert sorted(record.terms.kl) == ["content", "style"]
         assert (record.terms.observations, record.terms.groups) == (len(batch), batch.num_groups)

@@ -7,7 +7,7 @@ import torch
 from normals import normals
 
 from pyro_mlvae import InputError, MLPDecoder, MLPEncoder
-from pyro_mlvae.networks.conv import ConvDecoder
+from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_mlvae.networks.mlp import ACTIVATIONS
 from pyro_mlvae.ops import normal_from_parameters
 from pyro_mlvae.solved import LinearEncoder
@@ -26,8 +26,12 @@ def decoder(event_shape=(4, 5), **changes):
     return MLPDecoder(event_shape, **DIMS | {"hidden": (7,)} | changes)
 
 
-def conv_decoder(event_shape, **changes):
+def conv_decoder(event_shape=(1, 13, 10), **changes):
     return ConvDecoder(event_shape, **DIMS | {"channels": (4, 6), "hidden": (7,)} | changes)
+
+
+def conv_encoder(event_shape=(1, 13, 10), **changes):
+    return ConvEncoder(event_shape, **DIMS | {"channels": (4, 6), "hidden": (7,)} | changes)
 
 
 def linear_encoder(**changes):
@@ -44,19 +48,25 @@ def test_an_encoder_gives_the_normals_of_content_and_style(event_shape, activati
     assert (content.event_shape, style.event_shape) == ((), ())
 
 
-@pytest.mark.parametrize("make", [encoder, linear_encoder], ids=["mlp", "linear"])
-def test_observations_are_encoded_one_by_one(make):
-    net, x = make(), torch.rand(9, 4, 5)
-    x = x if isinstance(net, MLPEncoder) else x.flatten(1)
+each_encoder = pytest.mark.parametrize(
+    ("make", "event_shape"),
+    [(encoder, (4, 5)), (linear_encoder, (20,)), (conv_encoder, (1, 13, 10))],
+    ids=["mlp", "linear", "conv"],
+)
+
+
+@each_encoder
+def test_observations_are_encoded_one_by_one(make, event_shape):
+    net, x = make(), torch.rand(9, *event_shape)
     for together, alone in zip(normals(net, x), normals(net, x[4:5]), strict=True):
         torch.testing.assert_close(together.loc[4:5], alone.loc)
         torch.testing.assert_close(together.scale[4:5], alone.scale)
 
 
-@pytest.mark.parametrize("make", [encoder, linear_encoder], ids=["mlp", "linear"])
-def test_every_parameter_of_an_encoder_takes_part(make):
-    net, x = make(), torch.rand(9, 4, 5)
-    content, style = normals(net, x if isinstance(net, MLPEncoder) else x.flatten(1))
+@each_encoder
+def test_every_parameter_of_an_encoder_takes_part(make, event_shape):
+    net = make()
+    content, style = normals(net, torch.rand(9, *event_shape))
     sum((n.loc + n.scale).square().sum() for n in (content, style)).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 
@@ -167,6 +177,10 @@ def test_a_linear_encoder_refuses_observations_of_another_size():
         (decoder, "content_dim"),
         (decoder, "style_dim"),
         (decoder, "outputs"),
+        (conv_encoder, "content_dim"),
+        (conv_encoder, "style_dim"),
+        (conv_decoder, "style_dim"),
+        (conv_decoder, "outputs"),
         (linear_encoder, "dim"),
         (linear_encoder, "content_dim"),
         (linear_encoder, "style_dim"),

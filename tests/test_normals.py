@@ -69,14 +69,6 @@ def test_equal_members_shrink_the_scale_by_the_root_of_their_number(n):
     assert float(product_scale) == pytest.approx(3.0 / n**0.5, rel=1e-13)
 
 
-def test_the_order_of_members_does_not_matter():
-    loc, scale, group = members(RAGGED)
-    order = torch.randperm(len(group))
-    expected = product_of_normals(loc, scale, group, len(RAGGED))
-    permuted = product_of_normals(loc[order], scale[order], group[order], len(RAGGED))
-    torch.testing.assert_close(permuted, expected, rtol=1e-12, atol=1e-12)
-
-
 def test_the_log_densities_of_members_differ_from_the_products_by_a_constant():
     loc, scale, group = members((1, 2, 50))
     product = Normal(*product_of_normals(loc, scale, group, 3))

@@ -11,7 +11,7 @@ from normals import posterior_of
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 from test_own_guides import DeepSets, Flow, FullCovariance, MixtureOfExperts
-from test_recorded_steps import mlp, steps_of
+from test_recorded_steps import assert_a_replay_is_the_eager_step, mlp
 from torch.distributions import kl_divergence
 
 from pyro_mlvae import GroupedBatch, InputError, MLPEncoder, ProductOfNormals, check
@@ -272,25 +272,16 @@ def full_covariance():
     return model, FullCovariance(encoder, evidence="random-part"), x
 
 
-PAIRS = {
-    "three levels": lambda: mlp(ThreeLevelMLVAE, ThreeLevelGuide, evidence="random-part"),
-    "full covariance": full_covariance,
-}
-
-
 @pytest.mark.parametrize(
-    ("pair", "estimator"),
-    [("three levels", "nested-iwae 1"), ("full covariance", "stl 1")],
+    ("make", "estimator"),
+    [
+        (lambda: mlp(ThreeLevelMLVAE, ThreeLevelGuide, evidence="random-part"), "nested-iwae 1"),
+        (full_covariance, "stl 1"),
+    ],
+    ids=["three levels", "full covariance"],
 )
-def test_a_recorded_step_draws_a_new_part_as_the_eager_one_does(pair, estimator):
-    eager, _ = steps_of(PAIRS[pair], estimator, [], torch.float64, recorded=False)
-    replayed, note = steps_of(PAIRS[pair], estimator, [], torch.float64, recorded=True)
-    assert note is None
-    for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
-        assert other == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(
-            replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max())
-        )
+def test_a_recorded_step_draws_a_new_part_as_the_eager_one_does(make, estimator):
+    assert_a_replay_is_the_eager_step(make, estimator)
 
 
 def test_a_seed_gives_the_same_run_and_the_option_another():

@@ -16,7 +16,7 @@ from test_penalties import (
     one_pass,
     small_batch,
 )
-from test_recorded_steps import PAIRS, steps_of
+from test_recorded_steps import PAIRS, assert_a_replay_is_the_eager_step
 
 from pyro_mlvae import VAE, InputError, MultiLevelVAE, VAEGuide
 from pyro_mlvae.estimators import make_estimator
@@ -202,15 +202,7 @@ def test_a_temperature_that_is_not_positive_is_refused():
 
 def test_a_recorded_step_has_the_same_penalties():
     penalties = [StyleCycle(1.0), PairSwitching(2.0), TargetKL("style", 1.0, warmup_steps=4)]
-    make = PAIRS["style sees content"]
-    eager, _ = steps_of(make, "trace 1", penalties, torch.float64, recorded=False)
-    replayed, note = steps_of(make, "trace 1", penalties, torch.float64, recorded=True)
-    assert note is None
-    for (loss, _, gradient), (other, _, replay) in zip(eager, replayed, strict=True):
-        assert other == pytest.approx(loss, rel=1e-12)
-        torch.testing.assert_close(
-            replay, gradient, rtol=0, atol=1e-12 * float(gradient.abs().max())
-        )
+    assert_a_replay_is_the_eager_step(PAIRS["style sees content"], "trace 1", penalties)
 
 
 def test_options_of_a_run_make_the_penalties_and_a_plain_vae_has_none():

@@ -3,6 +3,7 @@
 import pyro
 import pytest
 import torch
+from fitting import Steps
 from normals import as_normal, posterior_of
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
@@ -163,12 +164,8 @@ def test_the_pair_is_sound_and_learns_what_super_groups_share(style_given_conten
     model, guide = small_pair(style_given_content)
     check(model, guide, batch.to(dtype=torch.float32))
 
-    class Whole:
-        def epoch(self, number):
-            yield batch
-
     before = [p.detach().clone() for p in [*model.parameters(), *guide.parameters()]]
-    history = fit(model, guide, Whole(), epochs=2)
+    history = fit(model, guide, Steps(batch), epochs=2)
     assert all(not torch.equal(a, b) for a, b in zip(before, [*model.parameters(), *guide.parameters()],
                                                      strict=True))  # fmt: skip
     assert sorted(history.epochs[-1].terms.kl) == ["content", "style", "super_content"]
@@ -225,13 +222,9 @@ def test_fit_takes_a_random_guide_to_the_exact_posterior_of_three_levels():
     batch = solved.sample(torch.arange(100) % 7 + 1, parent, seed=1)
     guide = ThreeLevelGaussianGuide(8, 3, 2)
 
-    class Whole:
-        def epoch(self, number):
-            yield batch
-
     optimizer = pyro.optim.ClippedAdam({"lr": 0.2, "lrd": 0.001 ** (1 / 300), "clip_norm": 1e9})
     model = ThreeLevelGaussianModel(solved)
-    fit(model, guide, Whole(), epochs=300, optimizer=optimizer, dtype=torch.float64)
+    fit(model, guide, Steps(batch), epochs=300, optimizer=optimizer, dtype=torch.float64)
     estimate = Trace_ELBO(50, max_plate_nesting=1, vectorize_particles=True)
     gap = float(solved.log_evidence(batch).sum()) + estimate.loss(model, guide, batch)
     print(

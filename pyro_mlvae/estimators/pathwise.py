@@ -34,8 +34,8 @@ class PathwiseELBO(ELBO):
     is random beside its sites, such as dropout, would differ between the runs.
     """
 
-    # Whether the guide's densities are those of parameters held constant: its gradient is then that
-    # of the path through the draws alone.
+    # Whether the guide's densities hold its parameters constant: its gradient is then that of the
+    # path through the draws alone.
     _freezes_guide: ClassVar[bool] = False
 
     @abstractmethod

@@ -36,8 +36,7 @@ class GroupedGuide(PyroModule):
         content_dim: size of content; by default the encoder's attribute of that name.
         style_dim: size of style, likewise.
         evidence: which observations a group's content is inferred from in training: the "whole"
-            group, or a "random-part", k of its n observations with k uniform on 1 to n, drawn anew
-            in every step. All n are reconstructed, and at test time all n are used:
+            group, or a "random-part" that is drawn anew in every step, see
             :mod:`pyro_mlvae.guides.random_part`.
 
     A subclass defines :meth:`content_posterior`, and :meth:`content_width` if it asks for other
@@ -144,11 +143,7 @@ class GroupedGuide(PyroModule):
         )
 
     def checked_content(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
-        """:meth:`content_posterior`, between checks of what goes in and what comes out.
-
-        Raises:
-            InputError: the features, or the posterior, are not of the shapes that are promised.
-        """
+        """:meth:`content_posterior`; an :class:`InputError` where features or posterior have wrong shapes."""
         if features.ndim != 2 or len(features) != len(groups):
             raise InputError(
                 f"features must be [N, width] with one row for each of the {len(groups)} observations, got "
@@ -168,10 +163,7 @@ class GroupedGuide(PyroModule):
     def of_evidence(self, posterior: Posterior, features: Tensor, groups: Groups) -> Any:
         """``posterior(features, groups)``, in training of a random part of them if the guide is made so.
 
-        Args:
-            posterior: gives a distribution of every group, such as :meth:`checked_content`.
-            features: of each observation.
-            groups: the group of each.
+        ``posterior`` gives a distribution of every group, such as :meth:`checked_content`.
         """
         if not (self.random_part and self.training):
             return posterior(features, groups)
@@ -182,10 +174,7 @@ class GroupedGuide(PyroModule):
     def draw_content(
         self, features: Tensor, groups: Groups
     ) -> Float[Tensor, "*particles groups content"]:
-        """Draw the content of every group, in Pyro, from what :meth:`of_evidence` gives.
-
-        A guide with more latents overrides it.
-        """
+        """Draw the content of every group, in Pyro; a guide with more latents overrides it."""
         posterior = self.of_evidence(self.checked_content, features, groups)
         with pyro.plate("groups", groups.num_groups, dim=-1):
             content: Tensor = pyro.sample("content", posterior)

@@ -42,8 +42,7 @@ def random_part(groups: Groups) -> Bool[Tensor, " observations"]:
     group, device = groups.group, groups.group.device
     order = torch.rand(len(groups), device=device)
     least = order.new_ones(groups.num_groups).scatter_reduce(0, group, order, "amin")
-    # One for certain, and each of the others with a chance that is uniform: so their number is
-    # uniform.
+    # One for certain, each of the others with a chance that is uniform: so is their number.
     chance = torch.rand(groups.num_groups, device=device).index_select(0, group)
     return (order == least.index_select(0, group)) | (
         torch.rand(len(groups), device=device) < chance

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.likelihoods.base import Likelihood
 
-# Of the log inverse dispersion: beyond these a feature is Poisson, or all of it is in a few
-# observations.
+# Of the log inverse dispersion: beyond it a feature is Poisson, or all in a few observations.
 _LIMIT = 12.0
 # Counts of a feature that is never seen are expected to be this rare.
 _SMALLEST_RATE = 0.01
@@ -146,11 +145,9 @@ class CountsGivenTotal(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of an observation of ``total`` counts."""
         return self.given(self.total).variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CountsGivenTotal:
-        """The same distribution, repeated to ``batch_shape``."""
         log_share = self.log_share.expand(torch.Size(batch_shape) + self.event_shape)
         new = CountsGivenTotal(log_share, self.log_theta, self.total, validate_args=False)
         new._validate_args = self._validate_args

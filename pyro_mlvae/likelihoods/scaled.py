@@ -112,34 +112,27 @@ class Observed(TorchDistribution):
 
     @property
     def support(self) -> Any:
-        """That of the base; NaN is let through."""
         return self.base_dist.support
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether draws are differentiable."""
         return bool(self.base_dist.has_rsample)
 
     @property
     def mean(self) -> Tensor:
-        """Of whole x."""
         return self.base_dist.mean
 
     @property
     def variance(self) -> Tensor:
-        """Of whole x."""
         return self.base_dist.variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Observed:
-        """The same distribution, repeated to ``batch_shape``."""
         return Observed(self.base_dist.expand(batch_shape))
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Whole x."""
         return self.base_dist.sample(sample_shape)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Whole x, differentiable."""
         return self.base_dist.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -60,9 +60,7 @@ class MLVAE(PyroModule):
     def content_prior(self, groups: Groups) -> TorchDistributionMixin:
         """p(C): event shape ``[content]``, batch shape ``[]`` or ``[num_groups]``.
 
-        Args:
-            groups: the batch, or its groups alone, for models whose prior depends on a field of
-                theirs.
+        ``groups`` is there for models whose prior depends on a field of the groups.
         """
         return dist.Normal(self._zero, 1.0).expand([self.content_dim]).to_event(1)
 

@@ -51,8 +51,7 @@ class ThreeLevelMLVAE(MLVAE):
         self, decoder: nn.Module, likelihood: Likelihood, content_dim: int, style_dim: int
     ) -> None:
         super().__init__(decoder, likelihood, content_dim, style_dim)
-        # Of tau^2, which starts at 0.9: near the model of two levels, and from there learns what is
-        # shared.
+        # Of tau^2, which starts at 0.9, near the model of two levels.
         self.within_logit = nn.Parameter(torch.full((content_dim,), 0.9).logit())
 
     @property

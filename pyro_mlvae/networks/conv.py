@@ -19,9 +19,8 @@ from pyro_mlvae.networks.mlp import (
 )
 
 # A stage is a convolution of this kernel, stride 2 and padding 1: it takes n pixels to n // 2, and
-# its transpose takes n // 2 back to n, with the remainder as output padding. Twice the stride, so
-# that every pixel the transpose makes is a sum of equally many terms, and no chequerboard is built
-# in.
+# its transpose back to n, with the remainder as output padding. The kernel is twice the stride, so
+# that every pixel of the transpose is a sum of equally many terms: no chequerboard.
 _KERNEL = 4
 
 

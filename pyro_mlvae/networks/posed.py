@@ -26,12 +26,10 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.networks.conv import ConvDecoder, ConvEncoder
 from pyro_mlvae.networks.mlp import require_event_shape
 
-# What one unit of style moves, which is one standard deviation of its prior: turn in radians, log
-# of the size, log of the aspect, shear, and shift to the right and down in half sides of the
-# picture.
+# What one standard deviation of style's prior moves: turn in radians, log of the size, log of the
+# aspect, shear, and shift to the right and down in half sides of the picture.
 UNITS = (0.25, 0.15, 0.1, 0.15, 0.12, 0.12)
-# The pose starts at that of the picture itself, and little noise: else training begins with
-# pictures that no network has drawn.
+# The pose starts at none, with little noise: else training begins with pictures of noise.
 _LOG_SCALE_AT_START = -1.5
 
 
@@ -156,8 +154,7 @@ def moved(
     wide, high = (size + aspect).exp(), (size - aspect).exp()
     a, b, c, d = cos * wide, (cos * shear - sin) * high, sin * wide, (sin * shear + cos) * high
     if not undo:
-        # The inverse: a grid says from where each pixel comes. The determinant is that of the
-        # stretching.
+        # The inverse: a grid says from where each pixel comes. The determinant is wide * high.
         a, b, c, d = (entry / (wide * high) for entry in (d, -b, -c, a))
         right, down = -(a * right + b * down), -(c * right + d * down)
     # Middles of pixels, from -1 to 1.

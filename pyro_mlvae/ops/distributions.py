@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pyro_mlvae.ops.log_variance import LogVarianceNormal
 
-# Scales stay within e^-7 and e^7: wide enough for any latent, and neither a precision nor a
-# gradient through one can overflow float32.
+# Scales stay within e^-7 and e^7, where neither a precision nor its gradient overflows float32.
 LOG_SCALE_BOUND = 7.0
 # Where a distribution has no mean in closed form, it is that of so many draws.
 MOMENT_DRAWS = 1000
@@ -24,8 +23,7 @@ def loc_and_log_variance(parameters: Float[Tensor, "*batch two_dims"]) -> tuple[
     >>> loc, log_variance
     (tensor([1.]), tensor([0.]))
     """
-    # Under autocast they come in bfloat16, in whose eight bits neither a loc nor a scale is to be
-    # kept.
+    # Under autocast they come in bfloat16, whose eight bits are too few for a loc or a scale.
     parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
     loc, raw = parameters.chunk(2, -1)
     return loc, 2.0 * LOG_SCALE_BOUND * (raw / LOG_SCALE_BOUND).tanh()

@@ -37,11 +37,9 @@ class LogVarianceNormal(dist.Normal):
 
     @property
     def scale(self) -> Tensor:  # type: ignore[override]
-        """The standard deviation."""
         return (0.5 * self.log_variance).exp()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogVarianceNormal:
-        """The same distribution, repeated to ``batch_shape``."""
         if batch_shape == self.batch_shape:
             return self
         loc, log_variance = self.loc.expand(batch_shape), self.log_variance.expand(batch_shape)

@@ -1,4 +1,4 @@
-"""Networks that compute in bfloat16 while a pair is trained, and what else a device must be able to do."""
+"""Networks that compute in bfloat16 while a pair is trained, and what a device must be able to do."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def _has_compiler(device: torch.device) -> bool:
-    """Of a CPU's kernels PyTorch makes C++, which something must compile."""
+    """PyTorch writes a CPU's kernels in C++, which something must compile."""
     if device.type == "cpu":
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
@@ -87,7 +87,6 @@ def _in_bfloat16(forward: Callable[..., Any], device_type: str) -> Callable[...,
 
 
 def _in_float32(outputs: Any) -> Any:
-    """What a network gives, for densities and sums."""
     if isinstance(outputs, tuple | list):
         return tuple(_in_float32(output) for output in outputs)
     if isinstance(outputs, Tensor) and outputs.dtype == torch.bfloat16:
