@@ -37,7 +37,8 @@ class GroupCIWAE(GroupIWAE):
     def __init__(self, num_particles: int = 1, beta: float = 0.5, **kwargs: Any) -> None:
         if not 0.0 <= beta <= 1.0:
             raise InputError(
-                f"beta, the weight of the ELBO, must be in [0, 1], got {beta}: 1 is the ELBO, 0 group-iwae"
+                f"beta, the weight of the ELBO, must be in [0, 1], got {beta}: 1 is the ELBO, 0 "
+                f"group-iwae"
             )
         super().__init__(num_particles, **kwargs)
         self.beta = beta

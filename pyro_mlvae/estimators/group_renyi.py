@@ -59,8 +59,8 @@ class GroupRenyiELBO(PathwiseELBO):
     def __init__(self, alpha: float = 0.5, num_particles: int = 1, **kwargs: Any) -> None:
         if not 0.0 <= alpha < 1.0:
             raise InputError(
-                f"alpha of a group-wise Rényi bound must be in [0, 1), got {alpha}: take 0 for group-iwae, "
-                f"and the estimator 'trace' for the limit 1"
+                f"alpha of a group-wise Rényi bound must be in [0, 1), got {alpha}: take 0 for "
+                f"group-iwae, and the estimator 'trace' for the limit 1"
             )
         require_positive(num_particles=num_particles)
         super().__init__(num_particles=num_particles, **kwargs)
@@ -84,7 +84,7 @@ class GroupRenyiELBO(PathwiseELBO):
     def log_densities(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor, Any]:
-        """Log densities of model and guide apart, each as :meth:`log_weights`, and the sites' scale."""
+        """Log densities of model and guide, each as :meth:`log_weights`, and the sites' scale."""
         particles, scale = [], 1.0
         for traces in self._get_traces(model, guide, args, kwargs):
             scale = common_scale(*traces)
@@ -106,7 +106,7 @@ class GroupRenyiELBO(PathwiseELBO):
 
 
 class GroupIWAE(GroupRenyiELBO):
-    """The importance-weighted bound of each group, summed over groups: :class:`GroupRenyiELBO` of order 0.
+    """The importance-weighted bound of each group, summed: :class:`GroupRenyiELBO` of order 0.
 
     Args:
         num_particles: weights that are averaged in each group; with one, it is the ELBO.

@@ -108,7 +108,7 @@ def has_super_groups(guide: Program, batch: GroupedBatch) -> bool:
 
 
 class _Zeros(Messenger):
-    """Gives every latent zeros for a draw, so that a step can be recorded with its random numbers."""
+    """Gives every latent zeros for a draw: no random number is taken."""
 
     def __init__(self, like: Tensor) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class _Zeros(Messenger):
 
 
 def membership(plate: str, top: str, batch: GroupedBatch) -> tuple[Tensor, int]:
-    """To which unit of the plate ``top`` each member of ``plate``, below it, belongs, and their number."""
+    """The unit of ``top`` that each member of ``plate`` belongs to, and the number of units."""
     if top == GROUPS:
         return batch.group, batch.num_groups
     parent = batch.super_groups()
@@ -143,8 +143,9 @@ def group_frame(name: str, site: Any, batch: GroupedBatch) -> CondIndepStackFram
         )
     if frame.size != sizes[frame.name]:
         raise InputError(
-            f"the plate {frame.name!r} of {name!r} must be of the batch's size {sizes[frame.name]}, got "
-            f"{frame.size}: weigh a model of single observations on batch.singletons()"
+            f"the plate {frame.name!r} of {name!r} must be of the batch's size "
+            f"{sizes[frame.name]}, got {frame.size}: weigh a model of single observations on "
+            f"batch.singletons()"
         )
     return frame
 

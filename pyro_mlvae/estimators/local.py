@@ -73,8 +73,9 @@ class LocalELBO(PathwiseTrace):
             raise
         except (ValueError, RuntimeError, IndexError) as error:
             raise InputError(
-                f"the estimator 'local' runs model and guide on batch.singletons(), {len(alone)} groups of "
-                f"one, and they do not take them: use 'trace' (it said: {str(error).splitlines()[0]})"
+                f"the estimator 'local' runs model and guide on batch.singletons(), {len(alone)} "
+                f"groups of one, and they do not take them: use 'trace' (it said: "
+                f"{str(error).splitlines()[0]})"
             ) from error
         if is_validation_enabled():
             check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
@@ -116,8 +117,8 @@ def _of(name: str, site: Any, index: Tensor) -> Any:
     base = fn.base_dist if isinstance(fn, dist.Independent) else fn
     if not isinstance(base, dist.Normal):
         raise InputError(
-            f"the estimator 'local' needs Normal content, whose divergence is in closed form, but the site "
-            f"{name!r} is {type(base).__name__}: use 'trace'"
+            f"the estimator 'local' needs Normal content, whose divergence is in closed form, but "
+            f"the site {name!r} is {type(base).__name__}: use 'trace'"
         )
     (frame,) = (f for f in site["cond_indep_stack"] if f.name == GROUPS)
     dim = frame.dim - fn.event_dim

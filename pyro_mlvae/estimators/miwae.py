@@ -22,7 +22,7 @@ from pyro_mlvae.estimators.group_renyi import GroupIWAE
 
 
 class GroupMIWAE(GroupIWAE):
-    """The mean of ``outer`` bounds :class:`GroupIWAE`, each of ``num_particles / outer`` weights a group.
+    """The mean of ``outer`` bounds :class:`GroupIWAE`, of ``num_particles / outer`` weights each.
 
     Args:
         num_particles: draws in all, outer times inner.
@@ -41,7 +41,7 @@ class GroupMIWAE(GroupIWAE):
         self.outer = outer_of(num_particles, outer)
 
     def bound(self, log_weights: Float[Tensor, "particles groups"]) -> Float[Tensor, " groups"]:
-        """The bound of each group, in nats, from its log weights, of which neighbours are one mean."""
+        """The bound of each group, in nats, from its log weights; neighbours are in one mean."""
         inside = log_weights.unflatten(0, (self.outer, -1))
         return (torch.logsumexp(inside, 1) - math.log(inside.shape[1])).mean(0)
 
@@ -66,7 +66,7 @@ def outer_of(num_particles: int, outer: int | None) -> int:
     require_positive(outer=outer)
     if num_particles % outer:
         raise InputError(
-            f"outer must divide num_particles = {num_particles}, got {outer}: the particles are outer "
-            f"times inner ones"
+            f"outer must divide num_particles = {num_particles}, got {outer}: the particles are "
+            f"outer times inner ones"
         )
     return outer

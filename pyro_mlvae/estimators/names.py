@@ -71,19 +71,20 @@ def make_estimator(
     if alpha is not None:
         if name not in HAVE_ORDER:
             raise InputError(
-                f"alpha is the order of {' and '.join(HAVE_ORDER)}, but the estimator is {name!r}: leave "
-                f"it out"
+                f"alpha is the order of {' and '.join(HAVE_ORDER)}, but the estimator is {name!r}: "
+                f"leave it out"
             )
         if name == "renyi" and not (alpha >= 0.0 and alpha != 1.0):
             raise InputError(
-                f"alpha must be at least 0 and not 1, whose bound is that of the estimator 'trace', got "
-                f"{alpha}"
+                f"alpha must be at least 0 and not 1, whose bound is that of the estimator "
+                f"'trace', got {alpha}"
             )
         options["alpha"] = alpha
     if inner is not None:
         if name != "nested-iwae":
             raise InputError(
-                f"inner is a number of draws of nested-iwae, but the estimator is {name!r}: leave it out"
+                f"inner is a number of draws of nested-iwae, but the estimator is {name!r}: leave "
+                f"it out"
             )
         options["inner"] = inner
     return ESTIMATORS[name](

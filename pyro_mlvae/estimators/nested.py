@@ -78,7 +78,7 @@ class NestedIWAE(PathwiseELBO):
         self.inner = inner
 
     def counts(self, guide: Program, batch: GroupedBatch) -> dict[str, int]:
-        """How many draws there are in each plate given one in the plate before it, outermost first."""
+        """The draws in each plate for every draw in the plate around it, outermost first."""
         above = {SUPER_GROUPS: self.num_particles} if has_super_groups(guide, batch) else {}
         return above | {GROUPS: self.num_particles, OBSERVATIONS: self.inner}
 
@@ -173,7 +173,7 @@ class _Value(NestedIWAE):
 
 
 class _Passes:
-    """The bound from as many passes as memory asks for, each with as many draws as there is room for."""
+    """The bound in several passes, each with as many draws as there is memory for."""
 
     def __init__(
         self, model: Program, guide: Program, batch: GroupedBatch, draws: int, inner: int
@@ -196,7 +196,7 @@ class _Passes:
     def averaged(
         self, counts: Mapping[str, int], values: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The log mean weights in the outermost plate of ``counts``, and the log weights in those around.
+        """The log mean weights in the outermost plate of ``counts``; log weights in those around.
 
         ``values`` are those of the latents in the plates around.
         """

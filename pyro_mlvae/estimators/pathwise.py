@@ -114,7 +114,7 @@ def pin(program: Program, values: Mapping[str, Tensor]) -> Program:
 
 
 def sample_sites(trace: Trace) -> Iterator[tuple[str, Any]]:
-    """Name and node of every sample site, without those of plates and of a random part of the evidence."""
+    """Name and node of every sample site, but for those of plates and of a random part."""
     for name, site in trace.nodes.items():
         if site["type"] == "sample" and not _is_choice(site):
             yield name, site
@@ -158,8 +158,8 @@ def common_scale(*traces: Trace) -> Any:
         if scale is not first and not bool(torch.as_tensor(scale == first).all()):
             raise InputError(
                 f"sites must all have one scale, got {scale} at {name!r} and {first} at "
-                f"{next(iter(scales))!r}: put poutine.scale on model and guide as a whole, and subsample "
-                f"nothing by pyro.plate"
+                f"{next(iter(scales))!r}: put poutine.scale on model and guide as a whole, and "
+                f"subsample nothing by pyro.plate"
             )
     return first
 

@@ -55,7 +55,7 @@ class GroupPIWAE(WeightedPaths):
         inner = log_weights.unflatten(0, (self.outer, -1))
         within, share = inner.softmax(1), inner.logsumexp(1).softmax(0).clamp_min(_LEAST_SHARE)
         share = share.unsqueeze(1).expand_as(inner)
-        # The model's density has the weights of all draws; behind the draws they become the guide's.
+        # The model's density has the weights of all draws; behind the draws they are the guide's.
         weigh((1.0 / (self.outer * share)).flatten(0, 1))
         for_model, for_guide = (within * share).flatten(0, 1), (within / self.outer).flatten(0, 1)
         surrogate = (for_model * of_model - for_guide * of_guide).sum()

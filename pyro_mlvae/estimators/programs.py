@@ -15,7 +15,7 @@ Program = Callable[..., Any]
 
 
 def module_of(program: Program) -> nn.Module | None:
-    """The module in a program: itself, or what handlers such as ``poutine.mask`` are wrapped around.
+    """The module in a program: itself, or what handlers such as ``poutine.mask`` wrap.
 
     >>> from pyro import poutine
     >>> from pyro.nn import PyroModule
@@ -34,7 +34,7 @@ def modules_of(*programs: Program) -> list[nn.Module]:
 
 
 class OneModule(nn.Module):
-    """Programs as one module, such as a model and its guide: its children are the modules in them."""
+    """Programs as one module, such as a model and its guide, whose modules are its children."""
 
     def __init__(self, *programs: Program) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def place_of(*programs: Program) -> dict[str, Any]:
 
 @contextmanager
 def in_mode(*programs: Program, training: bool) -> Iterator[None]:
-    """Dropout, batch norm and the like as in training, or as at test time; modes are restored after."""
+    """Dropout, batch norm and the like as in training or at test time, for a while."""
     modules = modules_of(*programs)
     before = [(part, part.training) for module in modules for part in module.modules()]
     try:

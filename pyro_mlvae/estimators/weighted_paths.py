@@ -31,7 +31,7 @@ class WeightedPaths(GroupIWAE):
 
     @contextmanager
     def _weighing(self) -> Iterator[Callable[[Float[Tensor, "particles units"]], None]]:
-        """Traces made inside have weighted paths; the function that it gives says what the weights are."""
+        """Traces made inside have weighted paths; gives a function that takes the weights."""
         passes = self._passes = []
 
         def weigh(weights: Tensor) -> None:

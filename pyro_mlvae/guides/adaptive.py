@@ -43,8 +43,8 @@ class AdaptiveGuide(VAEGuide):
         super().__init__(encoder, **options)
         if self.style_given_content is not None or self.random_part:
             raise InputError(
-                "style_given_content and evidence are not for guides of pairs, whose latent is one and "
-                "whose evidence is the pair: leave them out"
+                "style_given_content and evidence are not for guides of pairs, whose latent is one "
+                "and whose evidence is the pair: leave them out"
             )
 
     @abstractmethod
@@ -56,7 +56,7 @@ class AdaptiveGuide(VAEGuide):
     def of_pairs(
         self, features: Tensor, groups: Groups
     ) -> tuple[LogVarianceNormal, LogVarianceNormal]:
-        """q(z_i | x_1, x_2) of every observation, as its two parts: ``[N, content]`` and ``[N, style]``."""
+        """q(z_i | x_1, x_2) of every observation: ``[N, content]`` and ``[N, style]``."""
         content, style = (loc_and_log_variance(part) for part in self.split(features))
         loc = torch.cat([content[0], style[0]], -1)
         log_variance = torch.cat([content[1], style[1]], -1)
@@ -73,7 +73,7 @@ class AdaptiveGuide(VAEGuide):
         )
 
     def forward(self, batch: GroupedBatch) -> Tensor:
-        """Draw both parts of every observation's latent, in training from what its pair says, in Pyro."""
+        """Draw both parts of every observation's latent, in Pyro; in training, given its pair."""
         if not self.training:
             return super().forward(batch)
         features = self.encode(batch.x)

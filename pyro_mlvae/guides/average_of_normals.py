@@ -1,4 +1,4 @@
-"""The guide of the group-based VAE: a group's content is the average of its observations' Normals."""
+"""The guide of the group-based VAE: content is the average of a group's Normals."""
 
 from __future__ import annotations
 

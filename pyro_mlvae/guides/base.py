@@ -74,11 +74,11 @@ class GroupedGuide(PyroModule):
 
     @classmethod
     def width(cls, content_dim: int, style_dim: int) -> int:
-        """How many features the guide asks of its encoder: those of content, then those of style."""
+        """How many features the guide asks of its encoder: content's, then style's."""
         return cls.content_width(content_dim) + 2 * style_dim
 
     def encode(self, x: Float[Tensor, "observations ..."]) -> Float[Tensor, "observations width"]:
-        """All that is said of single observations; what the features mean is the guide's business."""
+        """The features of single observations; what they mean is the guide's business."""
         return self.encoder(x)
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ class GroupedGuide(PyroModule):
         features: Float[Tensor, "observations width"],
         content: Float[Tensor, "*particles observations content"],
     ) -> TorchDistributionMixin:
-        """q(S_i | x_i, C_G): batch shape ``[..., N]``, event shape ``[style]``; by default q(S_i | x_i).
+        """q(S_i | x_i, C_G): batch shape ``[..., N]``, event shape ``[style]``.
 
         Args:
             features: of each observation.
@@ -128,26 +128,28 @@ class GroupedGuide(PyroModule):
 
     @property
     def multiplies_normals(self) -> bool:
-        """Whether content is the product of one Normal for each observation, so that evidence adds."""
+        """Whether content is a product of one Normal an observation, so that evidence adds."""
         return False
 
     def evidence(self, features: Float[Tensor, "observations width"], groups: Groups) -> Evidence:
-        """What the observations say of their groups' content, as a value that adds; of products only.
+        """What the observations say of their groups' content, as a value that adds.
 
         Raises:
             InputError: the posterior of this guide is no product, so that nothing adds.
         """
         raise InputError(
             f"evidence adds only where the posterior of content is a product, which that of "
-            f"{type(self).__name__} is not: use ProductOfNormals, or content_posterior of all observations"
+            f"{type(self).__name__} is not: use ProductOfNormals, or content_posterior of all "
+            f"observations"
         )
 
     def checked_content(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
-        """:meth:`content_posterior`; an :class:`InputError` where features or posterior have wrong shapes."""
+        """:meth:`content_posterior`, where features and posterior are checked for their shapes."""
         if features.ndim != 2 or len(features) != len(groups):
             raise InputError(
-                f"features must be [N, width] with one row for each of the {len(groups)} observations, got "
-                f"shape {list(features.shape)}: let encode(x) return one vector an observation"
+                f"features must be [N, width] with one row for each of the {len(groups)} "
+                f"observations, got shape {list(features.shape)}: let encode(x) return one vector "
+                f"an observation"
             )
         posterior = self.content_posterior(features, groups)
         shapes = (tuple(posterior.batch_shape), tuple(posterior.event_shape))
@@ -155,13 +157,13 @@ class GroupedGuide(PyroModule):
             raise InputError(
                 f"content_posterior must return one distribution a group, of batch shape "
                 f"[{groups.num_groups}] and event shape [{self.content_dim}], got batch shape "
-                f"{list(shapes[0])} and event shape {list(shapes[1])}: end it with .to_event(1), and use "
-                f"groups.group and groups.num_groups"
+                f"{list(shapes[0])} and event shape {list(shapes[1])}: end it with .to_event(1), "
+                f"and use groups.group and groups.num_groups"
             )
         return posterior
 
     def of_evidence(self, posterior: Posterior, features: Tensor, groups: Groups) -> Any:
-        """``posterior(features, groups)``, in training of a random part of them if the guide is made so.
+        """``posterior(features, groups)``; in training, of a random part if the guide is made so.
 
         ``posterior`` gives a distribution of every group, such as :meth:`checked_content`.
         """
@@ -199,7 +201,7 @@ def _size(name: str, given: int | None, encoder: Any) -> int:
     size = getattr(encoder, name, None) if given is None else given
     if not isinstance(size, int):
         raise InputError(
-            f"the guide must know {name}, which its encoder {type(encoder).__name__} does not say: pass "
-            f"{name}=..., or give the encoder an attribute of that name"
+            f"the guide must know {name}, which its encoder {type(encoder).__name__} does not say: "
+            f"pass {name}=..., or give the encoder an attribute of that name"
         )
     return size

@@ -65,7 +65,7 @@ class ProductOfNormals(GroupedGuide):
         return type(self).content_posterior is ProductOfNormals.content_posterior
 
     def evidence(self, features: Tensor, groups: Groups) -> Evidence:
-        """What the observations say of their groups' content, in float64; the prior takes no part."""
+        """What the observations say of their groups' content, in float64, without the prior."""
         if not self.multiplies_normals:
             return super().evidence(features, groups)
         experts = normal_from_parameters(self.split(features)[0])

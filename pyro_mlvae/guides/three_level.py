@@ -113,7 +113,7 @@ class ThreeLevelGuide(GroupedGuide):
         )
 
     def _share(self, group: dist.Normal) -> Tensor:
-        """How much of a group's content its own observations decide; its super-group decides the rest."""
+        """How much of a group's content its own observations decide, not its super-group."""
         within = self.within_logit.sigmoid()
         return within / (within + group.variance)
 

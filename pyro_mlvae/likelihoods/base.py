@@ -27,13 +27,13 @@ class Likelihood(nn.Module):
     unit_interval: bool = False
 
     def mean_like(self, mean: Tensor, x: Tensor) -> Tensor:
-        """A mean of x with what is taken as given, the totals of counts, from the observations ``x``."""
+        """A mean of x that takes what is given (totals of counts) from the observations ``x``."""
         return mean
 
     def check(self, x: Tensor) -> None:
         """Raise :class:`InputError` where this likelihood can give no value to ``x``."""
         if x.isnan().any():
             raise InputError(
-                "x holds missing values (NaN), which this likelihood does not leave out: build the model "
-                "with RunConfig(missing='mask'), or wrap the likelihood in ObservedLikelihood"
+                "x holds missing values (NaN), which this likelihood does not leave out: build the "
+                "model with RunConfig(missing='mask'), or wrap the likelihood in ObservedLikelihood"
             )

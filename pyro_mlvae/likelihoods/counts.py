@@ -1,4 +1,4 @@
-"""Likelihoods of counts: negative binomials, of counts themselves or given each observation's total."""
+"""Likelihoods of counts: negative binomials, also given each observation's total."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SMALLEST_TOTAL = 1e-6
 
 
 class CountsLikelihood(Likelihood):
-    """Counts: a negative binomial with the decoder's mean and one inverse dispersion for each feature::
+    """Counts: a negative binomial with the decoder's mean, and a dispersion for each feature::
 
         x_f ~ NegativeBinomial(mean m_f, variance m_f + m_f^2 / theta_f)
         m_f = rate_f exp(h_f)                           h: the decoder's output
@@ -57,8 +57,8 @@ class CountsLikelihood(Likelihood):
         super().__init__()
         if library_size and len(event_shape) != 1:
             raise InputError(
-                f"library_size shares out the total of a vector of counts, got observations of shape "
-                f"{list(event_shape)}: leave it out, or flatten x"
+                f"library_size shares out the total of a vector of counts, got observations of "
+                f"shape {list(event_shape)}: leave it out, or flatten x"
             )
         self.library_size = library_size
         self.log_inverse_dispersion = nn.Parameter(torch.zeros(tuple(event_shape)))
@@ -67,7 +67,7 @@ class CountsLikelihood(Likelihood):
         self.register_buffer("rate", rate)
 
     def start_at(self, rate: Tensor) -> None:
-        """Let means start at ``rate``, of the shape of one observation, where no better is known."""
+        """Let means start at ``rate``, of the shape of one observation."""
         self.rate.copy_(rate.clamp(min=_SMALLEST_RATE))
 
     def mean_like(self, mean: Tensor, x: Tensor) -> Tensor:
@@ -86,8 +86,9 @@ class CountsLikelihood(Likelihood):
         wrong = x[(x < 0) | (x != x.floor())]
         if len(wrong):
             raise InputError(
-                f"a counts likelihood takes whole numbers of at least 0, got {float(wrong[0]):.4g}: give "
-                f"raw counts (not as uint8, which is taken for pixels), or choose a normal likelihood"
+                f"a counts likelihood takes whole numbers of at least 0, got "
+                f"{float(wrong[0]):.4g}: give raw counts (not as uint8, which is taken for "
+                f"pixels), or choose a normal likelihood"
             )
 
 
@@ -134,7 +135,7 @@ class CountsGivenTotal(TorchDistribution):
         super().__init__(log_share.shape[:-1], log_share.shape[-1:], validate_args=validate_args)
 
     def given(self, total: Tensor) -> CountsNegativeBinomial:
-        """The counts one by one, of observations of that total, which broadcasts with ``[*batch, 1]``."""
+        """The counts one by one, given a total that broadcasts with ``[*batch, 1]``."""
         logits = self.log_share + total.log() - self.log_theta
         return CountsNegativeBinomial(self.log_theta.exp(), logits=logits, validate_args=False)
 

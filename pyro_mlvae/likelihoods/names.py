@@ -49,15 +49,15 @@ def check_likelihood(name: str, scale: float | None = None, library_size: bool =
         raise unknown_name("likelihood", name, [AUTO, *LIKELIHOODS])
     if library_size and name != "counts":
         raise InputError(
-            f"library_size is a setting of the likelihood 'counts', got likelihood {name!r}: leave one of "
-            f"them out"
+            f"library_size is a setting of the likelihood 'counts', got likelihood {name!r}: leave "
+            f"one of them out"
         )
     if scale is None:
         return
     if name not in (AUTO, "normal"):
         raise InputError(
-            f"likelihood_scale is the fixed scale of the likelihood 'normal', got likelihood {name!r}: "
-            f"leave one of them out"
+            f"likelihood_scale is the fixed scale of the likelihood 'normal', got likelihood "
+            f"{name!r}: leave one of them out"
         )
     NormalLikelihood(scale)
 

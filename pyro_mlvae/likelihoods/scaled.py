@@ -1,4 +1,4 @@
-"""Likelihoods around another: of x in its own units, and of the values of x that are not missing."""
+"""Likelihoods around another: of x in its own units, and of values that are not missing."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ScaledLikelihood(Likelihood):
         super().__init__()
         if not likelihood.rescales:
             raise InputError(
-                f"a {type(likelihood).__name__} takes x as it is, and cannot be scaled: choose a normal "
-                f"likelihood"
+                f"a {type(likelihood).__name__} takes x as it is, and cannot be scaled: choose a "
+                f"normal likelihood"
             )
         self.likelihood = likelihood
         self.outputs, self.units = likelihood.outputs, likelihood.units
@@ -104,8 +104,8 @@ class Observed(TorchDistribution):
     def __init__(self, base_dist: Any) -> None:
         if base_dist.event_shape:
             raise InputError(
-                f"missing values need a likelihood that takes values one by one, got one of events of "
-                f"shape {list(base_dist.event_shape)}: use another, or fill them"
+                f"missing values need a likelihood that takes values one by one, got one of events "
+                f"of shape {list(base_dist.event_shape)}: use another, or fill them"
             )
         self.base_dist = base_dist
         super().__init__(base_dist.batch_shape, validate_args=False)

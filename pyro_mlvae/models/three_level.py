@@ -1,4 +1,4 @@
-"""Three levels: super-groups of groups of observations, such as alphabets, characters and drawings."""
+"""Three levels: observations in groups in super-groups, such as drawings, characters, alphabets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ThreeLevelMLVAE(MLVAE):
         InputError: when it is run, the batch has no super-groups.
 
     >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
-    >>> model = ThreeLevelMLVAE(MLPDecoder((4,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
+    >>> model = ThreeLevelMLVAE(MLPDecoder((4,), 2, 1), NormalLikelihood(), 2, 1)
     >>> parent = torch.tensor([0, 0, 1])
     >>> batch = GroupedBatch(torch.zeros(3, 4), torch.arange(3), 3, parent=parent, num_parents=2)
     >>> nodes = pyro.poutine.trace(model).get_trace(batch).nodes

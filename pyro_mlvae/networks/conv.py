@@ -25,7 +25,7 @@ _KERNEL = 4
 
 
 def default_channels(event_shape: Sequence[int]) -> tuple[int, ...]:
-    """One stage for every halving until the shorter side is at most 4; 16 channels, doubled up to 128.
+    """A stage for every halving until the shorter side is at most 4: 16 channels, doubled to 128.
 
     Few channels at full size keep a step short: at 28x28 it takes a third of (32, 64)'s time on a
     CPU.
@@ -41,7 +41,7 @@ def default_channels(event_shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class ConvEncoder(nn.Module):
-    """Image to features, by strided convolutions: by default loc and log scale of content, then of style.
+    """Image to features: by default loc and log scale of content, then of style.
 
     Args:
         event_shape: ``(channels, height, width)`` of one image.
@@ -92,7 +92,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Content and style to the parameters of the distribution of an image: the encoder's mirror image.
+    """Content and style to the parameters of an image: the encoder's mirror image.
 
     Args:
         event_shape: ``(channels, height, width)`` of one image; every size is met exactly.
@@ -174,11 +174,12 @@ def _initialise(layers: nn.Sequential) -> nn.Sequential:
 def _stages(
     event_shape: torch.Size, channels: Sequence[int] | None
 ) -> tuple[list[int], list[torch.Size]]:
-    """Channels and sizes of the image and after every stage; one more of each than there are stages."""
+    """Channels and sizes of the image, and after every stage."""
     if len(event_shape) != 3:
         raise InputError(
-            f"convolutions take images of shape [channels, height, width], got observations of shape "
-            f"{list(event_shape)}: give grey images a channel with x.unsqueeze(1), or use an MLP"
+            f"convolutions take images of shape [channels, height, width], got observations of "
+            f"shape {list(event_shape)}: give grey images a channel with x.unsqueeze(1), or use an "
+            f"MLP"
         )
     require_positive(channels=event_shape[0], height=event_shape[1], width=event_shape[2])
     channels = default_channels(event_shape) if channels is None else channels
@@ -190,7 +191,8 @@ def _stages(
     if min(event_shape[1:]) < 2 ** len(channels):
         raise InputError(
             f"an image of {event_shape[1]} x {event_shape[2]} is too small for {len(channels)} "
-            f"convolution(s), each of which halves it: its sides must be at least {2 ** len(channels)}"
+            f"convolution(s), each of which halves it: its sides must be at least "
+            f"{2 ** len(channels)}"
         )
     sizes = [torch.Size(event_shape[1:])]
     for _ in channels:

@@ -95,7 +95,7 @@ class MLPDecoder(nn.Module):
 
 
 def dense_layers(widths: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers of those widths, inputs and outputs included, with the activation between them."""
+    """Linear layers of those widths, inputs and outputs included, with activations between."""
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     if len(widths) < 3:
@@ -111,8 +111,8 @@ def require_event_shape(x: Tensor, event_shape: Sequence[int]) -> None:
     """Raise :class:`InputError` unless ``x`` holds observations of ``event_shape``."""
     if x.shape[1:] != tuple(event_shape):
         raise InputError(
-            f"x must hold observations of shape {list(event_shape)}, which this encoder was made for, "
-            f"got {list(x.shape[1:])}"
+            f"x must hold observations of shape {list(event_shape)}, which this encoder was made "
+            f"for, got {list(x.shape[1:])}"
         )
 
 
@@ -124,8 +124,8 @@ def join_latents(content: Tensor, style: Tensor, dims: tuple[int, int]) -> Tenso
     """
     if (content.shape[-1], style.shape[-1]) != dims:
         raise InputError(
-            f"content and style must have {dims[0]} and {dims[1]} dimensions, which this decoder was "
-            f"made for, got {content.shape[-1]} and {style.shape[-1]}"
+            f"content and style must have {dims[0]} and {dims[1]} dimensions, which this decoder "
+            f"was made for, got {content.shape[-1]} and {style.shape[-1]}"
         )
     if content.shape[:-1] != style.shape[:-1]:
         batch = torch.broadcast_shapes(content.shape[:-1], style.shape[:-1])

@@ -1,4 +1,4 @@
-r"""Networks around a pose: the first numbers of style move a picture that content and the others draw.
+r"""Networks around a pose: the first numbers of style move what content and the rest draw.
 
 .. math:: x(v) = \hat{x}\big(M_S^{-1} (v - t_S)\big), \qquad M_S = R(\text{turn}) \,
     \begin{pmatrix} 1 & \text{shear} \\ 0 & 1 \end{pmatrix} \, \mathrm{diag}(e^{a + b}, e^{a - b})
@@ -64,7 +64,8 @@ class PosedEncoder(nn.Module):
         if width not in (None, 2 * (content_dim + style_dim)):
             raise InputError(
                 f"a posed encoder gives loc and log scale of content and style, "
-                f"{2 * (content_dim + style_dim)} features, but the guide asks for {width}: take conv"
+                f"{2 * (content_dim + style_dim)} features, but the guide asks for {width}: take "
+                f"conv"
             )
         self.inner = ConvEncoder(event_shape, content_dim, style_dim, **options)
         self.event_shape, self.width = self.inner.event_shape, self.inner.width
@@ -141,7 +142,7 @@ class PosedDecoder(nn.Module):
 def moved(
     x: Float[Tensor, "n channels height width"], pose: Float[Tensor, "n 6"], *, undo: bool = False
 ) -> Float[Tensor, "n channels height width"]:
-    """Images turned, stretched, sheared and shifted by their pose, or back to where the pose is zero.
+    """Images turned, stretched, sheared and shifted by their pose, or the inverse of it.
 
     What comes in from outside the image goes on as its edge is. A pose of zero moves nothing.
 
@@ -170,7 +171,7 @@ def moved(
 def _pose_dim(style_dim: int) -> int:
     if style_dim <= len(UNITS):
         raise InputError(
-            f"posed networks take the first {len(UNITS)} numbers of style for the pose: style_dim must be "
-            f"at least {len(UNITS) + 1}, got {style_dim}"
+            f"posed networks take the first {len(UNITS)} numbers of style for the pose: style_dim "
+            f"must be at least {len(UNITS) + 1}, got {style_dim}"
         )
     return len(UNITS)

@@ -9,7 +9,7 @@ from pyro_mlvae.data.scaling import Scaling, scaled
 
 
 class ScaledEncoder(nn.Module):
-    """Features of x, from the encoder of ``(x - shift) / unit``; a missing value is its feature's mean.
+    """Features of ``(x - shift) / unit``, where a missing value is its feature's mean.
 
     Args:
         encoder: from scaled x ``[N, *event_shape]`` to features.
@@ -19,7 +19,7 @@ class ScaledEncoder(nn.Module):
     >>> import torch
     >>> from pyro_mlvae import MLPEncoder
     >>> scaling = Scaling("range", shift=torch.tensor(0.0), unit=torch.tensor(255.0))
-    >>> ScaledEncoder(MLPEncoder((8, 8), content_dim=4, style_dim=2), scaling)(torch.rand(5, 8, 8)).shape
+    >>> ScaledEncoder(MLPEncoder((8, 8), 4, 2), scaling)(torch.rand(5, 8, 8)).shape
     torch.Size([5, 12])
     """
 

@@ -1,4 +1,4 @@
-"""Distributions: Normals from a network's parameters, and the moments of whatever a posterior is."""
+"""Normals from a network's parameters, and the moments of any distribution."""
 
 from __future__ import annotations
 

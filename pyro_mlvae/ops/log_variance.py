@@ -13,7 +13,7 @@ from torch.distributions import constraints
 
 
 class LogVarianceNormal(dist.Normal):
-    """A Normal that takes the log of its variance as it comes, and is quick to evaluate and differentiate.
+    """A Normal by the log of its variance, quick to evaluate and to differentiate.
 
     Networks give logs of scales, and products of Normals logs of variances; a plain Normal takes
     the exponential of them for its scale, and then the logarithm of that for its density. What this
@@ -56,7 +56,7 @@ class LogVarianceNormal(dist.Normal):
 
 
 class _LogDensity(torch.autograd.Function):
-    """log N(x; loc, exp(log_variance)), with a gradient of fewer passes over x than that of its parts.
+    """log N(x; loc, exp(log_variance)), with a gradient of few passes over x.
 
     Of a step on images the passes over x's size, each through the whole of memory, are a large part
     of what is not matrix products.

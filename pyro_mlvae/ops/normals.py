@@ -80,9 +80,10 @@ def product_by_log_variance(
     *,
     prior: tuple[Float[Tensor, " dim"], Float[Tensor, " dim"]] | None = None,
 ) -> tuple[Float[Tensor, "*batch groups dim"], Float[Tensor, "*batch groups dim"]]:
-    """:func:`product_of_normals` by logs of variances instead of scales, those of prior and product too.
+    """:func:`product_of_normals` by logs of variances instead of scales, throughout.
 
-    >>> product_by_log_variance(torch.tensor([[0.0], [2.0]]), torch.zeros(2, 1), torch.tensor([0, 0]), 1)
+    >>> loc, group = torch.tensor([[0.0], [2.0]]), torch.tensor([0, 0])
+    >>> product_by_log_variance(loc, torch.zeros(2, 1), group, 1)
     (tensor([[1.]]), tensor([[-0.6931]]))
     """
     if prior is not None:
@@ -102,7 +103,7 @@ def product_by_log_variance(
 def _references(
     loc: Tensor, log_variance: Tensor, group: Tensor, num_groups: int
 ) -> tuple[Tensor, Tensor]:
-    """Of each group's most precise member log variance and loc, relative to which the others are taken.
+    """Log variance and loc of each group's most precise member, to which others are relative.
 
     It moves the product's loc only by the others' distances from it, which float32 would lose next
     to the locs themselves.

@@ -1,4 +1,4 @@
-"""Additions to the objective, one file each: off unless asked for, no part of the ELBO that is reported."""
+"""Additions to the objective, one file each; the ELBO that is reported is without them."""
 
 from pyro_mlvae.penalties.aggregate_style import AggregateStyle
 from pyro_mlvae.penalties.base import Latents, Penalty

@@ -58,8 +58,8 @@ class PairSwitching(Penalty):
         n = len(batch)
         if 1 < n == batch.num_groups:
             raise InputError(
-                f"pair switching needs two observations of a group, but each of the minibatch's {n} groups "
-                f"has one: take more observations of a group, or leave this penalty out"
+                f"pair switching needs two observations of a group, but each of the minibatch's "
+                f"{n} groups has one: take more observations of a group, or leave this penalty out"
             )
         loc = mean_of(latents.codes[1])
         if batch.num_groups == 1:

@@ -23,7 +23,7 @@ from pyro_mlvae.penalties.base import Latents, Penalty, require_weight
 
 @dataclass(frozen=True)
 class StyleCycle(Penalty):
-    """The divergence between what is read as style off two decodings of one style with two contents.
+    """The divergence between the styles that are read off one style with two contents.
 
     Attributes:
         weight: of one nat; in nats per observation.
@@ -54,8 +54,8 @@ class StyleCycle(Penalty):
         batch = latents.batch
         if latents.decode is None or latents.read is None:
             raise InputError(
-                "the style cycle needs a model that decodes and a guide that has codes: derive them from "
-                "MLVAE and GroupedGuide"
+                "the style cycle needs a model that decodes and a guide that has codes: derive "
+                "them from MLVAE and GroupedGuide"
             )
         content = latents.value("content")
         if content.shape[-2] != batch.num_groups:
@@ -80,7 +80,7 @@ class StyleCycle(Penalty):
             divergence = kl_divergence(own, other) + kl_divergence(other, own)
         except NotImplementedError as error:
             raise InputError(
-                f"the style cycle needs a style whose divergence has a closed form, such as Normals, got "
-                f"{type(own).__name__}: use HSIC instead"
+                f"the style cycle needs a style whose divergence has a closed form, such as "
+                f"Normals, got {type(own).__name__}: use HSIC instead"
             ) from error
         return 0.5 * self.weight * divergence.sum()

@@ -1,4 +1,4 @@
-r"""A divergence with another weight than in the ELBO, which may rise slowly, or be free up to a point.
+r"""A divergence with a weight of its own, which may rise slowly, or with free bits.
 
 .. math:: \beta_t \sum_j \max(KL_j, \lambda) - \sum_j KL_j, \qquad
     \beta_t = \beta \min(1, t / \text{warm-up})
@@ -69,7 +69,7 @@ def _by_dimension(site: str, posterior: Any, prior: Any) -> Tensor:
     if not all(isinstance(base, Normal) for base in bases):
         kinds = " and ".join(type(base).__name__ for base in bases)
         raise InputError(
-            f"free_bits need Normals with independent dimensions, but posterior and prior of {site!r} are "
-            f"{kinds}: weigh that divergence with beta alone"
+            f"free_bits need Normals with independent dimensions, but posterior and prior of "
+            f"{site!r} are {kinds}: weigh that divergence with beta alone"
         )
     return kl_divergence(*bases).reshape(*posterior.batch_shape, -1).movedim(-1, 0)

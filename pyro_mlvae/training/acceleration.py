@@ -1,4 +1,4 @@
-"""Networks that compute in bfloat16 while a pair is trained, and what a device must be able to do."""
+"""Networks that compute in bfloat16 in training, and what a device must be able to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "bf16")
 
 @contextmanager
 def in_precision(*programs: Program, device: torch.device, precision: str) -> Iterator[None]:
-    """The networks of a model and a guide, which are their children, in another precision for a while.
+    """The networks, children of model and guide, in another precision for a while.
 
     What lies between networks stays in float32: draws, products of Normals, densities, sums. So do
     the weights, their gradients and the optimiser.

@@ -87,7 +87,7 @@ class Captured(Wrapped):
         return [*self._graphs]
 
     def grant(self, shapes: Sequence[Any]) -> None:
-        """Record these shapes as soon as they are met: those that an interrupted run had recorded."""
+        """Record these shapes, those of an interrupted run, as soon as they are met."""
         self._granted.extend(_in_tuples(shape) for shape in shapes)
 
     def loss_and_grads(self, model: Program, guide: Program, batch: GroupedBatch) -> float:
@@ -175,7 +175,7 @@ def _in_tuples(value: Any) -> Any:
 
 
 def _recordable(objective: Objective) -> Objective | None:
-    """An objective of the same value and gradient that reads no number on its way, if there is one."""
+    """An objective of equal value and gradient that reads no number on its way, or None."""
     estimator = objective.estimator
     if isinstance(estimator, PathwiseELBO):
         return objective
@@ -191,7 +191,7 @@ def _recordable(objective: Objective) -> Objective | None:
 def _same_draws(
     model: Program, guide: Program, batch: GroupedBatch
 ) -> Iterator[Callable[[], None]]:
-    """Gives a function that resets random state and buffers; at the end they are as after the first run."""
+    """Gives a function that resets random state and buffers, for runs with equal draws."""
     cuda = batch.x.device if batch.x.device.type == "cuda" else None
     buffers = [buffer for module in modules_of(model, guide) for buffer in module.buffers()]
 

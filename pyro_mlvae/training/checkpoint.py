@@ -31,7 +31,7 @@ _BEST = "best/"
 
 
 class Checkpoint:
-    """A file from which :func:`~pyro_mlvae.fit` goes on, if it is there, and which it writes as it goes.
+    """A file that :func:`~pyro_mlvae.fit` writes, and goes on from if it is there.
 
     Args:
         path: the file.
@@ -133,13 +133,16 @@ class Checkpoint:
             torch.set_rng_state(tensors["rng"])
             if torch.cuda.is_available() and "rng.cuda" in tensors:
                 torch.cuda.set_rng_state(tensors["rng.cuda"])
-        except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
-                OverflowError) as error:  # fmt: skip
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except (
+            SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
+            OverflowError,
+        ) as error:  # fmt: skip
             reason = printable(" ".join(str(error).split())[:500])
             raise InputError(
-                f"{self.path} is damaged, or of another run ({reason}): remove it to train from the start"
+                f"{self.path} is damaged, or of another run ({reason}): remove it to train from "
+                f"the start"
             ) from None
         optimizer.set_state(states)
         self._written = time.monotonic()

@@ -230,7 +230,7 @@ def fit(
                     if patience is not None:
                         best = better(best, ranks.of_first(value), progress.steps, modules)
                 if last or budget.impatient(best):
-                    save()  # before the epoch ends, so that with more to spend training goes on from here
+                    save()  # before the epoch ends: with more to spend, training goes on from here
                 seconds = time.perf_counter() - started
                 value = total / terms.groups
                 record = EpochRecord(
@@ -248,7 +248,7 @@ def fit(
         finally:
             progress.history.eager = getattr(objective, "note", None)
             if ranks.size > 1:
-                # A cycle holds on to the process group; left to the end, it aborts the process at times.
+                # A cycle holds on to the process group, which aborts the process at times.
                 del svi, checked, objective
                 gc.collect()
         if progress.best is not None:

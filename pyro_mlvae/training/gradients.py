@@ -1,4 +1,4 @@
-"""Gradients before the update: what is not finite never reaches the weights, the rest is clipped."""
+"""Gradients before the update: checked to be finite, and clipped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DivergedError(InputError):
 
 
 class Checked(Wrapped):
-    """An objective whose gradients are checked, and clipped to ``clip_norm``, before SVI makes its step.
+    """An objective whose gradients are checked, and clipped, before SVI makes its step.
 
     Attributes:
         where: for messages, the step.
@@ -94,7 +94,7 @@ def not_finite(
 
 
 def require_trained(model: Program, guide: Program) -> None:
-    """Raise :class:`InputError` where nothing, or not every parameter that takes part, would be trained.
+    """Raise :class:`InputError` where not all that takes part would be trained.
 
     Every parameter that has a gradient must be in the store as itself, or it never moves.
     """

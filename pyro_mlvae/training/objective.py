@@ -33,18 +33,22 @@ from pyro_mlvae.training.terms import drawn_terms
 # Pyro's estimators that are no objective here, and what to take instead.
 _REFUSED = {
     "JitTrace_ELBO": "it is recorded by torch.jit: use Trace_ELBO, which fit records",
-    "JitTraceMeanField_ELBO": "it is recorded by torch.jit: use TraceMeanField_ELBO, which fit records",
+    "JitTraceMeanField_ELBO": "it is recorded by torch.jit: use TraceMeanField_ELBO, which fit "
+    "records",
     "JitTraceGraph_ELBO": "it is recorded by torch.jit: use TraceGraph_ELBO",
-    "JitTraceEnum_ELBO": "no site of ours is enumerated: marginalise discrete latents, and use Trace_ELBO",
-    "TraceEnum_ELBO": "no site of ours is enumerated: marginalise discrete latents, and use Trace_ELBO",
+    "JitTraceEnum_ELBO": "no site of ours is enumerated: marginalise discrete latents, and use "
+    "Trace_ELBO",
+    "TraceEnum_ELBO": "no site of ours is enumerated: marginalise discrete latents, and use "
+    "Trace_ELBO",
     "TraceTMC_ELBO": "its draws are enumerated, which shifts the plates of groups: use GroupIWAE",
-    "ReweightedWakeSleep": "its loss is a pair of losses: use it with SVI itself, or GroupDReG here",
+    "ReweightedWakeSleep": "its loss is a pair of losses: use it with SVI itself, or GroupDReG "
+    "here",
     "TraceTailAdaptive_ELBO": "its loss is infinite by design: use GroupRenyiELBO",
 }
 
 
 class Objective(ELBO):
-    """Minus the mean over the groups of a batch of the group's ELBO, plus penalties: what SVI minimises.
+    """Minus the mean over groups of their ELBO, plus penalties: what SVI minimises.
 
     Args:
         estimator: of the ELBO: Pyro's ``Trace_ELBO`` (the default), ``TraceMeanField_ELBO``,
@@ -82,7 +86,7 @@ class Objective(ELBO):
         self.penalised: dict[str, Any] = {}
         self.steps = 0
         self.norm = None  # as what is wrapped around may have it
-        # A copy, whose pairs of traces are seen here as well: terms and penalties need no more passes.
+        # A copy, whose traces are seen here as well: terms and penalties need no pass of their own.
         self.estimator: Any = copy.copy(estimator)
         self._traced: Callable[..., tuple[Trace, Trace]] = self.estimator._get_trace
         vars(self.estimator)["_get_trace"] = self._watched
@@ -143,7 +147,7 @@ class Objective(ELBO):
             guide: its guide.
             batch: what both are run on.
             weight: what part the batch is of a larger one, by groups.
-            steps: how many steps came before, a number or a scalar tensor; by default ``self.steps``.
+            steps: how many came before, a number or a scalar tensor; by default ``self.steps``.
         """
         with self._reading(batch):
             loss: Tensor = self.estimator.differentiable_loss(model, guide, batch)
@@ -174,8 +178,9 @@ class Objective(ELBO):
             for name, site in sample_sites(trace):
                 if site["infer"].get("enumerate"):
                     raise InputError(
-                        f"the site {name!r} is enumerated, which the terms of groups cannot follow: "
-                        f"marginalise it, by a density of x that sums it out (a mixture), or draw it"
+                        f"the site {name!r} is enumerated, which the terms of groups cannot "
+                        f"follow: marginalise it, by a density of x that sums it out (a mixture), "
+                        f"or draw it"
                     )
         self._passes.append(pair)
         return pair
@@ -227,11 +232,11 @@ def _require_estimator(estimator: Any, penalties: Any) -> None:
             raise InputError(f"{name} is no objective here, as {remedy}")
     if not isinstance(penalties, Sequence) or not all(isinstance(p, Penalty) for p in penalties):
         raise InputError(
-            f"penalties must be a list of Penalty, got {penalties!r}: put them into a list, and derive "
-            f"your own from pyro_mlvae.penalties.Penalty"
+            f"penalties must be a list of Penalty, got {penalties!r}: put them into a list, and "
+            f"derive your own from pyro_mlvae.penalties.Penalty"
         )
     if penalties and not hasattr(estimator, "differentiable_loss"):
         raise InputError(
-            f"penalties need an estimator with a differentiable_loss, which {name} has not: use another, "
-            f"such as 'trace'"
+            f"penalties need an estimator with a differentiable_loss, which {name} has not: use "
+            f"another, such as 'trace'"
         )

@@ -15,7 +15,7 @@ _OWN = ("params", "fused", "foreach")
 
 
 class JointOptim(PyroOptim):
-    """A PyroOptim that is a single optimiser of PyTorch's, over the parameters of model and guide alike.
+    """A PyroOptim that is one optimiser of PyTorch's, over all parameters of model and guide.
 
     So a step is one call, of a fused kernel where the optimiser has one, and gradients are dropped
     after it instead of being filled with zeros.
@@ -79,7 +79,7 @@ class JointOptim(PyroOptim):
         self._optimizer.load_state_dict(whole)
 
     def get_state(self) -> dict[str, Any]:
-        """The state of each parameter under its name, in the form of an optimiser of that one alone."""
+        """The state of each parameter by name, in the form of an optimiser of that one alone."""
         if self._optimizer is None:
             return {}
         whole = self._optimizer.state_dict()

@@ -14,7 +14,7 @@ _WINDOW = 0.2
 
 
 def outcome(history: History) -> str | None:
-    """One sentence where a run ended for lack of steps, or was overfitting; None where neither holds.
+    """A sentence where a run ended for lack of steps, or was overfitting; None otherwise.
 
     It ended too early where the mean validation ELBO of its last fifth is above that of the fifth
     before. It was overfitting where the mean since the best measurement's fifth lies below it.
@@ -25,11 +25,11 @@ def outcome(history: History) -> str | None:
     >>> from pyro_mlvae.training import EpochRecord
     >>> def history(*elbo):
     ...     held_out = [ElboTerms(10.0 * value, {}, 10, 1) for value in elbo]
-    ...     records = [EpochRecord(i, 0.1, 0.0, t, t, 9 * i) for i, t in enumerate(held_out, start=1)]
+    ...     records = [EpochRecord(i, 0.1, 0.0, t, t, 9 * i) for i, t in enumerate(held_out, 1)]
     ...     return History(records, ended="budget")
     >>> print(outcome(history(*range(10))))
-    the validation ELBO was still rising when the 90 steps were over, by 2 nats per observation in the
-    last 18: give more with --steps
+    the validation ELBO was still rising when the 90 steps were over, by 2 nats per observation
+    in the last 18: give more with --steps
     >>> outcome(history(0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0)) is None
     True
     """
@@ -42,8 +42,9 @@ def outcome(history: History) -> str | None:
     rise = _difference(elbo[-2 * window : -window], elbo[-window:])
     if history.ended == "budget" and rise is not None:
         return (
-            f"the validation ELBO was still rising when the {steps[-1]:,} steps were over, by {rise:.2g} "
-            f"nats per observation in the last {steps[-1] - steps[-window - 1]:,}: give more with --steps"
+            f"the validation ELBO was still rising when the {steps[-1]:,} steps were over, by "
+            f"{rise:.2g} nats per observation in the last {steps[-1] - steps[-window - 1]:,}: give "
+            f"more with --steps"
         )
     if history.best_steps is None:
         return None
@@ -53,13 +54,14 @@ def outcome(history: History) -> str | None:
     if best + window // 2 >= len(elbo) - window or fall is None:
         return None
     return (
-        f"the validation ELBO was best after {history.best_steps:,} steps and fell by {fall:.2g} nats per "
-        f"observation until step {steps[-1]:,}, which is overfitting: the weights of the best are kept"
+        f"the validation ELBO was best after {history.best_steps:,} steps and fell by {fall:.2g} "
+        f"nats per observation until step {steps[-1]:,}, which is overfitting: the weights of the "
+        f"best are kept"
     )
 
 
 def _difference(lower: Sequence[float], upper: Sequence[float]) -> float | None:
-    """By how much the mean of ``upper`` lies above that of ``lower``; None where it does not clearly."""
+    """By how much the mean of ``upper`` lies above that of ``lower``; None if not clearly."""
     if not lower or not upper:
         return None
     found = statistics.fmean(upper) - statistics.fmean(lower)

@@ -55,7 +55,7 @@ def units_of(group: Tensor, parent: Tensor | None) -> Tensor:
 def in_parts(
     batch: GroupedBatch, most_observations: int, *, super_groups: bool = False
 ) -> list[GroupedBatch]:
-    """A batch in parts of whole groups, of at most so many observations each unless one group has more.
+    """A batch in parts of whole groups, each of at most so many observations, or of one group.
 
     >>> batch = GroupedBatch(torch.zeros(4, 1), torch.tensor([0, 0, 1, 2]), num_groups=3)
     >>> [len(part) for part in in_parts(batch, 2)]

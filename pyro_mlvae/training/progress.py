@@ -30,7 +30,7 @@ class Progress:
     shapes: list[Any] = field(default_factory=list)  # of recorded minibatches, in order
 
     def add(self, loss: float, batch: GroupedBatch, terms: ElboTerms, weight: float = 1.0) -> None:
-        """Count a step on a batch that has this weight in its minibatch, see :meth:`Ranks.shares`."""
+        """Count a step on a batch of this weight in its minibatch, see :meth:`Ranks.shares`."""
         if weight:
             self.objective -= loss * batch.num_groups / weight
         self.terms = self.terms + terms

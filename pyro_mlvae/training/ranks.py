@@ -43,7 +43,7 @@ class Ranks:
     def shares(
         self, sampler: Sampler, epoch: int, *, super_groups: bool = False
     ) -> Iterator[Share]:
-        """What this process computes on, minibatch by minibatch of an epoch: as many for each process.
+        """What this process computes on, minibatch by minibatch: as many for each process.
 
         All go through the same minibatches, which follow from the sampler's seed; of a sampler with
         ``indices`` each reads its own observations only. ``super_groups``: whether groups of one
@@ -86,8 +86,8 @@ class Ranks:
         if not self._started and len(sizes) < self.size:
             # The last minibatch of an epoch may well have fewer; the first says what they are like.
             raise InputError(
-                f"a minibatch has {len(sizes)} group(s), fewer than the {self.size} processes: start "
-                f"at most {len(sizes)}, or put more groups into a minibatch"
+                f"a minibatch has {len(sizes)} group(s), fewer than the {self.size} processes: "
+                f"start at most {len(sizes)}, or put more groups into a minibatch"
             )
         self._started = True
         # From the largest to the smallest, to and fro: nearly as many observations for each.
@@ -112,7 +112,7 @@ class Ranks:
         return sum(own for own, _ in every), sum((own for _, own in every), ElboTerms())
 
     def agree(self, answer: bool, step: int) -> bool:
-        """What the first process says, for all of them; of several it is heard every so many steps."""
+        """What the first process says, for all of them; several hear it every so many steps."""
         if self.size == 1:
             return answer
         if step % _STEPS_TO_AGREE:

@@ -25,7 +25,7 @@ _UNSTRUCTURED = {"validate_poutine": False, "validate_infer": False}
 def prepare(
     model: Program, guide: Program, *, device: torch.device | str | None, dtype: torch.dtype | None
 ) -> dict[str, nn.Module]:
-    """Put the modules of a pair where they are trained, without gradients; "model" and "guide" by name.
+    """Put the modules where they are trained, without gradients; "model" and "guide" by name.
 
     Raises:
         InputError: a parameter was made in inference mode.

@@ -56,7 +56,7 @@ def elbo_terms(
 
 
 def drawn_terms(pairs: Sequence[tuple[Trace, Trace]], batch: GroupedBatch) -> ElboTerms:
-    """The terms of pairs of a model's and a guide's trace, whose divergences are those of the draws."""
+    """The terms of pairs of a model's and a guide's trace, with divergences of the draws."""
     return _mean_terms(pairs, len(pairs), batch, _drawn_divergence)
 
 

@@ -1,4 +1,4 @@
-"""The base of what wraps an objective: several processes, parts of minibatches, recorded steps, checks."""
+"""The base of what wraps an objective: processes, parts of minibatches, recorded steps, checks."""
 
 from __future__ import annotations
 
