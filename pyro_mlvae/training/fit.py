@@ -104,20 +104,16 @@ def fit(
         dtype: floating-point type to train in. By default, the modules'.
         precision: "float32", or "bf16": the networks, which are the children of model and guide,
             compute in bfloat16; all else stays as it is.
-        capture: "auto" records a step of each shape of minibatch as one graph, checks that a replay
-            equals the eager step, and replays it from then on; where that fails, steps stay eager
-            and the history says why. "off": all steps are eager.
-        compile: send the recorded graphs through ``torch.compile``, which takes about ten seconds
-            for each shape and pays in long runs.
+        capture: "auto" records a step of each shape of minibatch, and replays it if a replay equals
+            the eager step; otherwise the history says why. "off": all steps are eager.
+        compile: send recorded graphs through ``torch.compile``: about ten seconds for each shape.
         observations_at_once: compute a minibatch in parts of whole groups, of at most so many
-            observations unless one group has more: for minibatches larger than memory. Penalties
-            that compare observations see a part.
+            observations unless one group has more. Penalties that compare observations see a part.
         process_group: the processes that train together, such as ``torch.distributed.group.WORLD``.
-            Each calls ``fit`` with the same arguments, takes its share of every minibatch's groups,
-            and ends with the same weights and history. They share the folder of ``checkpoint``.
+            Each calls ``fit`` with the same arguments and the same ``checkpoint``, and takes its
+            share of every minibatch's groups; all end with the same weights and history.
         seed: of the draws from the guide. The caller's random state is left as it was.
-        callback: called with the record of each epoch that ends; in a run that goes on from a
-            checkpoint, first with those that had ended before.
+        callback: called with the record of each epoch, those of a run that goes on included.
         checkpoint: a file to write as training goes, and to go on from if it is there: the run ends
             with the weights of one without interruption. Model and guide must be modules.
 
@@ -125,15 +121,14 @@ def fit(
         The history. Ctrl-C ends training and returns the history so far, with ``interrupted`` set.
 
     Raises:
-        InputError: an argument is out of range; x is outside the likelihood's support; no parameter
-            would be trained, or one takes part in the loss but never would be, because model and
-            guide give it the same name; the device has no bfloat16; a minibatch has fewer groups
-            than there are processes.
+        InputError: an argument is out of range; x is outside the likelihood's support; a parameter
+            takes part in the loss but would never be trained, or none would be; the device has no
+            bfloat16; a minibatch has fewer groups than there are processes.
         DivergedError: the loss or its gradient is NaN or infinite.
 
     Modules are in training mode, and gradients are on, whatever the caller has set. Pyro's
     parameter store is global: ``fit`` works in a scope of its own, and leaves in the caller's store
-    only what a function has made with ``pyro.param``. So two threads must not fit at the same time.
+    only what a function has made with ``pyro.param``. Two threads must not fit at the same time.
 
     >>> from pyro_mlvae import GroupSampler, MLPDecoder, MLPEncoder, MLVAE, NormalLikelihood
     >>> from pyro_mlvae import ProductOfNormals, fit, load_dataset
@@ -201,10 +196,8 @@ def fit(
                 started = time.perf_counter() - progress.seconds
                 shares = ranks.shares(sampler, epoch - 1, super_groups=super_groups)
                 with validated_at_first() as trust:
-                    for batch, *weight in islice(
-                        shares, progress.minibatches, budget.cut(progress)
-                    ):
-                        number = progress.minibatches
+                    done, end = progress.minibatches, budget.cut(progress)
+                    for number, (batch, *weight) in enumerate(islice(shares, done, end), done):
                         if ranks.rank:
                             # Draws of its own: the checkpoint holds the state of the first's.
                             torch.manual_seed(mixed_seed(seed, epoch, number, ranks.rank))
@@ -220,8 +213,8 @@ def fit(
                     raise InputError(
                         f"the sampler yielded no minibatch in epoch {epoch}: give it data"
                     )
-                last, held_out, best = budget.spent(progress), None, progress.best
-                trained = None
+                last, best = budget.spent(progress), progress.best
+                held_out = trained = None
                 due = epoch % validate_every == 0 or last
                 if training_part is not None and due:
                     trained, _ = measured(model, guide, training_part, (), epoch)
