@@ -63,6 +63,9 @@ def quickly(*, draw=False, save=False):
 
 if __name__ == "__main__":
     from pyro_mlvae.cli.main import run
+    from pyro_mlvae.training import Checkpoint
 
+    # A checkpoint every second, for tests that wait for one.
+    Checkpoint.__init__.__kwdefaults__["every"] = 1.0
     with quickly():
         sys.exit(run(sys.argv[1:]))
