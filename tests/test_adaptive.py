@@ -5,7 +5,7 @@ import torch
 from fitting import fit_small, make_pair
 from normals import said_of
 from pyro import poutine
-from test_recorded_steps import mlp, steps_of
+from test_recorded_steps import assert_a_replay_is_the_eager_step, mlp
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -136,13 +136,7 @@ def test_it_trains_is_sound_and_learns_by_all_its_parameters(kind):
 
 
 def test_a_recorded_step_pairs_anew():
-    make = lambda: mlp(VAE, AdaGVAEGuide)  # noqa: E731
-    eager, _ = steps_of(make, ("trace", 1), [], torch.float64, recorded=False)
-    replayed, note = steps_of(make, ("trace", 1), [], torch.float64, recorded=True)
-    assert note is None
-    assert [loss for loss, _, _ in replayed] == pytest.approx(
-        [loss for loss, _, _ in eager], rel=1e-12
-    )
+    assert_a_replay_is_the_eager_step(lambda: mlp(VAE, AdaGVAEGuide), "trace 1")
 
 
 @pytest.mark.parametrize(

@@ -323,7 +323,7 @@ def without_what_takes_long():
     figures = words("swap_grid interpolation_figure generation_figure traversal_figure")
     drawn = {name: getattr(drawing.plotting, name) for name in drawing.plotting.__all__}
     drawn |= dict.fromkeys(figures, lambda *_, **__: Figure((1, 1)))
-    found = {"seconds": 0.0, "rows": []}
+    found = {"seconds": 0.0, "rows": [], "sandwich_missing": None}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fit", no_fit)
         patch.setattr(drawing, "plotting", SimpleNamespace(**drawn))
