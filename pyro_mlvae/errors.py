@@ -79,7 +79,7 @@ def _is_of(value: object, hint: Any) -> bool:
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, without what would move a terminal's cursor: both escaped as Python does.
+    """``text`` on one line that moves no terminal's cursor: such characters are escaped.
 
     >>> print(printable("two\\nlines"))
     two\\nlines

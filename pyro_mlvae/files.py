@@ -1,4 +1,4 @@
-"""Files: written so that nothing is ever half-written or lost, and read by no more than they can hold."""
+"""Files: written whole or not at all, and looked for."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written ({error.strerror or error}): make room, or write elsewhere; what "
-            f"was there before is as it was"
+            f"{path} cannot be written ({error.strerror or error}): make room, or write elsewhere; "
+            f"what was there before is as it was"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

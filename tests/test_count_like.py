@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from pyro_mlvae import GroupedDataset
 from pyro_mlvae.cli.main import run
-from pyro_mlvae.data.count_like import looks_like_counts
+from pyro_mlvae.data.ranges import looks_like_counts
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.negative_binomial(0.3, 0.02, (200, 12))

@@ -18,9 +18,8 @@ from pyro_mlvae.cli.job import Job, job
 from pyro_mlvae.cli.summary import print_results
 from pyro_mlvae.cli.train import Train, TrainingHereOptions
 from pyro_mlvae.data import GroupedDataset
-from pyro_mlvae.data.count_like import looks_like_counts
 from pyro_mlvae.data.labels import present_names
-from pyro_mlvae.data.ranges import is_uint8, value_range
+from pyro_mlvae.data.ranges import is_uint8, looks_like_counts, value_range
 from pyro_mlvae.data.scaling import Scaling
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.files import find_path, remove_leftovers

@@ -2,13 +2,13 @@
 
 from pyro_mlvae.data.augment import AffineJitter, HorizontalFlip
 from pyro_mlvae.data.batch import GroupedBatch
-from pyro_mlvae.data.batch_indices import BatchIndices
 from pyro_mlvae.data.catalogue import load_dataset
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.glyphs import Glyphs, load_glyphs
 from pyro_mlvae.data.grouping import regroup
 from pyro_mlvae.data.one_shot import OneShotTrials, load_one_shot
 from pyro_mlvae.data.samplers import (
+    BatchIndices,
     GroupSampler,
     ObservationSampler,
     ReadAhead,

@@ -1,4 +1,4 @@
-"""A user's own arrays: ``x``, ``group`` and perhaps ``label``, in one npz file or as npy files in a folder.
+"""A user's own arrays x, group and perhaps label: one npz file, or a folder of npy files.
 
 Nothing is unpickled, and no header is believed: an array's size is compared with that of the file
 that is to hold it before anything is allocated.
@@ -41,7 +41,7 @@ _MOST_HEADER = 16_384
 
 
 def load_npz(path: str | Path, *, missing: str = "refuse") -> GroupedDataset:
-    """The arrays ``x``, ``group`` and, where it is there, ``label`` of an npz file; others are not read.
+    """The arrays ``x``, ``group`` and, if there, ``label`` of an npz file; others are not read.
 
     Args:
         path: the file, as :func:`numpy.savez` or :func:`numpy.savez_compressed` writes it: x
@@ -98,8 +98,8 @@ def load_npz(path: str | Path, *, missing: str = "refuse") -> GroupedDataset:
         raise InputError(_damaged(path, error)) from None
     except MemoryError:
         raise InputError(
-            f"the arrays in {path} are larger than memory: save each by numpy.save, and give the folder "
-            "as npy:DIR, which leaves x on disk"
+            f"the arrays in {path} are larger than memory: save each by numpy.save, and give the "
+            "folder as npy:DIR, which leaves x on disk"
         ) from None
 
 
@@ -141,8 +141,8 @@ def load_npy(folder: str | Path, *, missing: str = "refuse") -> GroupedDataset:
                 shape, fortran = _check_header(path, name, file, path.stat().st_size)
             if name == "x" and fortran and len(shape) > 1:
                 raise InputError(
-                    f"{path} is in Fortran order, in which one observation is scattered over all of the "
-                    "file: write it with numpy.save(file, numpy.ascontiguousarray(x))"
+                    f"{path} is in Fortran order, in which one observation is scattered over all "
+                    "of the file: write it with numpy.save(file, numpy.ascontiguousarray(x))"
                 )
             # An empty file cannot be mapped.
             mapped = name == "x" and 0 not in shape
@@ -168,29 +168,23 @@ def _require(path: Path, found: Mapping[str, object], there: list[str]) -> None:
         if name not in found:
             held = ", ".join(printable(name[:50]) for name in there[:10]) or "nothing"
             raise InputError(
-                f"{path} must hold the arrays x and group, but has no {name} (it holds {held}): add it "
-                "under that name"
+                f"{path} must hold the arrays x and group, but has no {name} (it holds {held}): "
+                "add it under that name"
             )
 
 
 def _check_header(
     where: str | Path, name: str, file: Any, size: int
 ) -> tuple[tuple[int, ...], bool]:
-    """The shape of the array whose npy file begins here, and whether it is in Fortran order.
-
-    Raises:
-        InputError: it holds pickled objects, or its shape does not fit into the ``size`` bytes.
-
-    Where this is no npy header at all, one of ``_DAMAGED`` is raised.
-    """
+    """The shape of the array whose npy file begins here, and whether it is in Fortran order."""
     # The length that a header says it has is not believed either.
     head = io.BytesIO(file.read(_MOST_HEADER))
     version = npy.read_magic(head)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
         raise InputError(
-            f"{where} is in version {version[0]}.{version[1]} of the npy format, which only arrays with "
-            "named fields need: save a plain array"
+            f"{where} is in version {version[0]}.{version[1]} of the npy format, which only arrays "
+            "with named fields need: save a plain array"
         )
     try:
         shape, fortran, dtype = read(head)
@@ -198,8 +192,9 @@ def _check_header(
         raise InputError(_damaged(where, error)) from None
     if dtype.hasobject:
         raise InputError(
-            f"{where} holds pickled Python objects, which are never loaded because they can run code: save "
-            f"numbers or text, such as {name}.astype({'numpy.float32' if name == 'x' else 'str'})"
+            f"{where} holds pickled Python objects, which are never loaded because they can run "
+            "code: save numbers or text, such as "
+            f"{name}.astype({'numpy.float32' if name == 'x' else 'str'})"
         )
     expected, there = math.prod(shape) * dtype.itemsize, size - head.tell()
     # Of what takes no bytes there could be any number.
@@ -214,18 +209,11 @@ def _damaged(where: str | Path, why: object) -> str:
 
 
 def _data_set(path: Path, arrays: dict[str, np.ndarray], missing: str) -> GroupedDataset:
-    x = arrays["x"]
     for name in arrays.keys() & {"group", "label"}:
-        array = arrays[name]
-        if array.ndim != 1:
+        if arrays[name].ndim != 1:
             raise InputError(
-                f"{path}: {name} must be one-dimensional, with one entry for each observation of x, got "
-                f"shape {list(array.shape)}"
-            )
-        if x.ndim and len(array) != len(x):
-            raise InputError(
-                f"{path}: {name} must have one entry for each observation of x, expected {len(x)}, got "
-                f"{len(array)}"
+                f"{path}: {name} must be one-dimensional, with one entry for each observation of "
+                f"x, got shape {list(arrays[name].shape)}"
             )
     try:
         label = _text(arrays["label"]) if "label" in arrays else None
@@ -234,19 +222,14 @@ def _data_set(path: Path, arrays: dict[str, np.ndarray], missing: str) -> Groupe
             kind, _, key = name.partition(".")
             if kind in fields:
                 fields[kind][key] = arrays[name]
-        return GroupedDataset.from_arrays(
-            x, _text(arrays["group"]), label, missing=missing, **fields
-        )
+        group = _text(arrays["group"])
+        return GroupedDataset.from_arrays(arrays["x"], group, label, missing=missing, **fields)
     except ValueError as error:  # an InputError, or text that is none
         raise InputError(f"{path}: {error}") from None
 
 
 def _text(array: np.ndarray) -> np.ndarray:
-    """Bytes, in which text is stored where memory matters, as the text that they are.
-
-    Raises:
-        ValueError: it is no text.
-    """
+    """Bytes, in which text is stored where memory matters, as the text that they are."""
     if array.dtype.kind == "U":
         # NumPy takes any number for a letter, and fails on it later.
         letters = np.ascontiguousarray(array).view(f"{array.dtype.byteorder}u4")

@@ -76,7 +76,7 @@ class AffineJitter:
 
 
 class HorizontalFlip:
-    """Another sampler's minibatches, every image mirrored, left to right, with a chance of one half.
+    """Another sampler's minibatches, every image mirrored with a chance of one half.
 
     For photographs: a mirrored letter or digit is another one, or none.
 

@@ -1,4 +1,4 @@
-"""``GroupedBatch``: the observations of some groups, the one value that travels through everything."""
+"""``GroupedBatch``: the observations of some groups, the value that everything takes."""
 
 from __future__ import annotations
 
@@ -54,8 +54,15 @@ class GroupedBatch(Groups):
         of_groups: Mapping[str, Tensor] | None = None,
         of_observations: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._set(
-            x,
+        check_observations(x)
+        _check_index("group", group, len(x), "x", num_groups, "num_groups")
+        if parent is not None:
+            _check_index("parent", parent, num_groups, "num_groups", num_parents, "num_parents")
+        elif not isinstance(num_parents, int) or num_parents:
+            came = " ".join(str(num_parents).split())
+            raise InputError(f"num_parents is {came} but parent is None: pass parent")
+        self.__dict__["x"] = x
+        super().__init__(
             group,
             num_groups,
             parent,
@@ -64,14 +71,6 @@ class GroupedBatch(Groups):
             of_groups or {},
             of_observations or {},
         )
-        check_observations(x)
-        _check_index("group", group, len(x), "x", num_groups, "num_groups")
-        if parent is not None:
-            _check_index("parent", parent, num_groups, "num_groups", num_parents, "num_parents")
-        elif not isinstance(num_parents, int) or num_parents:
-            came = " ".join(str(num_parents).split())
-            raise InputError(f"num_parents is {came} but parent is None: pass parent")
-        self.__post_init__()
         self.check_fields()
 
     @classmethod
@@ -82,38 +81,13 @@ class GroupedBatch(Groups):
         num_groups: int,
         parent: Tensor | None = None,
         num_parents: int = 0,
-        *,
-        group_id: Tensor | None = None,
-        of_groups: Mapping[str, Tensor] | None = None,
-        of_observations: Mapping[str, Tensor] | None = None,
+        **known: Any,
     ) -> GroupedBatch:
         """A batch from parts that are known to be good: nothing is checked or waited for."""
         batch = object.__new__(cls)
-        batch._set(
-            x,
-            group,
-            num_groups,
-            parent,
-            num_parents,
-            group_id,
-            of_groups or {},
-            of_observations or {},
-        )
-        batch.__post_init__()
+        batch.__dict__["x"] = x
+        Groups.__init__(batch, group, num_groups, parent, num_parents, **known)
         return batch
-
-    def _set(self, *values: Any) -> None:
-        names = [
-            "x",
-            "group",
-            "num_groups",
-            "parent",
-            "num_parents",
-            "group_id",
-            "of_groups",
-            "of_observations",
-        ]
-        self.__dict__.update(zip(names, values, strict=True))
 
     @property
     def event_shape(self) -> torch.Size:
@@ -124,9 +98,7 @@ class GroupedBatch(Groups):
     def groups(self) -> Groups:
         """The batch without its observations."""
         groups = object.__new__(Groups)
-        groups.__dict__.update(
-            {name: value for name, value in self.__dict__.items() if name != "x"}
-        )
+        groups.__dict__.update({name: own for name, own in vars(self).items() if name != "x"})
         return groups
 
     def check_fields(self) -> None:
@@ -138,14 +110,13 @@ class GroupedBatch(Groups):
         ):
             for key, value in fields_of.items():
                 label = f"{name}[{key!r}]" if key else name
+                came = type(value).__name__
+                if isinstance(value, Tensor):
+                    came = f"shape {list(value.shape)}"
                 if not isinstance(value, Tensor) or value.ndim < 1 or len(value) != length:
-                    came = (
-                        f"shape {list(value.shape)}"
-                        if isinstance(value, Tensor)
-                        else type(value).__name__
-                    )
                     raise InputError(
-                        f"{label} must be a tensor with one entry for each of {what} = {length}, got {came}"
+                        f"{label} must be a tensor with one entry for each of {what} = {length}, "
+                        f"got {came}"
                     )
 
 
@@ -163,22 +134,18 @@ def check_observations(x: Tensor, *, missing: bool = False) -> None:
         )
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(
-            f"x must hold at least one observation, of at least one value, as [N, *event_shape], got shape "
-            f"{list(x.shape)}"
+            "x must hold at least one observation, of at least one value, as [N, *event_shape], "
+            f"got shape {list(x.shape)}"
         )
     finite = ~x.isinf() if missing else x.isfinite()
     if not finite.all():
         bad = int((~finite).sum())
         row = int((~finite).flatten(1).any(1).nonzero()[0])
         what = "infinite value(s)" if missing else "NaN or infinite value(s)"
-        mask = (
-            ""
-            if missing
-            else ", or take NaN for missing values with missing='mask' (--missing mask)"
-        )
+        mask = ", or take NaN for missing values with missing='mask' (--missing mask)"
         raise InputError(
             f"x must be finite, got {bad} {what}, the first in observation {row}: remove or impute "
-            f"them{mask}"
+            f"them{'' if missing else mask}"
         )
     if missing and (empty := x.isnan().flatten(1).all(1)).any():
         raise InputError(
@@ -191,11 +158,9 @@ def _check_index(
     name: str, index: Tensor, length: int, of: str, count: int, count_name: str
 ) -> None:
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
-        came = (
-            f"{index.dtype} {list(index.shape)}"
-            if isinstance(index, Tensor)
-            else type(index).__name__
-        )
+        came: object = type(index).__name__
+        if isinstance(index, Tensor):
+            came = f"{index.dtype} {list(index.shape)}"
         raise InputError(f"{name} must be an int64 tensor of one dimension, got {came}: convert it")
     if len(index) != length:
         raise InputError(
@@ -206,7 +171,8 @@ def _check_index(
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= count:
         raise InputError(
-            f"{name} must lie in 0..{count_name} - 1 = 0..{count - 1}, got values from {low} to {high}"
+            f"{name} must lie in 0..{count_name} - 1 = 0..{count - 1}, got values from {low} to "
+            f"{high}"
         )
     # The count may be huge and wrong: nothing of its size is allocated.
     present = index.unique()
@@ -214,6 +180,7 @@ def _check_index(
         gaps = (present != torch.arange(len(present), device=present.device)).nonzero()
         empty = int(gaps[0]) if len(gaps) else len(present)
         raise InputError(
-            f"every value in 0..{count_name} - 1 must occur in {name}, but {empty} does not: number "
-            f"the groups that are present from 0 (torch.unique(..., return_inverse=True) does)"
+            f"every value in 0..{count_name} - 1 must occur in {name}, but {empty} does not: "
+            "number the groups that are present from 0 (torch.unique(..., return_inverse=True) "
+            "does)"
         )

@@ -33,7 +33,8 @@ TABLES = {"csv": load_csv, "parquet": load_parquet}
 INK = frozenset({"digits", "glyphs"})
 # What --data takes for a user's own data, and what each of them is.
 OWN = {
-    "folder:PATH": "images; the folder that holds one is its group, that folder's own the super-group",
+    "folder:PATH": "images; the folder that holds one is its group, that folder's own the "
+    "super-group",
     "npz:PATH": "arrays x, group and optionally label in one .npz file",
     "npy:DIR": "x.npy, group.npy and optionally label.npy, read from disk as they are needed",
     "csv:PATH": "a table with a column of groups, --group-column; columns of numbers are x",
@@ -78,8 +79,8 @@ def load_dataset(
         return load_folder(place, image_size=image_size, grayscale=grayscale, skip_bad=skip_bad)
     if image_size is not None or grayscale or skip_bad:
         raise InputError(
-            f"image_size, grayscale and skip_bad say how the images of folder:PATH are read, but the data "
-            f"is {name}: leave them out"
+            "image_size, grayscale and skip_bad say how the images of folder:PATH are read, but "
+            f"the data is {name}: leave them out"
         )
     if kind in TABLES and place:
         return TABLES[kind](place, columns or TableColumns(), missing=missing)

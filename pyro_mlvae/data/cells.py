@@ -48,8 +48,8 @@ def from_anndata(
     """
     if not all(hasattr(adata, name) for name in ("obs", "layers", "X", "var_names")):
         raise InputError(
-            f"adata must be an anndata.AnnData, got {type(adata).__name__}: GroupedDataset.from_dataframe "
-            f"takes frames"
+            f"adata must be an anndata.AnnData, got {type(adata).__name__}: "
+            f"GroupedDataset.from_dataframe takes frames"
         )
     for role, name in {"group": group, "label": label}.items():
         if name is not None or role == "group":
@@ -65,8 +65,9 @@ def from_anndata(
     bytes_ = float(np.prod(x.shape)) * x.dtype.itemsize
     if bytes_ > memory_size():
         raise InputError(
-            f"adata must fit into memory as a dense array, but {x.shape[0]:,} cells of {x.shape[1]:,} "
-            f"genes take {bytes_ / 2**30:.0f} GB: choose genes, adata[:, adata.var.highly_variable]"
+            f"adata must fit into memory as a dense array, but {x.shape[0]:,} cells of "
+            f"{x.shape[1]:,} genes take {bytes_ / 2**30:.0f} GB: choose genes, adata[:, "
+            "adata.var.highly_variable]"
         )
     x = x.to_memory() if hasattr(x, "to_memory") else x
     x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)

@@ -1,9 +1,9 @@
-"""``GroupedDataset``: grouped observations in memory or on disk, with the names of their groups."""
+"""``GroupedDataset``: grouped observations in memory or on disk, with names of groups."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -108,7 +108,8 @@ class GroupedDataset:
             held_out = torch.as_tensor(held_out, dtype=torch.bool)
             if held_out.shape != (len(x),):
                 raise InputError(
-                    f"held_out must have one entry for each of x, expected {len(x)}, got {len(held_out)}"
+                    f"held_out must have one entry for each of x, expected {len(x)}, got "
+                    f"{len(held_out)}"
                 )
         return cls(
             x,
@@ -118,8 +119,8 @@ class GroupedDataset:
             held_out,
             {key: field_of_groups(key, value, *groups) for key, value in (of_groups or {}).items()},
             {
-                k: field_of_observations(k, value, len(x))
-                for k, value in (of_observations or {}).items()
+                key: field_of_observations(key, value, len(x))
+                for key, value in (of_observations or {}).items()
             },
         )
 
@@ -170,7 +171,7 @@ class GroupedDataset:
         )
 
     def sample(self, most: int, *, seed: int = 0) -> GroupedDataset:
-        """At most ``most`` of the observations, chosen at random: all of them where there are no more."""
+        """At most ``most`` of the observations, chosen at random; all if there are no more."""
         if len(self) <= most:
             return self
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
@@ -187,9 +188,7 @@ class GroupedDataset:
         """
         x = self.observations(slice(None) if index is None else index)
         groups = self.groups(index, group).to(x.device)
-        return GroupedBatch.trusted(
-            x, **{field.name: getattr(groups, field.name) for field in fields(groups)}
-        )
+        return GroupedBatch.trusted(x, **vars(groups))
 
     def groups(self, index: Tensor | None = None, group: Tensor | None = None) -> Groups:
         """:meth:`batch` without its observations."""
@@ -210,7 +209,7 @@ class GroupedDataset:
     def split(
         self, fraction: float = 0.2, *, seed: int = 0
     ) -> tuple[GroupedDataset, GroupedDataset]:
-        """Split by observations: the same groups, of each about ``fraction`` of its observations held out.
+        """Split by observations: of every group about ``fraction`` of its observations is held out.
 
         Of a group of n observations, ``round(fraction * n)`` are held out but at least one is kept
         for training, so every group is seen and a singleton is never held out. Data whose authors
@@ -229,7 +228,7 @@ class GroupedDataset:
     def split_groups(
         self, hold_out: Sequence[str] | float, *, seed: int = 0
     ) -> tuple[GroupedDataset, GroupedDataset]:
-        """Split by groups: those held out are never seen in training, with any of their observations.
+        """Split by groups: training sees no observation of those that are held out.
 
         Args:
             hold_out: names of groups or of super-groups, as text; or the fraction of groups that

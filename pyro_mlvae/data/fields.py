@@ -21,8 +21,8 @@ def field_of_observations(key: str, value: Any, length: int) -> Tensor:
     tensor = _tensor("of_observations", key, value)
     if tensor.ndim < 1 or len(tensor) != length:
         raise InputError(
-            f"of_observations[{key!r}] must have one entry for each of the {length} observations, got "
-            f"shape {list(tensor.shape)}: a field of groups goes into of_groups"
+            f"of_observations[{key!r}] must have one entry for each of the {length} observations, "
+            f"got shape {list(tensor.shape)}: a field of groups goes into of_groups"
         )
     return tensor
 
@@ -53,20 +53,19 @@ def field_of_groups(key: str, value: Any, group: Tensor, names: Sequence[Hashabl
     if length == len(group):
         of_groups = tensor.new_zeros(len(names), *tensor.shape[1:])
         of_groups[group] = tensor
-        differs = (of_groups[group] != tensor).flatten(1 if tensor.ndim > 1 else 0)
-        differs = differs.any(1) if differs.ndim > 1 else differs
+        differs = (of_groups[group] != tensor).unsqueeze(-1).flatten(1).any(1)
         if differs.any():
             name = names[int(group[differs.nonzero()[0]])]
             raise InputError(
-                f"of_groups[{key!r}] must be the same for all observations of a group, but differs in "
-                f"{name!r}: give what differs as a field of_observations"
+                f"of_groups[{key!r}] must be the same for all observations of a group, but differs "
+                f"in {name!r}: give what differs as a field of_observations"
             )
         return of_groups
     if length == len(names):
         return tensor
     raise InputError(
-        f"of_groups[{key!r}] must have one entry for each of the {len(names)} groups, or for each of the "
-        f"{len(group)} observations, got shape {list(tensor.shape)}"
+        f"of_groups[{key!r}] must have one entry for each of the {len(names)} groups, or for each "
+        f"of the {len(group)} observations, got shape {list(tensor.shape)}"
     )
 
 

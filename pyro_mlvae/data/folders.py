@@ -1,4 +1,4 @@
-"""A folder of images: the folder that holds an image is its group, the folder above its super-group."""
+"""A folder of images: an image's folder is its group, the folder above its super-group."""
 
 from __future__ import annotations
 

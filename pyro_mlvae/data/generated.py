@@ -44,7 +44,7 @@ def sample_linear(
     *,
     seed: int = 0,
 ) -> GroupedBatch:
-    """Draw groups of the given sizes: content and style from N(0, I), x linear in both, plus noise."""
+    """Draw groups of given sizes: content and style from N(0, I), x linear in both with noise."""
     generator = torch.Generator().manual_seed(seed)
     group = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
 

@@ -1,4 +1,4 @@
-"""``Glyphs``: characters in many typefaces, turns, sizes and places, whose true swaps can be drawn."""
+"""``Glyphs``: characters in many typefaces, turns, sizes and places; true swaps can be drawn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Glyphs(GroupedDataset):
 
     @property
     def style_factors(self) -> Mapping[str, Tensor]:
-        """What style was made from, by name: numbers ``[N]`` or ``[N, k]``, or classes, int64 ``[N]``."""
+        """What style was made from: numbers ``[N]`` or ``[N, k]``, or classes, int64 ``[N]``."""
         return self.of_observations
 
     def render(self, content_of: Tensor, style_of: Tensor) -> Tensor:
@@ -130,8 +130,8 @@ def load_glyphs(
     empty = [script for script, characters in found.items() if not characters]
     if scripts and empty:
         raise InputError(
-            f"no character of {empty[0]} is in all of the typefaces {', '.join(typefaces)}: leave out that "
-            f"script, or the typefaces that lack it; all of DejaVu's hold every script"
+            f"no character of {empty[0]} is in all of the typefaces {', '.join(typefaces)}: leave "
+            f"out that script, or the typefaces that lack it; all of DejaVu's hold every script"
         )
     names = [f"{script}/{c}" for script, characters in found.items() for c in characters]
     group = np.repeat(names, per_character)

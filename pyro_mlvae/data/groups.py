@@ -28,8 +28,8 @@ class Fields(Mapping[str, Tensor]):
         if key not in self._tensors:
             there = ", ".join(map(repr, self._tensors)) or "none"
             raise InputError(
-                f"model or guide reads the field {self.name}[{key!r}], but the data has {there}: give it "
-                f"to GroupedDataset.from_arrays(..., {self.name}={{{key!r}: ...}})"
+                f"model or guide reads the field {self.name}[{key!r}], but the data has {there}: "
+                f"give it to GroupedDataset.from_arrays(..., {self.name}={{{key!r}: ...}})"
             )
         return self._tensors[key]
 
@@ -54,7 +54,7 @@ Kind = TypeVar("Kind", bound="Groups")
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """A batch without its observations: which group each is in, and all that is known of the groups.
+    """A batch without its observations: which group each is in, and what is known of the groups.
 
     Attributes:
         group: index of each observation's group, int64 ``[N]``, values in ``0..num_groups - 1``.
@@ -103,9 +103,10 @@ class Groups:
         """
         if self.parent is None:
             raise InputError(
-                "a model of three levels needs the super-group of each group (parent), got groups without: "
-                "take data that has super-groups, such as omniglot, folder:PATH with a folder for each, or "
-                "GroupedDataset.from_arrays(..., parent=...), or a model of two levels"
+                "a model of three levels needs the super-group of each group (parent), got groups "
+                "without: take data that has super-groups, such as omniglot, folder:PATH with a "
+                "folder for each, or GroupedDataset.from_arrays(..., parent=...), or a model of "
+                "two levels"
             )
         return self.parent
 
@@ -125,7 +126,7 @@ class Groups:
         return self._map(Tensor.pin_memory)
 
     def members(self: Kind, index: Tensor) -> Kind:
-        """The observations at ``index``, in the groups that occur among them; super-groups as well.
+        """The observations at ``index``, in the groups and super-groups that occur among them.
 
         >>> from pyro_mlvae import GroupedBatch
         >>> batch = GroupedBatch(torch.zeros(3, 1), torch.tensor([0, 1, 1]), num_groups=2)
@@ -141,13 +142,13 @@ class Groups:
         return self._with(group, len(present), parent, num_parents, index, present)
 
     def singletons(self: Kind) -> Kind:
-        """The same observations, each as a group of its own, with all that is known of its group."""
+        """The same observations, each a group of its own, with all that is known of its group."""
         parent = None if self.parent is None else self.parent[self.group]
         own = torch.arange(len(self), device=self.group.device)
         return self._with(own, len(self), parent, self.num_parents, None, self.group)
 
     def alone(self: Kind) -> Kind:
-        """:meth:`singletons`, each in a super-group of its own as well: nothing is shared any more."""
+        """:meth:`singletons`, each in a super-group of its own too: nothing is shared."""
         single = self.singletons()
         if single.parent is None:
             return single
@@ -191,7 +192,7 @@ class Groups:
         return found
 
     def with_tensors(self: Kind, tensors: Mapping[str, Tensor]) -> Kind:
-        """The same with other tensors in the places that :meth:`tensors` names; nothing is checked."""
+        """The same with other tensors, by the names of :meth:`tensors`; nothing is checked."""
         changes: dict[str, Any] = {
             name: tensor for name, tensor in tensors.items() if "." not in name
         }
@@ -212,7 +213,7 @@ class Groups:
         of: Tensor | None,
         groups: Tensor,
     ) -> Kind:
-        """Observations ``of`` (all of them by default) in other groups, each that of ``groups`` here."""
+        """Observations ``of`` (all by default) in other groups, each that of ``groups`` here."""
 
         def chosen(own: Tensor) -> Tensor:
             return own if of is None else own[of]
@@ -230,7 +231,7 @@ class Groups:
         )
 
     def _trusted(self: Kind, **changes: Any) -> Kind:
-        """The same with other parts, which are known to be good: nothing is checked or waited for."""
+        """The same with other parts that are known to be good: nothing is checked."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__ | changes)
         return new

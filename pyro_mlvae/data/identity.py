@@ -1,4 +1,4 @@
-"""What a data set is known by, so that it is told from another, and each observation found again."""
+"""What a data set is known by, to tell it from another and find each observation again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Identity:
         ).hexdigest()
 
     def places_of(self, keys: Tensor) -> Tensor:
-        """The position here of each observation, known by its key, int64 ``[M]``; -1 where it has none.
+        """The position here of each observation, by its key, int64 ``[M]``; -1 where it has none.
 
         Each position is given once, so of equal observations no more are found than are here.
 
@@ -67,12 +67,12 @@ class Identity:
         return torch.tensor([places[k].pop() if places[k] else -1 for k in keys.tolist()])
 
     def difference(self, now: Identity) -> str:
-        """How ``now``, what is there at a later time, differs, in words; empty where it does not.
+        """How ``now``, the data at a later time, differs, in words; empty where it does not.
 
         >>> first = identify(GroupedDataset.from_arrays([[0.0], [0.5]], ["ann", "bob"]))
-        >>> grown = identify(GroupedDataset.from_arrays([[0.0], [0.5], [0.7]], ["ann", "bob", "cid"]))
+        >>> grown = identify(GroupedDataset.from_arrays([[0.0], [0.5], [1.0]], ["ann", "bob", "c"]))
         >>> first.difference(grown)
-        "it has 3 observations, not 2, and the group 'cid' is new"
+        "it has 3 observations, not 2, and the group 'c' is new"
         """
         if self.digest == now.digest:
             return ""
@@ -102,11 +102,7 @@ class Identity:
 
     def _sizes(self, which: Tensor | slice = slice(None)) -> Counter[str]:
         """The number of observations of each group that has one."""
-        sizes = self.group[which].bincount(minlength=len(self.group_names)).tolist()
-        names = (
-            name for name, size in zip(self.group_names, sizes, strict=True) for _ in range(size)
-        )
-        return Counter(names)
+        return Counter(self.group_names[i] for i in self.group[which].tolist())
 
 
 def identify(data: GroupedDataset, *, every: int | None = None) -> Identity:

@@ -67,13 +67,13 @@ def load_fashion_mnist(root: str | Path, *, download: bool = False) -> GroupedDa
 
 
 def _load_idx(
-    info: DatasetInfo, folder: str, at: str | Path, download: bool
+    info: DatasetInfo, folder: str, root: str | Path, download: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images ``[N, 1, H, W]``, labels ``[N]`` and which are for tests, of MNIST or what looks like it."""
+    """Images ``[N, 1, H, W]``, labels ``[N]``, and which of them are for tests."""
     from torchvision import datasets
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    root, info = Path(at).expanduser(), info
+    root = Path(root).expanduser()
     if download and not info.present(root):
         fetch_files(info, root, lambda: getattr(datasets, folder)(root, download=True))
     require_files(info, root)

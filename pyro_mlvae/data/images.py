@@ -1,4 +1,4 @@
-"""Image files as arrays of pixels: read upright, resized, stacked; those that cannot be read, named."""
+"""Image files as arrays of pixels: read upright, resized, stacked; unreadable ones are named."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pixels_of(
     mode: str | None = None,
     fit: Callable[[Image.Image], Image.Image] | None = None,
 ) -> np.ndarray:
-    """The pixels of an image, as :func:`read_image` gives them: 16 bits cut to 8, transparency on white.
+    """The pixels of an image as :func:`read_image` gives them: 8 bits, transparency on white.
 
     Raises:
         InputError: its pixels are floating-point numbers, whose range nobody knows.
@@ -68,8 +68,8 @@ def pixels_of(
 
     if image.mode == "F":
         raise InputError(
-            "pixels must be whole numbers, got an image of floating-point ones (mode F), whose range is "
-            "not known: scale it to 0..255 and convert it to mode L"
+            "pixels must be whole numbers, got an image of floating-point ones (mode F), whose "
+            "range is not known: scale it to 0..255 and convert it to mode L"
         )
     image = ImageOps.exif_transpose(image)
     grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
@@ -105,9 +105,7 @@ def read_images(
     def attempt(file: Path) -> np.ndarray | str:
         try:
             return read(file)
-        except (
-            Exception
-        ) as error:  # a broken file makes Pillow's decoders raise errors of every kind
+        except Exception as error:  # Pillow's decoders raise errors of every kind
             return _reason(error)
 
     images: list[np.ndarray | None] = []

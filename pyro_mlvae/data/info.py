@@ -74,13 +74,13 @@ def fetch_files(info: DatasetInfo, root: Path, fetch: Callable[[], object]) -> N
 
 
 def require_files(info: DatasetInfo, root: Path) -> None:
-    """Raise unless every file is there; the sentence says where it was looked for and how to get it."""
+    """Raise unless every file is there; the sentence says where to put it and how to get it."""
     missing = info.missing(root)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{info.title} was not found under {root} (missing: {missing[0]}{more}): give the right "
-            f"--data-root, or {info.get} ({info.download_mb} MB, licence: {info.licence})"
+            f"{info.title} was not found under {root} (missing: {missing[0]}{more}): give the "
+            f"right --data-root, or {info.get} ({info.download_mb} MB, licence: {info.licence})"
         )
 
 
@@ -90,13 +90,11 @@ def open_files(info: DatasetInfo, checksums: Mapping[Path, str], make: Callable[
 
     try:
         return make()
-    except (RuntimeError, OSError, ValueError, IndexError, KeyError) as error:
+    except DAMAGED as error:
         wrong = [str(file) for file, md5 in checksums.items() if not check_integrity(file, md5)]
-        why = (
-            f"the MD5 of {wrong[0]} is not the published one"
-            if wrong
-            else " ".join(str(error).split())
-        )
+        why = " ".join(str(error).split())
+        if wrong:
+            why = f"the MD5 of {wrong[0]} is not the published one"
         raise InputError(
             f"{info.title} is damaged ({why}): remove that file, and {info.get}"
         ) from None

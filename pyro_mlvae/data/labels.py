@@ -66,7 +66,7 @@ def factorise(name: str, labels: Labels, length: int) -> tuple[Tensor, tuple[Has
 
 
 def _one_column(name: str, labels: Any) -> Any:
-    """Labels as a sequence of values, whatever holds them: a tensor, an array, a frame or a series."""
+    """Labels as a sequence of values, whatever holds them."""
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu()
         labels = (labels.float() if labels.is_floating_point() else labels).numpy()
@@ -82,22 +82,22 @@ def _one_column(name: str, labels: Any) -> Any:
         labels = labels.astype(f"{labels.dtype.kind}8[us]").astype(object)
     if isinstance(labels, str | bytes | Mapping | Set) or not hasattr(labels, "__len__"):
         raise InputError(
-            f"{name} must be a sequence with an entry for each of x, got a {type(labels).__name__}: give a "
-            f"list or an array"
+            f"{name} must be a sequence with an entry for each of x, got a "
+            f"{type(labels).__name__}: give a list or an array"
         )
     shape = np.shape(labels) if isinstance(labels, np.ndarray) else (len(labels),)
     if len(shape) == 2 and shape[1] == 1:
         return labels[:, 0]
     if len(shape) != 1:
         raise InputError(
-            f"{name} must be one column, an entry for each of x, got shape {list(shape)}: take one column, "
-            f"or of one-hot columns np.asarray({name}).argmax(1)"
+            f"{name} must be one column, an entry for each of x, got shape {list(shape)}: take one "
+            f"column, or of one-hot columns np.asarray({name}).argmax(1)"
         )
     return labels
 
 
 def _plain(value: Any) -> Any:
-    """A number that a tensor or an array without dimensions holds: tensors themselves are never equal."""
+    """The number in a tensor or array without dimensions: tensors themselves are never equal."""
     return value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
 
 
@@ -157,10 +157,8 @@ def find_groups(
     Raises:
         InputError: a name is neither's; the sentence lists near ones.
     """
-    groups, parents = (
-        [name_of(name) for name in group_names],
-        [name_of(name) for name in parent_names],
-    )
+    groups = [name_of(name) for name in group_names]
+    parents = [name_of(name) for name in parent_names]
     found = torch.zeros(len(groups), dtype=torch.bool)
     for name in map(name_of, wanted):
         if name in groups:
@@ -177,7 +175,7 @@ def find_groups(
 
 
 def name_of(value: Hashable) -> str:
-    """A name as the text by which it is compared: of the two ways to spell an accent in Unicode, one.
+    """A name as the text by which it is compared, in Unicode's composed form.
 
     >>> len("cafe\N{COMBINING ACUTE ACCENT}"), len(name_of("cafe\N{COMBINING ACUTE ACCENT}"))
     (5, 4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +40,6 @@ class Rows(ABC):
     @abstractmethod
     def read(self, index: Tensor | slice) -> Tensor:
         """The rows at ``index`` in memory."""
-
-    def chunks(self, size: int = 65536) -> Iterator[Tensor]:
-        """All the rows, ``size`` at a time."""
-        for start in range(0, len(self), size):
-            yield self.read(slice(start, start + size))
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,8 @@ def load_omniglot(
         count = sum(name.suffix == ".png" and not name.name.startswith(".") for name in names)
         if len(found) < count:
             raise InputError(
-                f"{part.target_folder} holds {len(found)} drawings of {count}: unpack {archive} again"
+                f"{part.target_folder} holds {len(found)} drawings of {count}: unpack {archive} "
+                "again"
             )
         files += found
         groups += [f"{file.parent.parent.name}/{file.parent.name}" for file in found]
@@ -119,7 +120,8 @@ def load_celeba(root: str | Path, *, download: bool = False) -> GroupedDataset:
     if download:
         if not info.present(root) and importlib.util.find_spec("gdown") is None:
             raise InputError(
-                "--download of CelebA needs the package gdown, which is missing: run pip install gdown"
+                "--download of CelebA needs the package gdown, which is missing: run pip install "
+                "gdown"
             )
         fetch_files(info, root, lambda: CelebA(root, split="all", download=True))
     require_files(info, root)
@@ -218,9 +220,11 @@ _TABLE = (
         f"{FETCH}, which needs the package gdown", load_celeba, _missing_celeba,
     ),
     DatasetInfo(
-        "lfw", "Labeled Faces in the Wild", 13_233, 5_749, _FACES, 243, "none stated, meant for research",
-        "put lfw-funneled.tgz, unpacked too, people.txt and lfw-names.txt into lfw-py there by hand "
-        "(--download cannot), or give pictures that lie in one folder a person as --data folder:PATH",
+        "lfw", "Labeled Faces in the Wild", 13_233, 5_749, _FACES, 243,
+        "none stated, meant for research",
+        "put lfw-funneled.tgz, unpacked too, people.txt and lfw-names.txt into lfw-py there by "
+        "hand (--download cannot), or give pictures that lie in one folder a person as "
+        "--data folder:PATH",
         load_lfw, _missing_lfw,
     ),
 )

@@ -14,6 +14,8 @@ from pyro_mlvae.data.mapped import MappedRows
 from pyro_mlvae.errors import InputError, unknown_name
 
 MISSING = ("refuse", "mask")
+# So many observations on disk are looked at in one go.
+_CHUNK = 65_536
 
 
 def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
@@ -40,8 +42,8 @@ def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
         _require_channels_first(x.shape)
         mapped = MappedRows.share(x)
         if x.dtype != np.uint8:
-            for chunk in mapped.chunks():
-                check_observations(chunk, missing=mask)
+            for rows in mapped.rows.split(_CHUNK):
+                check_observations(mapped.read(rows), missing=mask)
         return mapped
     x = unmasked(x, missing)
     if hasattr(x, "toarray"):
@@ -53,8 +55,7 @@ def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
             array = np.asarray(x.to_numpy() if hasattr(x, "to_numpy") else x)
             array = np.array(array.tolist()) if array.dtype.kind == "O" else array
             array = array.astype(np.float64) if array.dtype == np.longdouble else array
-            # Torch takes neither mirrored nor foreign-endian arrays, and must not share read-only
-            # ones.
+            # Torch takes no mirrored or foreign-endian array, and must not share a read-only one.
             array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements=("C", "W"))
             x = torch.from_numpy(array)
         except (TypeError, ValueError) as error:
@@ -65,8 +66,8 @@ def as_observations(x: Any, missing: str = "refuse") -> Tensor | MappedRows:
     x = x.detach()
     if x.ndim < 2 and x.numel():
         raise InputError(
-            f"x must have a dimension for observations and at least one for their values, got shape "
-            f"{list(x.shape)}: use x[:, None] for scalar observations"
+            "x must have a dimension for observations and at least one for their values, got "
+            f"shape {list(x.shape)}: use x[:, None] for scalar observations"
         )
     _require_channels_first(x.shape)
     if x.dtype == torch.uint8 and x.numel():
@@ -89,7 +90,7 @@ def as_numpy(x: Any) -> Any:
 
 
 def unmasked(x: Any, missing: str) -> Any:
-    """An array whose masked values are NaN, where they are taken for missing; what has none stays as it is.
+    """An array whose masked values are NaN where they are taken for missing.
 
     >>> unmasked(np.ma.array([[0.5, 1.0]], mask=[[False, True]]), "mask")
     array([[0.5, nan]])
@@ -98,11 +99,11 @@ def unmasked(x: Any, missing: str) -> Any:
         return x
     if missing != "mask":
         raise InputError(
-            f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill them, "
-            f"leave out their observations, or take them for missing values with missing='mask'"
+            f"x must have a value everywhere, but {int(np.ma.count_masked(x))} are masked: fill "
+            "them, leave out their observations, or take them for missing values with "
+            "missing='mask'"
         )
-    # What is masked has no number, and uint8 pixels, which hold no NaN, are scaled as they would
-    # be.
+    # What is masked has no number. uint8 holds no NaN: pixels are scaled as they would be.
     pixels = x.dtype == np.uint8
     x = np.ma.filled(x.astype(np.float32 if x.dtype.itemsize < 4 else np.float64), np.nan)
     return x / np.float32(255.0) if pixels else x
@@ -131,12 +132,13 @@ def _require_channels_first(shape: Sequence[int]) -> None:
     """Raise :class:`InputError` where the last dimension is one of few values, and no other is."""
     if len(shape) == 4 and 0 < shape[3] <= 4 < min(shape[1:3]):
         raise InputError(
-            f"images must be [N, channels, height, width], got shape {list(shape)}, whose last dimension "
-            f"looks like channels: use x.transpose(0, 3, 1, 2), of a tensor x.permute(0, 3, 1, 2)"
+            f"images must be [N, channels, height, width], got shape {list(shape)}, whose last "
+            "dimension looks like channels: use x.transpose(0, 3, 1, 2), of a tensor x.permute(0, "
+            "3, 1, 2)"
         )
     if len(shape) == 3 and 0 < shape[2] <= 3 and shape[1] > 8:
         raise InputError(
-            f"x must be vectors [N, features] or images [N, height, width], got shape {list(shape)}, whose "
-            f"last dimension looks like channels: use x.reshape(len(x), -1) for vectors, or bring images "
-            f"into [N, channels, height, width]"
+            "x must be vectors [N, features] or images [N, height, width], got shape "
+            f"{list(shape)}, whose last dimension looks like channels: use x.reshape(len(x), -1) "
+            f"for vectors, or bring images into [N, channels, height, width]"
         )

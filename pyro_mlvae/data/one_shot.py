@@ -81,8 +81,8 @@ def load_one_shot(
     runs = sorted(path for path in root.glob("run*") if path.is_dir())
     if not runs:
         raise InputError(
-            f"{root} holds no folder whose name begins with run, so it is no one-shot test: give the "
-            f"folder that holds {_FORM}"
+            f"{root} holds no folder whose name begins with run, so it is no one-shot test: give "
+            f"the folder that holds {_FORM}"
         )
     files: list[Path] = []
     groups: list[str] = []
@@ -97,8 +97,8 @@ def load_one_shot(
         answer.append(right)
         if len(training) != len(given[0]) or len(test) != len(query[0]):
             raise InputError(
-                f"every run must have as many images as the first, but {run} has {len(training)} in "
-                f"training and {len(test)} in test, and {runs[0]} has {len(given[0])} and "
+                f"every run must have as many images as the first, but {run} has {len(training)} "
+                f"in training and {len(test)} in test, and {runs[0]} has {len(given[0])} and "
                 f"{len(query[0])}: unpack the archive of the runs again"
             )
     x, ink = _read_images(root, files, image_size)
@@ -116,7 +116,7 @@ def load_one_shot(
 
 
 def _read_run(root: Path, run: Path) -> tuple[list[Path], list[Path], list[int]]:
-    """The training images of a run, its test images, and of each of these the training image's place."""
+    """A run's training images, its test images, and the place of each one's training image."""
     labels = run / LABELS
     missing = [
         path for path in (run / "training", run / "test", labels)
@@ -135,14 +135,14 @@ def _read_run(root: Path, run: Path) -> tuple[list[Path], list[Path], list[int]]
         words = line.split()
         if len(words) != 2:
             raise InputError(
-                f"line {number} of {labels} must name a test image and a training image, with a space "
-                f"between them, got {line!r:.100}: correct it"
+                f"line {number} of {labels} must name a test image and a training image, with a "
+                f"space between them, got {line!r:.100}: correct it"
             )
         absent = [words[0]] * (words[0] not in known) + [words[1]] * (words[1] not in place)
         if absent:
             raise InputError(
-                f"line {number} of {labels} names {absent[0]!r:.100}, which is no image in the folder "
-                f"of this run: put it there, or correct the line"
+                f"line {number} of {labels} names {absent[0]!r:.100}, which is no image in the "
+                f"folder of this run: put it there, or correct the line"
             )
         if words[0] in found:
             raise InputError(f"{labels} names {words[0]} twice: leave one of the lines out")
@@ -180,7 +180,7 @@ def _read_images(
 
 
 def _ink(pixels: Tensor) -> Tensor:
-    """Coordinates of the ink, with mean zero: of dark pixels, or of bright ones if those are fewer."""
+    """Coordinates, with mean zero, of dark pixels, or of bright ones if those are fewer."""
     dark = pixels < 128
     if 2 * int(dark.sum()) > dark.numel():
         dark = ~dark

@@ -1,4 +1,4 @@
-"""Data for a trained pair: on the scale of what it was trained on, or refused with both ranges."""
+"""What values x has: whether they are on the scale of training, too dark, or surely counts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _MANY = 1000
 _PIXELS = ((0.0, 1.0), (0.0, 255.0))
 # Images in [0, 1] that fill at least this much of it are left as they are.
 FILLED = 0.5
+# Answers on a scale of a few steps, and true and false, are no counts of anything.
+_LEAST_LARGEST = 10
 
 
 def value_range(data: GroupedDataset) -> tuple[float, float]:
-    """The smallest and the largest value of x, over at most 10,000 observations; missing ones left out."""
+    """The least and the largest value of x over at most 10,000 observations; NaN is left out."""
     x = data.sample(MOST_RANGED).observations()
     return _range(x)
 
@@ -55,15 +57,16 @@ def as_in_training(
     Raises:
         InputError: x is on another scale, see :func:`_is_on_another_scale`.
 
-    >>> data = GroupedDataset.from_arrays(torch.tensor([[0.0, 255.0], [51.0, 102.0]]), ["ann", "bob"])
+    >>> x = torch.tensor([[0.0, 255.0], [51.0, 102.0]])
+    >>> data = GroupedDataset.from_arrays(x, ["ann", "bob"])
     >>> as_in_training("new", data, trained=(0.0, 1.0), uint8=True).x
     tensor([[0.0000, 1.0000],
             [0.2000, 0.4000]])
     >>> as_in_training("new", data, trained=(0.0, 1.0), uint8=False)
     Traceback (most recent call last):
     ...
-    pyro_mlvae.errors.InputError: new has values from 0 to 255, but training had values from 0 to 1: rescale
-        it to that range
+    pyro_mlvae.errors.InputError: new has values from 0 to 255, but training had values from
+        0 to 1: rescale it to that range
     """
     is_numbers = is_uint8(data) and not uint8 and trained[1] > 1.0
     if is_numbers or (uint8 and not is_uint8(data) and _are_pixels(data)):
@@ -120,9 +123,37 @@ def require_bright(likelihood: str, data: GroupedDataset) -> None:
     low, high = value_range(data)
     if is_uint8(data) and high < FILLED:
         raise InputError(
-            f"the likelihood {likelihood!r} takes uint8 x for pixels from 0 to 255, got {255.0 * low:.0f} "
-            f"to {255.0 * high:.0f}, all of them dark: scale x to 0..255, or choose the likelihood 'normal'"
+            f"the likelihood {likelihood!r} takes uint8 x for pixels from 0 to 255, got "
+            f"{255.0 * low:.0f} to {255.0 * high:.0f}, all of them dark: scale x to 0..255, or "
+            "choose the likelihood 'normal'"
         )
+
+
+def looks_like_counts(data: GroupedDataset) -> bool:
+    """Whether x are vectors of whole numbers from 0 upward that are spread as counts are.
+
+    It is said only where it is sure: 0 is the most frequent value, 1 the next, each by a tenth, as
+    in pixels and marks they are not; the largest is at least 10; and in most of the features the
+    variance is above the mean. At most 10,000 observations are read.
+
+    >>> import torch
+    >>> counts = torch.distributions.NegativeBinomial(0.3, torch.tensor(0.9)).sample((100, 5))
+    >>> looks_like_counts(GroupedDataset.from_arrays(counts, [0] * 100))
+    True
+    >>> looks_like_counts(GroupedDataset.from_arrays(counts / 2, [0] * 100))
+    False
+    """
+    if len(data.event_shape) != 1 or not data.x.dtype.is_floating_point:
+        return False
+    x = data.sample(MOST_RANGED).observations().double()
+    values, times = x[~x.isnan()].unique(return_counts=True)
+    whole = values[0] >= 0.0 and bool((values == values.floor()).all())
+    if not whole or values[:2].tolist() != [0.0, 1.0] or values[-1] < _LEAST_LARGEST:
+        return False
+    variance, mean = x.nan_to_num().var(0), x.nan_to_num().mean(0)
+    spread = (variance > mean)[mean > 0.0].double().mean() > 0.5
+    falling = times[0] > 1.1 * times[1] > 1.1**2 * times[2:].max()
+    return bool(falling and spread)
 
 
 def _range(x: Tensor) -> tuple[float, float]:

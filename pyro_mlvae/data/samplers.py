@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+import torch.utils.data
 from torch import Tensor
 
 from pyro_mlvae.data.batch import GroupedBatch
 from pyro_mlvae.data.dataset import GroupedDataset
 from pyro_mlvae.data.grouping import subsample_groups
-from pyro_mlvae.errors import require_positive, require_seed
+from pyro_mlvae.errors import InputError, require_positive, require_seed
 
 Item = TypeVar("Item")
 
@@ -47,7 +48,7 @@ class GroupSampler:
     A group that is represented by m of its n observations is treated as a smaller group, as in the
     paper: that is biased for the whole group's ELBO, the less so the larger m.
 
-    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
+    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], list("aaabbc"))
     >>> [batch.sizes.tolist() for batch in GroupSampler(data, 2, 2, seed=1).epoch(0)]
     [[2, 1], [2]]
     """
@@ -102,7 +103,7 @@ class ObservationSampler:
             fewer.
         seed: of the order of observations.
 
-    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
+    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], list("aaabbc"))
     >>> [len(batch) for batch in ObservationSampler(data, 4).epoch(0)]
     [4, 2]
     """
@@ -130,7 +131,7 @@ class ReadAhead:
         sampler: the sampler.
         depth: how many minibatches may be ready at once.
 
-    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], ["a", "a", "a", "b", "b", "c"])
+    >>> data = GroupedDataset.from_arrays(torch.arange(6.0)[:, None], list("aaabbc"))
     >>> [len(batch) for batch in ReadAhead(ObservationSampler(data, 4)).epoch(0)]
     [4, 2]
     """
@@ -184,3 +185,53 @@ def epoch_generator(seed: int, number: int) -> torch.Generator:
 def mixed_seed(*numbers: int) -> int:
     """One 64-bit seed out of several numbers, each at least 0."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+class BatchIndices(torch.utils.data.Sampler[list[int]]):
+    """What ``torch.utils.data.DataLoader`` takes as ``batch_sampler``: the indices of whole groups.
+
+    Each pass over it is the sampler's next epoch, from 0; :meth:`set_epoch` chooses another, as for
+    PyTorch's ``DistributedSampler``.
+
+    Args:
+        sampler: which observations go into each minibatch: a ``GroupSampler`` or an
+            ``ObservationSampler``. Its data has the order of the data set that is loaded, as that
+            of ``from_torchvision(dataset, groups, lazy=True)`` has.
+
+    Raises:
+        InputError: the sampler gives no indices.
+
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> from pyro_mlvae import GroupedBatch, GroupedDataset, GroupSampler
+    >>> x, people = torch.rand(5, 8), torch.tensor([0, 0, 1, 1, 2])
+    >>> sampler = GroupSampler(GroupedDataset.from_arrays(x, people), groups_per_batch=2)
+    >>> loader = DataLoader(TensorDataset(x, people), batch_sampler=BatchIndices(sampler))
+    >>> for rows, person in loader:
+    ...     present, group = person.unique(return_inverse=True)
+    ...     batch = GroupedBatch(rows, group, num_groups=len(present))
+    >>> len(loader)
+    2
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        indices = getattr(sampler, "indices", None)
+        if indices is None:
+            raise InputError(
+                f"sampler must give indices, as GroupSampler and ObservationSampler do, got a "
+                f"{type(sampler).__name__}: take one of them"
+            )
+        self._indices: Callable[[int], Iterator[Tensor]] = indices
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be that epoch, counted from 0."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        for index in self._indices(epoch):
+            yield index.tolist()
+
+    def __len__(self) -> int:
+        """The number of minibatches of an epoch."""
+        return sum(1 for _ in self._indices(self.epoch))

@@ -23,7 +23,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """The scaling ``z = (x - shift) / unit``; networks compute with z, everything else is in units of x.
+    """The scaling ``z = (x - shift) / unit``: networks compute with z, all else with x.
 
     Attributes:
         kind: "none"; "standard", where every feature of z has mean 0 and standard deviation 1; or
@@ -109,8 +109,7 @@ def scaling_of(train: GroupedDataset, *, missing: bool = False, rescale: bool = 
         if standard:
             constant = scale <= _CONSTANT * own_mean.abs()
             varying = scale[~constant]
-            # Of the scale of the others, so that x in other units, all alike, is the same to the
-            # networks.
+            # Of the others, so that the networks see the same x in whatever unit it is given.
             stand_in = varying.median() if len(varying) else unit.double()
             units = torch.where(constant, stand_in, scale)
             _require_moderate(low, high, units, train.feature_names)
@@ -135,10 +134,7 @@ def mean_of_values(data: GroupedDataset) -> Tensor:
 
 
 def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, standard deviation, least and largest of every value of x, in float64.
-
-    Of what is never observed the first two are 0.
-    """
+    """Mean, standard deviation, least and largest of every value of x, in float64; 0 if unseen."""
     count, mean, squares = torch.zeros(3, *data.event_shape, dtype=torch.float64)
     low, high = torch.full_like(mean, math.inf), torch.full_like(mean, -math.inf)
     # Chunks are joined as by Chan, Golub, LeVeque (1983): sums of squares would lose what is far
@@ -158,14 +154,7 @@ def _moments(data: GroupedDataset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _require_moderate(low: Tensor, high: Tensor, unit: Tensor, names: Sequence[str] = ()) -> None:
-    """Raise :class:`InputError` where x cannot be squared in float32: its density would be wrong.
-
-    Args:
-        low: the least value of each feature; infinite where it has none.
-        high: the largest.
-        unit: of each feature.
-        names: what the features are called, if they have names.
-    """
+    """Raise :class:`InputError` where x cannot be squared in float32, as a density does."""
     size = torch.maximum(low.abs(), high.abs())
     wrong = size.isfinite() & ((size > LARGEST) | ~(unit >= _SMALLEST))
     if wrong.any():
@@ -174,7 +163,7 @@ def _require_moderate(low: Tensor, high: Tensor, unit: Tensor, names: Sequence[s
             f"column {names[first]!r}" if names else "x" if len(wrong) == 1 else f"feature {first}"
         )
         raise InputError(
-            f"x must be in units in which its size is between {_SMALLEST:g} and {LARGEST:g}, as it is "
-            f"squared in float32, but {where} has values from {low[first]:.4g} to {high[first]:.4g}: give "
-            f"it in other units"
+            f"x must be in units in which its size is between {_SMALLEST:g} and {LARGEST:g}, as it "
+            f"is squared in float32, but {where} has values from {low[first]:.4g} to "
+            f"{high[first]:.4g}: give it in other units"
         )

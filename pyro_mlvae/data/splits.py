@@ -66,7 +66,7 @@ class Split:
 
     @classmethod
     def holding_out(cls, test: Tensor) -> Split:
-        """The split whose test part is a mask, bool ``[N]``, and whose training part is the rest."""
+        """The split whose test part is a mask, bool ``[N]``; the rest is for training."""
         nothing = torch.empty(0, dtype=torch.int64)
         return cls((~test).nonzero().flatten(), nothing, test.nonzero().flatten())
 
@@ -112,8 +112,8 @@ def _at_least_two(present: Tensor) -> int:
     count = int(present.sum())
     if count < 2:
         raise InputError(
-            "holding out groups takes at least two groups, got data with one: hold out observations of it, "
-            "with --test-fraction 0.2, in Python split(0.2)"
+            "holding out groups takes at least two groups, got data with one: hold out "
+            "observations of it, with --test-fraction 0.2, in Python split(0.2)"
         )
     return count
 
@@ -129,6 +129,6 @@ def _nothing_held_out(sizes: Tensor, fraction: float) -> str:
     enough = (50 // largest + 1) / 100
     others = f", or {whole}" if groups > 1 else ""
     return (
-        f"a held-out fraction of {fraction} leaves nothing to hold out of groups of at most {largest} "
-        f"observations: use a fraction of at least {enough}{others}"
+        f"a held-out fraction of {fraction} leaves nothing to hold out of groups of at most "
+        f"{largest} observations: use a fraction of at least {enough}{others}"
     )

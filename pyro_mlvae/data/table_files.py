@@ -142,8 +142,8 @@ def _reading(kind: str, path: Path) -> Iterator[Any]:
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         why = printable(" ".join(str(error).split())[:200])
         raise InputError(
-            f"{path} cannot be read as a {kind} file ({why}): check that it is one, with a name for every "
-            f"column"
+            f"{path} cannot be read as a {kind} file ({why}): check that it is one, with a name "
+            f"for every column"
         ) from None
 
 
@@ -171,8 +171,8 @@ def _is_whole_number(text: str) -> bool:
 def _data_set(path: Path, table: Any, columns: TableColumns, missing: str) -> GroupedDataset:
     if columns.group is None:
         raise InputError(
-            f"{path} must have a column that says the group of each row: name it with --group-column, one "
-            f"of {listed(table.column_names)}"
+            f"{path} must have a column that says the group of each row: name it with "
+            f"--group-column, one of {listed(table.column_names)}"
         )
     try:
         return GroupedDataset.from_dataframe(

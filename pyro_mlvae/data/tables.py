@@ -1,4 +1,4 @@
-"""Tables as grouped data: a row is an observation, one column says its group, columns of numbers are x."""
+"""Tables as grouped data: a row is an observation, a column its group, numbers are x."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def from_dataframe(
 
 
 def require_column(role: str, name: object, there: Collection[str]) -> None:
-    """Raise :class:`InputError` where no column has that name; the sentence names those that there are.
+    """Raise :class:`InputError` where no column has that name; the sentence names those there are.
 
     >>> require_column("group", "doner", ["donor", "size"])
     Traceback (most recent call last):
@@ -94,7 +94,8 @@ def require_column(role: str, name: object, there: Collection[str]) -> None:
         near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? There are " if near else "there are "
         raise InputError(
-            f"{role} must name a column, but none is called {printable(name)!r}: {hint}{listed(there)}"
+            f"{role} must name a column, but none is called {printable(name)!r}: "
+            f"{hint}{listed(there)}"
         )
 
 
@@ -110,7 +111,7 @@ def listed(names: Collection[str]) -> str:
 
 
 def _columns(frame: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The columns of a frame by name, as text; and the levels of a pandas index that have a name."""
+    """The columns of a frame by name, as text, and the named levels of a pandas index."""
     if hasattr(frame, "collect"):
         raise InputError("frame must hold its values, got a lazy one: give frame.collect()")
     names = getattr(frame, "column_names", getattr(frame, "columns", None))  # pyarrow has both
@@ -174,15 +175,15 @@ def _matrix(columns: Mapping[str, Any], missing: str) -> np.ndarray:
         numbers = _numbers(column)
         if numbers is None:
             raise InputError(
-                f"features must be columns of numbers, but {name!r} holds {_example(column)}: convert it, "
-                f"or leave it out"
+                f"features must be columns of numbers, but {name!r} holds {_example(column)}: "
+                f"convert it, or leave it out"
             )
         bad = np.flatnonzero(np.isinf(numbers) if missing == "mask" else ~np.isfinite(numbers))
         if len(bad):
             raise InputError(
-                f"features must have a number everywhere, but column {name!r} has {numbers[bad[0]]} for "
-                f"observation {bad[0]} ({len(bad)} in all): fill it, leave out the column or its rows, or "
-                f"take NaN for a missing value with missing='mask'"
+                f"features must have a number everywhere, but column {name!r} has "
+                f"{numbers[bad[0]]} for observation {bad[0]} ({len(bad)} in all): fill it, leave "
+                f"out the column or its rows, or take NaN for a missing value with missing='mask'"
             )
         found[name] = numbers
     # Whole numbers as int64: uint8 would be taken for pixels.
@@ -230,8 +231,8 @@ def _parents(name: str, group: Any, parent: Any) -> dict[Hashable, Hashable]:
     differs = [g for i, g in enumerate(groups) if len(of_parent[of_group == i].unique()) > 1]
     if differs:
         raise InputError(
-            f"parent must be the same for all observations of a group, but column {name!r} differs in "
-            f"{differs[0]!r}: give each group one super-group"
+            f"parent must be the same for all observations of a group, but column {name!r} differs "
+            f"in {differs[0]!r}: give each group one super-group"
         )
     return found
 

@@ -112,13 +112,13 @@ class DatasetRows(Rows):
         x = _observation(item)
         if x.shape != self.first.shape:
             raise InputError(
-                f"all images must have one shape, but item 0 has {list(self.first.shape)} and item {i} has "
-                f"{list(x.shape)}: give the data set a transform that resizes them"
+                f"all images must have one shape, but item 0 has {list(self.first.shape)} and item "
+                f"{i} has {list(x.shape)}: give the data set a transform that resizes them"
             )
         if x.dtype != self.dtype:
             raise InputError(
-                f"all images must have one type, but item 0 has {self.dtype} and item {i} has {x.dtype}: "
-                f"give the data set a transform that converts them"
+                f"all images must have one type, but item 0 has {self.dtype} and item {i} has "
+                f"{x.dtype}: give the data set a transform that converts them"
             )
         if x.is_floating_point():
             check_observations(x[None])
@@ -135,15 +135,15 @@ def _observation(item: Any) -> Tensor:
         return torch.from_numpy(pixels_of(x).copy())
     except AttributeError:
         raise InputError(
-            f"observations must be images, arrays or tensors, got a {type(x).__name__}: give the data set "
-            f"a transform that makes them"
+            f"observations must be images, arrays or tensors, got a {type(x).__name__}: give the "
+            f"data set a transform that makes them"
         ) from None
 
 
 def _target(item: Any, i: int) -> Any:
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise InputError(
-            f"items must be pairs of an observation and a target, but item {i} is none: give the names of "
-            f"groups and labels, one for each item, in the place of functions"
+            f"items must be pairs of an observation and a target, but item {i} is none: give the "
+            f"names of groups and labels, one for each item, in the place of functions"
         )
     return item[1]

@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 
 # Only these hold Armenian and Georgian.
 DEJAVU = (
-    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
-    *(
-        "DejaVuSansMono",
-        "DejaVuSansMono-Bold",
-        "DejaVuSansMono-Oblique",
-        "DejaVuSansMono-BoldOblique",
-    ),
-    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
 )
 STIX = ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta")
 # These have an encoding of their own, which agrees with Unicode on the letters and digits of ASCII.
@@ -79,12 +74,12 @@ def characters_of(script: str, typefaces: Sequence[str] = DEJAVU) -> list[str]:
 
 
 def require_image_size(image_size: int) -> None:
-    """Raise :class:`InputError` for a side in pixels in which no letter could be read, or too many."""
+    """Raise :class:`InputError` for a side in pixels that is too small to read, or too large."""
     require_positive(image_size=image_size)
     if not SMALLEST <= image_size <= LARGEST:
         raise InputError(
-            f"image_size must be from {SMALLEST} to {LARGEST} pixels, got {image_size}: a letter cannot be "
-            f"read in fewer, and shows nothing new in more"
+            f"image_size must be from {SMALLEST} to {LARGEST} pixels, got {image_size}: a letter "
+            f"cannot be read in fewer, and shows nothing new in more"
         )
 
 
@@ -138,7 +133,7 @@ def draw_character(
 
 @lru_cache(maxsize=512)
 def _drawing(character: str, typeface: str) -> tuple[Image.Image, float]:
-    """A character at ``_EM`` pixels per em, with a margin, and how much smaller it is to be drawn."""
+    """A character at ``_EM`` pixels per em with a margin, and how much smaller to draw it."""
     from PIL import Image, ImageDraw
 
     if ord(character) not in _held(typeface):
