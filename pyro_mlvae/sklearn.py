@@ -59,17 +59,15 @@ def _has_signature(function: Any) -> Any:
 
 
 class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Content, what the rows of a group share, and style, what each row adds (arXiv 1705.08841)::
+    """Content, what the rows of a group share, and style, what each row adds (arXiv 1705.08841)::
 
         C_G ~ N(0, I)                        one per group
         S_i ~ N(0, I)                        one per row
         x_i ~ p(x | C_G, S_i; theta)         decoder network
-        q(C_G | X_G) ∝ prod_i N(C_G; loc_c(x_i), scale_c(x_i)),   q(S_i | x_i) = N(loc_s(x_i),
-        scale_s(x_i))
+        q(C_G | X_G) ∝ prod_i N(C_G; loc_c(x_i), scale_c(x_i))
+        q(S_i | x_i) = N(loc_s(x_i), scale_s(x_i))
 
-    ``fit`` maximises the mean over the groups of a minibatch of the group's ELBO: the expected
-    :math:`\sum_i \log p(x_i \mid C_G, S_i)`, less the divergences of content and styles from their
-    priors.
+    ``fit`` maximises the mean of the ELBO over the groups of a minibatch.
 
     X is ``[n, features]`` or images, ``[n, channels, height, width]`` or ``[n, height, width]``. It
     is computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. Networks
@@ -81,44 +79,25 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         content_dim: numbers that describe what a group shares.
         style_dim: numbers that describe what a row adds; with more of them more of the content
             leaks in.
-        model: "mlvae", "mixture-prior", "vae" (which knows nothing of groups) or
-            "path/to/file.py:Class".
-        guide: "auto": the one that goes with the model; or another, as :class:`RunConfig` names
-            them.
-        style_given_content: let the style of a row depend on its group's content, q(S | x, C).
-        likelihood, likelihood_scale, library_size, missing: see :class:`RunConfig`; "mask" leaves
-            out NaN.
-        network, hidden: "mlp", "conv", "posed" or "auto" (conv for images of 16x16 and more), and
-            widths.
-        sampler: of minibatches, "groups", "observations" or "auto", as :class:`RunConfig` says.
-        groups_per_batch, observations_per_group: how many groups are in a minibatch, and how many
-            rows at most stand for each: biased for the ELBO of a larger group, the less so the more
-            rows.
-        steps, epochs, learning_rate: at most so many steps (2,000), or passes over the groups;
-            Adam's.
+        model, guide, style_given_content, network, hidden: the pair, as ``pyro-mlvae train`` takes
+            it.
+        likelihood, likelihood_scale, library_size, missing: of x; "mask" leaves out NaN.
+        sampler, groups_per_batch, observations_per_group: what is in a minibatch.
+        steps, epochs, learning_rate: how long to train (2,000 steps by default), and Adam's step.
         validation_fraction, patience: how much of X is held out to judge training by (of 100 rows
             or more), and after how many measurements (of about 50) that were no better it ends; the
-            best are kept.
+            best weights are kept.
         elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
-        evidence: in training content comes from the "whole" of a group's rows or a "random-part" of
-            them.
-        beta_content, beta_style, warmup_steps: weights of the divergences, and in how many steps
-            they rise.
-        free_bits_content, free_bits_style: nats per dimension below which a divergence is left
-            alone.
-        target_content, target_style, target_weight: nats at which divergences are held, and how
-            firmly.
-        aggregate_style: weight of a penalty on a group's aggregate style that differs from the
-            prior.
-        hsic: weight of a penalty on the dependence of style on the group, in nats per row.
-        style_cycle, pair_switching: weights of penalties on style, see :mod:`pyro_mlvae.penalties`.
-        augment, precision: "affine", "flip" change images every time; "float32", or "bf16" for
-            networks.
-        device: where to train and encode, "cpu", "cuda", "cuda:N", or "auto": a GPU where there is
-            one.
-        random_state: of the weights, minibatches and draws, also of ``score``; None: NumPy's global
-            state.
+        evidence, augment, precision: of training.
+        beta_content, beta_style, warmup_steps, free_bits_content, free_bits_style, target_content,
+            target_style, target_weight, aggregate_style, hsic, style_cycle, pair_switching: weights
+            and terms of the objective, see :mod:`pyro_mlvae.penalties`.
+        device: "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
+        random_state: of weights, minibatches, draws and ``score``; None: NumPy's global state.
         verbose: 1 writes the ELBO of every epoch to stderr.
+
+    All but the last three are options of a run by the same names, with the same values and
+    defaults: the page of settings explains each.
 
     Attributes:
         model_, guide_: the trained pair, Pyro modules.
@@ -130,9 +109,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             are text.
 
     Raises:
-        ValueError: X is not finite numbers of the shape of ``fit``; as :class:`InputError`,
-            ``groups`` or a parameter is wrong, which ``fit`` finds; as :class:`DivergedError`,
-            training met a NaN.
+        ValueError: X is not finite numbers of the shape of ``fit``.
+        InputError: ``groups`` or a parameter is wrong, which ``fit`` finds.
+        DivergedError: training met a NaN. Both are ValueErrors.
         NotFittedError: ``fit`` has not been called.
 
     The ELBO depends on the grouping, so a search must tell it to every step. Under metadata routing
@@ -158,8 +137,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ((1797, 10), (10, 8), (1797, 64))
     """
 
-    # What is requested under metadata routing. Pipeline.score names sample_weight to every last
-    # step.
+    # What metadata routing requests. Pipeline.score names sample_weight to every last step.
     __metadata_request__fit = {"groups": True}  # noqa: RUF012
     __metadata_request__score = {"groups": True, "sample_weight": None}  # noqa: RUF012
 
@@ -169,7 +147,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             setattr(self, name, value)
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
-        """Train on X in groups, anew; y is ignored. Ctrl-C is raised, and what is trained by then kept."""
+        """Train anew on X in groups; y is ignored. After Ctrl-C what is trained is kept."""
         data = self._data(X, groups, reset=True)
         config, device = self._config().resolved(data), find_device(self.device)
         train, held_out, _ = config.with_validation(Split.whole(data), data).of(data)
@@ -177,10 +155,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         def show(record: EpochRecord) -> None:
             elbo = record.terms.per_observation()["elbo"]
-            print(
-                f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row",
-                file=sys.stderr,
-            )
+            said = f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row"
+            print(said, file=sys.stderr)
 
         history = fit(
             model,
@@ -204,18 +180,18 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """The locs of content, then of style, of each row by itself: ``[n, content_dim + style_dim]``."""
+        """The locs of content and style of each row by itself, ``[n, content_dim + style_dim]``."""
         data = self._data(X, None, alone=True)
         codes = encode(self.guide_, data)
         return torch.cat([mean_of(codes.content), mean_of(codes.style)], -1).cpu().numpy()
 
     def transform_groups(self, X: Any, groups: Any) -> np.ndarray:
-        """The content locs of groups, each from all its rows, in the order of ``np.unique(groups)``."""
+        """The content locs of groups, from all their rows, in the order of ``np.unique``."""
         data = self._data(X, groups)
         return embed(self.guide_, data)["group_content_loc"]
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
-        """The mean of a row given content and style, in the shape of the rows of X: the decoder's."""
+        """The decoder's mean of a row given content and style, in the shape of the rows of X."""
         validation.check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, input_name="Z")
         if Z.shape[1] != self._n_features_out:
@@ -228,13 +204,12 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return torch.cat(parts).reshape(-1, *self.event_shape_).cpu().numpy()
 
     def score(self, X: Any, y: Any = None, groups: Any = None) -> float:
-        """The ELBO of X in its whole groups, in nats per row (pseudo-nats of a Bernoulli); y is ignored."""
+        """The ELBO of X in its whole groups, in nats per row; y is ignored."""
         data = self._data(X, groups)
         together = max(1, BATCH_SIZE * data.num_groups // len(data))
         like, terms = next(self.guide_.parameters()), ElboTerms()
-        for number, batch in enumerate(
-            GroupSampler(data, together, seed=self.config_.seed).epoch(0)
-        ):
+        sampler = GroupSampler(data, together, seed=self.config_.seed)
+        for number, batch in enumerate(sampler.epoch(0)):
             pair, seed = (self.model_, self.guide_), mixed_seed(self.config_.seed, number)
             batch = batch.to(like.device, like.dtype)
             terms += elbo_terms(*pair, batch, num_particles=SCORE_DRAWS, seed=seed)
@@ -256,11 +231,10 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _config(self) -> RunConfig:
         """The parameters as the library has them, checked."""
         state = self.random_state
-        seed = (
-            state if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
-        )
+        if not isinstance(state, Integral):
+            state = check_random_state(state).randint(2**31 - 1)
         lists = {"hidden": tuple(self.hidden), "augment": tuple(self.augment)}
-        given = {**self.get_params(deep=False), **lists, "seed": int(seed)}
+        given = {**self.get_params(deep=False), **lists, "seed": int(state)}
         # A search over np.arange or a distribution of SciPy's gives NumPy's numbers.
         plain = {key: v.item() if isinstance(v, np.generic) else v for key, v in given.items()}
         return RunConfig(**{f.name: plain[f.name] for f in fields(RunConfig) if f.name in plain})
@@ -272,11 +246,8 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not reset:
             validation.check_is_fitted(self, "model_")
         X = unmasked(as_numpy(X), self.missing)
-        dtypes = [
-            np.float32,
-            np.uint8,
-            *([np.float64] if reset else []),
-        ]  # what float32 lacks is refused
+        # Later values that float32 lacks are refused.
+        dtypes = [np.float32, np.uint8, *([np.float64] if reset else [])]
         X = validate_data(self, X, reset=reset, dtype=dtypes, allow_nd=True, **_FINITE)
         if reset:
             self.event_shape_ = X.shape[1:]

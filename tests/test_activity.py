@@ -1,4 +1,4 @@
-"""Active units and divergences of hand-built codes, and sentences that warn of those that tell nothing."""
+"""Active units and divergences of hand-built codes, and warnings of those that tell nothing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The classifier of a probe: chosen by cross-validation, without a group on both sides of a fold."""
+"""The classifier of a probe: chosen by cross-validation, no group on both sides of a fold."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What style was made from, predicted from codes: exact where they tell it, nothing where they do not."""
+"""What style was made from, predicted from codes that tell it, and from others."""
 
 from dataclasses import dataclass, replace
 

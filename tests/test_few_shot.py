@@ -1,4 +1,4 @@
-"""Few-shot classification and verification: the score is the integral it stands for, chance is chance."""
+"""Few-shot classification and verification: the score is its integral, noise is chance."""
 
 import math
 
@@ -10,8 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from pyro_mlvae import InputError
-from pyro_mlvae.evaluation.draws import distinct
-from pyro_mlvae.evaluation.episodes import draw_episodes, most_ways
+from pyro_mlvae.evaluation.episodes import distinct, draw_episodes, most_ways
 from pyro_mlvae.evaluation.few_shot import (
     few_shot_accuracy,
     log_evidence_ratio,

@@ -1,4 +1,4 @@
-"""Pareto k-hat: of tails whose shape is known, of exact posteriors, and of guides that are too narrow."""
+"""Pareto k-hat: of known tails, of exact posteriors, and of guides that are too narrow."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""How observations look: pictures as they are, vectors as lines or maps, all on the scale of their data."""
+"""How observations look: pictures, lines or maps, all on the scale of their data."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Maps of codes: labels told apart however many, named where they gather, beside an untrained encoder."""
+"""Maps of codes: labels told apart however many, and named where they gather."""
 
 import pytest
 import torch

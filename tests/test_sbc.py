@@ -1,4 +1,4 @@
-"""Simulation-based calibration: passes for exact posteriors, fails for guides made wrong on purpose."""
+"""Simulation-based calibration: exact posteriors pass, guides made wrong fail."""
 
 import json
 
@@ -27,7 +27,7 @@ from pyro_mlvae.solved import (
 
 
 def two_levels():
-    """Correlated loadings, so that style has to be drawn given content: the pair, and 60 ragged groups."""
+    """The pair of correlated loadings, where style depends on content, and 60 ragged groups."""
     solved = LinearGaussian.correlated()
     batch = solved.sample(torch.tensor([1, 2, 5] * 20))
     return LinearGaussianModel(solved), LinearGaussianGuide.exact(solved), batch
@@ -95,7 +95,7 @@ def test_a_guide_that_does_not_look_at_x_passes():
 
 @both
 def test_p_values_are_those_of_the_nominal_level(make):
-    """Not too many small ones in 10 seeds, of each of the dimensions: 5 % of 80 is 4, within 3 sd."""
+    """Not too many small ones in 10 seeds of each dimension: 5 %, within 3 sd."""
     model, guide, _ = make()
     p, simulations = [], 1
     batch = LinearGaussian.correlated().sample(torch.tensor([1, 3] * 60))

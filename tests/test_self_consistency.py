@@ -1,4 +1,4 @@
-"""Self-consistency of content: against the solved model, against counted draws, and where it must fail."""
+"""Self-consistency of content: of the solved model, by counted draws, and where it must fail."""
 
 import pytest
 import torch
@@ -87,7 +87,7 @@ def test_the_closed_form_is_how_many_draws_fall_inside(product):
 
 
 def test_pieces_stay_inside_their_groups_and_numbers_of_groups_do_not_matter():
-    """Every group agrees in itself, and groups are far apart: any mixing of groups would cover nothing."""
+    """Groups agree in themselves and are far apart: any mixing would cover nothing."""
     group = torch.tensor([900, 7, -3, 7, -3, 7, -3, 7, -3])
     loc = group[:, None].double()
     metrics = self_consistency_metrics(

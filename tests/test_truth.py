@@ -12,7 +12,7 @@ from pyro_mlvae.evaluation import Reader, Renders, evaluate, swap_metrics, truth
 
 @dataclass(frozen=True, eq=False)
 class Rendered(GroupedDataset):
-    """Pairs of a number of the group and one of the observation: any of one goes with any of the other."""
+    """Pairs of a number of the group and one of the observation, which go with any other."""
 
     def render(self, content_of, style_of):
         x = self.observations()
@@ -120,7 +120,7 @@ def test_style_set_to_zero_shows_content_where_style_would_decide(data):
 
 
 def test_the_error_of_style_set_to_zero_counts_contents_and_not_swaps():
-    """One content has one swap of zero style, which the reader takes for another's here and there."""
+    """One content has one swap of zero style, which the reader takes for another's at times."""
     group = torch.arange(4).repeat_interleave(100)
     x = torch.stack([group + 0.6 * torch.randn(400), torch.randn(400)], 1)
     train, test = GroupedDataset.from_arrays(x, group).split(0.4, seed=0)

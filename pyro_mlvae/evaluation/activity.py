@@ -23,7 +23,7 @@ from pyro_mlvae.evaluation.progress import LEAST_NATS, TrainingProgress
 def activity_metrics(
     content: Normal, style: Normal, of_groups: Normal, *, threshold: float = 0.01
 ) -> dict[str, Any]:
-    """The ``active_units`` part of metrics.json: active units, and the divergence of each dimension.
+    """The ``active_units`` part of metrics.json: active units, and divergences by dimension.
 
     Args:
         content: the content posterior of single held-out observations, batch shape ``[N,
@@ -51,8 +51,8 @@ def activity_metrics(
     """
     if len(content.loc) < 2:
         raise InputError(
-            f"content must be that of at least two observations, got {len(content.loc)}: encode more of "
-            f"the data"
+            f"content must be that of at least two observations, got {len(content.loc)}: encode "
+            f"more of the data"
         )
     return {
         "content": sum(variance > threshold for variance in _variance(content)),
@@ -116,8 +116,8 @@ def collapse_warnings(
             )
         else:
             warnings.append(
-                f"{site} {head}: {found}, so {lost}: try a smaller {other}_dim, or a likelihood that "
-                f"weighs x more, such as a Normal of smaller scale"
+                f"{site} {head}: {found}, so {lost}: try a smaller {other}_dim, or a likelihood "
+                f"that weighs x more, such as a Normal of smaller scale"
             )
     return warnings
 

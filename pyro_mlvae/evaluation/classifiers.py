@@ -91,8 +91,8 @@ def require_readable(labels: np.ndarray) -> None:
     if count.max() < FOLDS:
         raise InputError(
             f"a probe is chosen by {FOLDS}-fold cross-validation, so some label must have at least "
-            f"{FOLDS} training observations, got at most {count.max()} of each in {len(labels)}: take "
-            f"more observations of each label, or do without the probe"
+            f"{FOLDS} training observations, got at most {count.max()} of each in {len(labels)}: "
+            f"take more observations of each label, or do without the probe"
         )
 
 

@@ -1,4 +1,4 @@
-"""Diagnostics of the posterior, as metrics.json has them: of a sample of groups, in a few seconds."""
+"""Diagnostics of the posterior, as metrics.json has them: of a sample of groups."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ GROUPS_AT_ONCE = 100
 def fixed_groups(
     data: GroupedDataset, observations_per_group: int = 10, *, seed: int = 0
 ) -> GroupedBatch:
-    """``data`` in fixed, seeded groups of ``observations_per_group``; what remains makes smaller ones.
+    """``data`` in fixed, seeded groups of ``observations_per_group``; the rest makes smaller ones.
 
     The ELBO of grouped data depends on the grouping, so models are only to be compared on the same
     groups.
@@ -51,7 +51,7 @@ def elbo_metrics(
     style_draws: int = 5,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The ``elbo`` part of metrics.json: the ELBO of ``data`` in :func:`fixed_groups`, and its terms.
+    """The ``elbo`` part of metrics.json: the ELBO of ``data`` in :func:`fixed_groups`.
 
     Args:
         model: the model.
@@ -129,7 +129,7 @@ def _in_groups(values: Tensor, own: GroupedBatch, batch: GroupedBatch) -> Tensor
 
 
 def _standard_error(values: Tensor, sizes: Tensor) -> float | None:
-    """Of the mean per observation, over groups: that of a ratio of two sums (Cochran 1977, chapter 6)."""
+    """Of the mean per observation: that of a ratio of two sums (Cochran 1977, chapter 6)."""
     count, total = len(values), float(sizes.sum())
     if count < 2:
         return None

@@ -1,4 +1,4 @@
-"""Seeded few-shot episodes: which observations are queries, and which are the shots of each group."""
+"""Seeded few-shot episodes: the query and the shots of each group."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError, require_positive, require_seed
-from pyro_mlvae.evaluation.draws import below, distinct, members
 
 
 def draw_episodes(
@@ -57,8 +56,8 @@ def draw_episodes(
         of_super_group, first, count = members(within.cpu()[order[start]])
         if int(count.max()) < ways:
             raise InputError(
-                f"{needs} in one super-group, but no super-group has more than {int(count.max())}: use "
-                f"fewer ways or shots, or episodes over all super-groups"
+                f"{needs} in one super-group, but no super-group has more than {int(count.max())}: "
+                f"use fewer ways or shots, or episodes over all super-groups"
             )
         first, count = first[count >= ways], count[count >= ways]
         drawn = below(torch.full((episodes,), len(count)), generator)
@@ -85,3 +84,29 @@ def most_ways(
         return int(enough.sum())
     super_group = within.new_empty(len(present)).scatter(0, own, within)
     return int(torch.unique(super_group[enough], return_counts=True)[1].max())
+
+
+def members(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations ordered by group, and where in that order each group starts, and its size."""
+    group = group.cpu()
+    _, size = torch.unique(group, return_counts=True)
+    return torch.argsort(group, stable=True), size.cumsum(0) - size, size
+
+
+def distinct(count: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """``number`` distinct values in ``0..count - 1``, in random order, for each of ``count``."""
+    chosen = torch.empty(*count.shape, 0, dtype=torch.int64)
+    for i in range(number):
+        # The value of that rank among those not chosen yet: past every smaller chosen one, in
+        # order.
+        value = below(count - i, generator)
+        for taken in chosen.sort(-1).values.unbind(-1):
+            value = value + (value >= taken)
+        chosen = torch.cat([chosen, value.unsqueeze(-1)], -1)
+    return chosen
+
+
+def below(count: Tensor, generator: torch.Generator) -> Tensor:
+    """A uniform whole number in ``0..count - 1`` for each of ``count``."""
+    uniform = torch.rand(count.shape, generator=generator, dtype=torch.float64)
+    return (uniform * count).long()

@@ -109,7 +109,7 @@ def _widths(data: KnowsStyle) -> dict[str, tuple[int, ...]]:
 
 
 def _columns(data: Any, classes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """What is predicted, by factor, ``[N, columns]``: a class has a column for each of its values."""
+    """What is predicted, by factor, ``[N, columns]``: a class has a column a value."""
     return {
         name: (value[:, None] == classes[name] if name in classes else value.reshape(len(data), -1))
         .double()
@@ -140,7 +140,7 @@ def _codes(
 
 
 def _choose(code: np.ndarray, target: np.ndarray, seed: int) -> tuple[str, Any]:
-    """The kind of regressor that predicts held-out folds best, and one fitted to all of the codes."""
+    """The kind of regressor that predicts held-out folds best, fitted to all of the codes."""
     from sklearn.model_selection import KFold, cross_val_score
 
     folds = KFold(FOLDS, shuffle=True, random_state=seed)

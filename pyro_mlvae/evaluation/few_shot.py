@@ -185,17 +185,12 @@ def nearest_neighbour_accuracy(
     within: Int64[Tensor, " observations"] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The control: how often the shot nearest to a query, in Euclidean distance, is of its own group.
+    """The control: how often the shot nearest to a query is of its own group.
 
     Args:
         vectors: what distances are measured between, ``[N, ...]``, such as the pixels themselves.
-        group: as for :func:`few_shot_accuracy`, and so are the rest; equal seeds give equal
-            episodes.
-        ways: groups in an episode.
-        shots: observations of each group that are given.
-        episodes: how many episodes.
-        within: the super-group of each observation, from one of which an episode draws.
-        seed: of the episodes.
+        group, ways, shots, episodes, within, seed: as for :func:`few_shot_accuracy`; equal seeds
+            give equal episodes.
 
     Returns:
         ``{"accuracy": ..., "standard_error": ...}``.

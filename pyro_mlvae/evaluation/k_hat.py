@@ -1,4 +1,4 @@
-r"""Pareto k-hat: whether a group's importance weights have a tail that importance sampling can bear.
+r"""Pareto k-hat: whether a group's importance weights have too heavy a tail.
 
 The largest of the weights :math:`w_G = p(X_G, C_G, S_G) / q(C_G, S_G \mid X_G)` are fitted by a
 generalised Pareto distribution, whose shape k says which of their moments exist: those of order
@@ -72,7 +72,7 @@ def run_k_hat(
 
 
 def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, " units"]:
-    """The shape k of the generalised Pareto distribution fitted to the largest weights of each unit.
+    """The shape k of a generalised Pareto distribution fitted to each unit's largest weights.
 
     The tail is the min(S/5, 3 sqrt(S)) largest of S weights. Weights that are all equal, as those
     of the exact posterior are, have no tail to fit: their k-hat is set to 0, below which all
@@ -103,8 +103,8 @@ def pareto_k_hat(log_weights: Float[Tensor, "draws units"]) -> Float64[Tensor, "
     if not largest.isfinite().all():
         bad = int((~largest.isfinite()).nonzero()[0])
         raise InputError(
-            f"log weights must be numbers below infinity, and not all -infinity, but the largest of group "
-            f"{bad} is {largest[bad].item()}: look for what makes log probabilities so"
+            f"log weights must be numbers below infinity, and not all -infinity, but the largest "
+            f"of group {bad} is {largest[bad].item()}: look for what makes log probabilities so"
         )
     tolerance = _ROUNDINGS * torch.finfo(log_weights.dtype).eps * largest.abs().clamp_min(1.0)
     found = [

@@ -100,7 +100,9 @@ def evaluate(
     # Where training saw none of the groups, new observations of those that it saw are compared
     # with.
     anew = None if train is None or len(known) else drawn_anew(train, seed=seed)
-    seen = known if len(known) else anew
+    tests = {"seen": known if len(known) else anew, "unseen": unseen if len(unseen) else None}
+    factors = None if train is None else factor_metrics(guide, train, tests, seed=seed)
+    probed: dict[str, Any] = {"ks": ks, "seed": seed}
     return {
         "format_version": FORMAT_VERSION,
         "data": data_name,
@@ -108,7 +110,14 @@ def evaluate(
         "elbo": elbo,
         "probe": None
         if train is None or readable is None
-        else _probes(guide, untrained, control, train, readable, ks, seed),
+        else {
+            "chance": float(readable.label.bincount().max()) / len(readable),
+            **probe_metrics(guide, train, readable, **probed),
+            "untrained": probe_metrics(untrained, train, readable, **probed),
+            "vae": None
+            if control is None
+            else vae_probe_metrics(control, train, readable, **probed),
+        },
         "evidence": evidence_metrics(
             guide, test, untrained=untrained, vae=control, codes=codes, seed=seed
         ),
@@ -119,10 +128,14 @@ def evaluate(
             model, guide, vae, train, readable or test, anew, readable is not None, seed
         ),
         "factors": None
-        if train is None
-        else _factors(
-            guide, untrained, control, train, seen, unseen if len(unseen) else None, seed
-        ),
+        if train is None or factors is None
+        else {
+            **factors,
+            "untrained": factor_metrics(untrained, train, tests, seed=seed),
+            "vae": None
+            if control is None
+            else factor_metrics(control, train, tests, whole=True, seed=seed),
+        },
         "diagnostics": diagnostics_metrics(model, guide, test, codes, **fixed),
         "active_units": activity,
         "warnings": [*warnings, *(collapse_warnings(activity, progress) if activity else [])],
@@ -133,7 +146,7 @@ def evaluate(
 def _readable(
     train: GroupedDataset | None, known: GroupedDataset
 ) -> tuple[GroupedDataset | None, list[str]]:
-    """What of ``known`` a probe can read, labelled as ``train`` is; or None, and why where it matters."""
+    """What of ``known`` a probe can read, labelled as ``train`` is; or None, and why."""
     if train is None or not 1 < len(train.label.unique()) <= MOST_LABELS or not len(known):
         return None, []
     try:
@@ -142,23 +155,6 @@ def _readable(
         return None, [f"labels are not probed: {error}"]
     readable = labelled_like(known, train)
     return (readable, []) if len(readable) else (None, [])
-
-
-def _probes(
-    guide: GroupedGuide,
-    untrained: GroupedGuide,
-    vae: GroupedGuide | None,
-    train: GroupedDataset,
-    test: GroupedDataset,
-    ks: Sequence[int],
-    seed: int,
-) -> dict[str, Any]:
-    return {
-        "chance": float(test.label.bincount().max()) / len(test),
-        **probe_metrics(guide, train, test, ks=ks, seed=seed),
-        "untrained": probe_metrics(untrained, train, test, ks=ks, seed=seed),
-        "vae": None if vae is None else vae_probe_metrics(vae, train, test, ks=ks, seed=seed),
-    }
 
 
 def _swaps(
@@ -188,25 +184,6 @@ def _swaps(
         **found,
         "reader_accuracy": None if reader is None else reader.accuracy(test),
         "vae": None if vae is None else measured(*vae),
-    }
-
-
-def _factors(
-    guide: GroupedGuide,
-    untrained: GroupedGuide,
-    vae: GroupedGuide | None,
-    train: GroupedDataset,
-    seen: GroupedDataset | None,
-    unseen: GroupedDataset | None,
-    seed: int,
-) -> dict[str, Any] | None:
-    """How well codes predict what style was made from, of the model and its controls."""
-    tests = {"seen": seen, "unseen": unseen}
-    found = factor_metrics(guide, train, tests, seed=seed)
-    return found and {
-        **found,
-        "untrained": factor_metrics(untrained, train, tests, seed=seed),
-        "vae": None if vae is None else factor_metrics(vae, train, tests, whole=True, seed=seed),
     }
 
 

@@ -42,7 +42,7 @@ _CHUNK = 2**21
 def decoder_score(
     model: MLVAE, guide: GroupedGuide, data: GroupedDataset, *, samples: int = 20, seed: int = 0
 ) -> Score:
-    """A score for :func:`~pyro_mlvae.evaluation.few_shot_accuracy`: the decoder's log p(x_q | shots).
+    """The decoder's log p(x_q | shots), for :func:`~pyro_mlvae.evaluation.few_shot_accuracy`.
 
     Args:
         model: the trained model.

@@ -2,18 +2,17 @@
 
 A probe is trained on training codes of single observations and tested on held-out ones; for content
 from k observations, on seeded random regroupings of the held-out observations of each group.
-Grouping by the very label that is read leaks it, so that content from k > 1 observations of an
-*untrained* encoder reads well too: those numbers mean something only beside that control.
+Grouping by the label that is read leaks it: content from k > 1 observations of an *untrained*
+encoder reads well too, so these numbers mean something only beside that control.
 
-Style is read in three ways. ``draws``, one draw from the posterior of each observation, are what
-the model itself calls style: the decoder sees nothing else in training. ``loc`` may hold what the
-draws drown in noise: an untrained loc varies by a tenth of its scale, and is a projection of x all
-the same. ``loc_and_scale`` is all that the encoder says, with the logarithm of the scale.
+Style is read in three ways. ``draws`` from the posterior are what the model itself calls style: the
+decoder sees nothing else in training. ``loc`` may hold what noise drowns in the draws.
+``loc_and_scale`` is all that the encoder says, with the logarithm of the scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +22,18 @@ from pyro.distributions import Normal
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from pyro_mlvae.data import GroupedDataset
+from pyro_mlvae.data import GroupedDataset, regroup
 from pyro_mlvae.data.samplers import mixed_seed
 from pyro_mlvae.errors import InputError
 from pyro_mlvae.evaluation.classifiers import choose_classifier
-from pyro_mlvae.evaluation.regroupings import scores_of_several
+from pyro_mlvae.evaluation.standard_errors import of_groups
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.encoding import Codes, encode, experts, group_content
 from pyro_mlvae.ops import mean_of, moments, product_of_normals
 
 Scores = dict[str, float]
+# From indices of observations and the new group of each to a code for each new group.
+Together = Callable[[Tensor, Tensor], Tensor]
 # Codes that are read at once: a support vector machine has a column for each pair of labels.
 _AT_ONCE = 4096
 
@@ -74,19 +75,15 @@ class Probe:
         return cls(*choose_classifier(x, labels.numpy(), groups.numpy(), seed=seed))
 
     def read(self, codes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether each label was read right, ``[N]``, 0 or 1, and its surprise in nats, ``[N]``.
-
-        Raises:
-            InputError: a label is none of those that the probe was trained on.
-        """
+        """Whether each label was read right, ``[N]``, 0 or 1, and its surprise in nats, ``[N]``."""
         x, y = codes.double().cpu().numpy(), labels.numpy()
         known = self.classifier.classes_
         strange = y[~np.isin(y, known)]
         if len(strange):
             raise InputError(
                 f"labels must be among the {len(known)} that the probe was trained on, got "
-                f"{len(strange)} observation(s) of others (the first has label {strange[0]}): train the "
-                f"probe on data that has every label, or leave these observations out"
+                f"{len(strange)} observation(s) of others (the first has label {strange[0]}): "
+                f"train the probe on data that has every label, or leave these observations out"
             )
         chunks = np.array_split(x, max(1, len(x) // _AT_ONCE))
         with threadpool_limits(1):
@@ -138,8 +135,7 @@ def probe_metrics(
 
     Args:
         guide: a guide, trained or not.
-        train: observations on whose codes the probes are chosen and trained.
-        test: observations on whose codes they are tested, with no other labels.
+        train, test: observations on whose codes the probes are trained, and tested.
         ks: numbers of observations from which content is inferred.
         regroupings: of ``test``, for k > 1.
         seed: of draws, folds, classifiers and regroupings.
@@ -154,40 +150,7 @@ def probe_metrics(
         InputError: a label of ``test`` does not occur in ``train``, or that has a single one or
             fewer observations than folds.
     """
-    codes = encode(guide, train), encode(guide, test)
-    return _content_and_style(guide, train, test, *codes, ks, regroupings, seed)
-
-
-def _content_and_style(
-    guide: GroupedGuide,
-    train: GroupedDataset,
-    test: GroupedDataset,
-    train_codes: Codes,
-    test_codes: Codes,
-    ks: Sequence[int],
-    regroupings: int,
-    seed: int,
-) -> dict[str, Any]:
-    known = style_codes(train_codes, seed=mixed_seed(seed, 0))
-    probes = {way: Probe.train(c, train.label, train.group, seed=seed) for way, c in known.items()}
-    content = Probe.train(mean_of(train_codes.content), train.label, train.group, seed=seed)
-    held_out = style_codes(test_codes, seed=mixed_seed(seed, 1))
-
-    def together(index: Tensor, group: Tensor) -> Tensor:
-        return mean_of(group_content(guide, test_codes, index, group))
-
-    several = scores_of_several(content, together, test, ks=ks, regroupings=regroupings, seed=seed)
-    return {
-        "classifier": ", ".join(
-            f"{code}: {probe.kind}"
-            for code, probe in {
-                "content": content,
-                **{f"style {way.replace('_', ' ')}": probe for way, probe in probes.items()},
-            }.items()
-        ),
-        "style": {way: probe.scores(held_out[way], test.label) for way, probe in probes.items()},
-        "content": {"1": content.scores(mean_of(test_codes.content), test.label), **several},
-    }
+    return _probed(guide, train, test, ks, regroupings, seed, whole=False)
 
 
 def vae_probe_metrics(
@@ -203,22 +166,85 @@ def vae_probe_metrics(
 
     From k observations of a group, the product of their Normals is read, as of an ML-VAE's content.
     """
-    codes = encode(guide, train), encode(guide, test)
-    train_latent, test_latent = (_whole_latent(guide, each) for each in codes)
-    latent = Probe.train(train_latent.loc, train.label, train.group, seed=seed)
-    found = _content_and_style(guide, train, test, *codes, ks, regroupings, seed)
+    return _probed(guide, train, test, ks, regroupings, seed, whole=True)
 
-    def together(index: Tensor, group: Tensor) -> Tensor:
-        index, group = index.to(test_latent.loc.device), group.to(test_latent.loc.device)
-        loc, scale = test_latent.loc[index], test_latent.scale[index]
-        return product_of_normals(loc, scale, group, int(group.max()) + 1)[0]
 
-    several = scores_of_several(latent, together, test, ks=ks, regroupings=regroupings, seed=seed)
-    return {
-        **found,
-        "classifier": f"{found['classifier']}, latent: {latent.kind}",
-        "latent": {"1": latent.scores(test_latent.loc, test.label), **several},
+def _probed(
+    guide: GroupedGuide,
+    train: GroupedDataset,
+    test: GroupedDataset,
+    ks: Sequence[int],
+    regroupings: int,
+    seed: int,
+    *,
+    whole: bool,
+) -> dict[str, Any]:
+    train_codes, test_codes = encode(guide, train), encode(guide, test)
+    known = style_codes(train_codes, seed=mixed_seed(seed, 0))
+    held_out = style_codes(test_codes, seed=mixed_seed(seed, 1))
+    kinds: dict[str, str] = {}
+
+    def trained(name: str, codes: Tensor) -> Probe:
+        probe = Probe.train(codes, train.label, train.group, seed=seed)
+        kinds[name] = probe.kind
+        return probe
+
+    def by_k(name: str, codes: Tensor, alone: Tensor, together: Together) -> dict[str, Any]:
+        probe = trained(name, codes)
+        several = _scores_of_several(probe, together, test, ks, regroupings, seed)
+        return {"1": probe.scores(alone, test.label), **several}
+
+    def group_mean(index: Tensor, group: Tensor) -> Tensor:
+        return mean_of(group_content(guide, test_codes, index, group))
+
+    content = by_k("content", mean_of(train_codes.content), mean_of(test_codes.content), group_mean)
+    style = {
+        way: trained(f"style {way.replace('_', ' ')}", codes).scores(held_out[way], test.label)
+        for way, codes in known.items()
     }
+    found: dict[str, Any] = {"style": style, "content": content}
+    if whole:
+        latent = _whole_latent(guide, test_codes)
+
+        def product(index: Tensor, group: Tensor) -> Tensor:
+            index, group = index.to(latent.loc.device), group.to(latent.loc.device)
+            count = int(group.max()) + 1
+            return product_of_normals(latent.loc[index], latent.scale[index], group, count)[0]
+
+        of_train = _whole_latent(guide, train_codes).loc
+        found["latent"] = by_k("latent", of_train, latent.loc, product)
+    return {"classifier": ", ".join(f"{name}: {kind}" for name, kind in kinds.items()), **found}
+
+
+def _scores_of_several(
+    probe: Probe,
+    together: Together,
+    test: GroupedDataset,
+    ks: Sequence[int],
+    regroupings: int,
+    seed: int,
+) -> dict[str, Scores | None]:
+    """The scores for every k above 1, on random regroupings of the observations of each group."""
+    result: dict[str, Scores | None] = {}
+    for k in (k for k in ks if k > 1):
+        generator = torch.Generator().manual_seed(seed)
+        rounds = [regroup(test.group, k, generator, drop_smaller=True) for _ in range(regroupings)]
+        index = torch.cat([index for index, _ in rounds])
+        if not len(index):
+            result[str(k)] = None
+            continue
+        # All the regroupings at once: they make equally many groups, numbered one after the other.
+        count = int(rounds[0][1].max()) + 1
+        group = torch.cat([group + number * count for number, (_, group) in enumerate(rounds)])
+        label = torch.empty(count * regroupings, dtype=torch.int64)
+        label[group] = test.label[index]
+        right, surprise = probe.read(together(index, group), label)
+        result[str(k)] = {
+            "accuracy": float(right.mean()),
+            "standard_error": of_groups(right, index, group),
+            "cross_entropy": float(surprise.mean()),
+        }
+    return result
 
 
 def _whole_latent(guide: GroupedGuide, codes: Codes) -> Normal:

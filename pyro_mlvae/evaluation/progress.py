@@ -45,6 +45,6 @@ class TrainingProgress:
         if rise < LEAST_NATS:
             return None
         return (
-            f"undertrained: {length}, and the ELBO was still rising by {rise:.2g} nats per observation an "
-            f"epoch"
+            f"undertrained: {length}, and the ELBO was still rising by {rise:.2g} nats per "
+            f"observation an epoch"
         )

@@ -133,14 +133,14 @@ def check_sbc(
     require_positive(draws=draws, bins=bins)
     if bins < 2 or (draws + 1) % bins:
         raise InputError(
-            f"bins must be at least 2 and divide draws + 1 = {draws + 1}, so that each bin holds as many "
-            f"ranks, got {bins}: choose another number of draws or of bins"
+            f"bins must be at least 2 and divide draws + 1 = {draws + 1}, so that each bin holds "
+            f"as many ranks, got {bins}: choose another number of draws or of bins"
         )
     numbers = {len(rank) for rank in ranks.values()}
     if len(numbers) != 1 or min(numbers) < LEAST_IN_BIN * bins:
         raise InputError(
-            f"ranks must hold, for every site, as many rows and at least {LEAST_IN_BIN * bins} (that is "
-            f"{LEAST_IN_BIN} a bin), got {sorted(numbers) or 'no site'}: simulate more groups"
+            f"ranks must hold, for every site, as many rows and at least {LEAST_IN_BIN * bins} "
+            f"(that is {LEAST_IN_BIN} a bin), got {sorted(numbers) or 'no site'}: simulate more groups"
         )
     for site, rank in ranks.items():
         if int(rank.min()) < 0 or int(rank.max()) > draws:
@@ -202,7 +202,7 @@ def _check_site(rank: Tensor, draws: int, bins: int) -> dict[str, Any]:
 
 
 def _band(number: int, bins: int) -> list[int]:
-    """The counts between which a bar lies with a probability of at least 99 %, where ranks are uniform."""
+    """The counts between which 99 % of the bars lie, where ranks are uniform."""
     counts = torch.arange(number + 1, dtype=torch.float64)
     up_to = Binomial(number, torch.tensor(1.0 / bins).double()).log_prob(counts).exp().cumsum(0)
     tails = torch.tensor([(1.0 - BAND) / 2, (1.0 + BAND) / 2], dtype=torch.float64)

@@ -1,4 +1,4 @@
-r"""Consistency of content with itself: do intervals from a few observations hold what the whole group says?
+r"""Consistency of content with itself: do intervals from a few observations cover the whole group's?
 
 A few observations give the content posterior :math:`N(m, s^2)`, the whole group :math:`N(M, S^2)`,
 in each dimension. A central interval of the first promises to hold content with probability

@@ -17,7 +17,7 @@ from pyro_mlvae.likelihoods.counts import CountsGivenTotal
 
 
 def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
-    """One draw of everything from the model, in the groups of ``batch``, of whose x only NaN counts.
+    """One draw of everything from the model, in the groups of ``batch``.
 
     Returns:
         The trace of the model, which has the latents, and the batch with the x that was drawn:
@@ -37,8 +37,8 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
         trace = poutine.trace(poutine.uncondition(model)).get_trace(batch)
     except NotImplementedError as error:
         raise InputError(
-            f"model must be able to draw x and its latents, but a distribution has no sample(): define it "
-            f"({error!r})"
+            f"model must be able to draw x and its latents, but a distribution has no sample(): "
+            f"define it ({error!r})"
         ) from error
     node: Any = trace.nodes.get("x")
     if node is None or "was_observed" not in node["infer"]:
@@ -51,8 +51,8 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
         observed = observed.base_dist
     if isinstance(observed, CountsGivenTotal):
         raise InputError(
-            "model must say where all of x comes from, but with library_size it takes the total of each "
-            "observation as given: leave library_size out, or do without data that the model draws"
+            "model must say where all of x comes from, but with library_size it takes the total of "
+            "each observation as given: leave library_size out, or do without data that the model draws"
         )
     x: Tensor = node["value"]
     if x.shape != batch.x.shape:

@@ -66,7 +66,7 @@ class Swaps:
 def make_swaps(
     guide: GroupedGuide, codes: Codes, data: GroupedDataset, k: int, count: int, *, seed: int = 0
 ) -> Swaps | None:
-    """``count`` random swaps with contents of k observations, or None where no group has as many."""
+    """``count`` random swaps with contents of k observations; None where no group has k."""
     generator = torch.Generator().manual_seed(seed)
     index, group = regroup(data.group, k, generator, drop_smaller=True)
     if not len(index):

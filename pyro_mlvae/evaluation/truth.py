@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,7 +40,7 @@ class Renders(Protocol):
 
 
 def drawn_anew(data: GroupedDataset, most: int = 4000, *, seed: int = 0) -> GroupedDataset | None:
-    """New observations of the groups of some data: each in the style of an observation of another group.
+    """New observations of the groups of some data, in the styles of other groups' observations.
 
     So training data gives observations of groups that training saw, which it did not see
     themselves.
@@ -112,40 +112,30 @@ def truth_metrics(
     for k in ks:
         made = make_swaps(guide, codes, test, k, swaps, seed=seed)
         error[str(k)] = (
-            None if made is None else _error(test, made, lambda p: p.decoded(model, style, test))
+            None if made is None else _error(test, made, lambda p, _: p.decoded(model, style, test))
         )
     one = make_swaps(guide, codes, test, 1, swaps, seed=seed)
     assert one is not None
     return {
         "error": error,
-        "copy_style_donor": _error(test, one, lambda p: test.observations(p.donor)),
-        "copy_content_donor": _error(test, one, lambda p: test.observations(p.first[p.row])),
-        "nearest_training": None if train is None else _nearest(test, one, train),
+        "copy_style_donor": _error(test, one, lambda p, _: test.observations(p.donor)),
+        "copy_content_donor": _error(test, one, lambda p, _: test.observations(p.first[p.row])),
+        "nearest_training": None if train is None else _error(test, one, _nearest(train)),
         "blank": 1.0,
     }
 
 
-def _error(test: Any, made: Swaps, shown: Any) -> float:
-    """The squared error of what is ``shown`` of some swaps, over the square of the truth."""
+def _error(test: Any, made: Swaps, shown: Callable[[Swaps, Tensor], Tensor]) -> float:
+    """The squared error of what is ``shown`` of swaps, over the square of the truth."""
     error = square = 0.0
     for part in made.parts():
-        truth = _truth(test, part)
-        error += float((shown(part).double().cpu() - truth).square().sum())
+        truth = test.render(part.first[part.row], part.donor).double().cpu().flatten(1)
+        error += float((shown(part, truth).double().cpu().flatten(1) - truth).square().sum())
         square += float(truth.square().sum())
     return error / square
 
 
-def _nearest(test: Any, made: Swaps, train: GroupedDataset) -> float:
-    """The squared error of the training observation that is nearest to each truth."""
+def _nearest(train: GroupedDataset) -> Callable[[Swaps, Tensor], Tensor]:
+    """The training observation that is nearest to each truth."""
     x = train.sample(MOST_SEARCHED).observations().flatten(1).cpu()
-    error = square = 0.0
-    for part in made.parts():
-        truth = _truth(test, part).flatten(1)
-        nearest = x[torch.cdist(truth.to(x), x).argmin(1)]
-        error += float((nearest.double() - truth).square().sum())
-        square += float(truth.square().sum())
-    return error / square
-
-
-def _truth(test: Any, made: Swaps) -> Tensor:
-    return test.render(made.first[made.row], made.donor).double().cpu()
+    return lambda _, truth: x[torch.cdist(truth.to(x), x).argmin(1)]

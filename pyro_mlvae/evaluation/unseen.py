@@ -135,7 +135,7 @@ def _protocols(
 
 
 def _factors(guide: GroupedGuide, parts: Sequence[GroupedDataset]) -> Normal:
-    """What each observation alone says of content, one part after the other, with the fields of each."""
+    """What each observation alone says of content, one part after the other."""
     said = [experts(guide, encode(guide, part)) for part in parts]
     return Normal(torch.cat([n.loc for n in said]), torch.cat([n.scale for n in said]))
 

@@ -10,7 +10,7 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_mlvae.errors import InputError, require_positive, require_seed
-from pyro_mlvae.evaluation.draws import below, members
+from pyro_mlvae.evaluation.episodes import below, members
 from pyro_mlvae.evaluation.few_shot import log_evidence_ratio
 
 
@@ -65,10 +65,7 @@ def nearest_neighbour_auc(
 
     Args:
         vectors: what distances are measured between, ``[N, ...]``, such as the pixels themselves.
-        group: as for :func:`verification_auc`, and so are the rest; equal seeds give equal pairs.
-        first: which observations the first of a pair is drawn from.
-        pairs: how many pairs of either kind.
-        seed: of the pairs.
+        group, first, pairs, seed: as for :func:`verification_auc`; equal seeds give equal pairs.
 
     >>> x = torch.eye(6).repeat_interleave(3, 0)
     >>> nearest_neighbour_auc(x, torch.arange(6).repeat_interleave(3), pairs=100)
@@ -102,7 +99,7 @@ def _auc(
 def _draw_pairs(
     group: Tensor, first: Tensor | None, pairs: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """``pairs`` of one group, then as many of two, as indices ``[2 * pairs]``, where ``group`` is."""
+    """``pairs`` of one group, then as many of two, as indices ``[2 * pairs]``."""
     generator = torch.Generator().manual_seed(seed)
     order, start, size = members(group)
     may = torch.ones(len(order)) if first is None else first.cpu()[order]

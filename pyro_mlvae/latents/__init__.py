@@ -1,4 +1,4 @@
-"""What a trained pair says: encode, evidence, embed; decode, swap, interpolate, generate, traverse."""
+"""What a trained pair says: its codes, evidence, and what latents decode to."""
 
 from pyro_mlvae.latents.decoding import TRAVERSED, decode, generate, interpolate, swap, traverse
 from pyro_mlvae.latents.embedding import embed

@@ -1,4 +1,4 @@
-"""Operations on the latent space: what contents and styles, told, drawn or moved along, decode to."""
+"""Operations on the latent space: what contents and styles decode to."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def decode(
     if mean.isnan().all():
         base = getattr(observation, "base_dist", observation)
         raise InputError(
-            f"a {type(base).__name__} has no mean that could be shown: take a likelihood that has one, or "
-            f"draw from model.observation(content, style)"
+            f"a {type(base).__name__} has no mean that could be shown: take a likelihood that has "
+            f"one, or draw from model.observation(content, style)"
         )
     return mean if like is None else model.likelihood.mean_like(mean, like.to(mean))
 
@@ -72,7 +72,7 @@ def swap(
     style: Float[Tensor, "columns style"],
     like: Float[Tensor, "columns ..."] | None = None,
 ) -> Float[Tensor, "rows columns ..."]:
-    """Every content with every style: ``[rows, columns, *event_shape]``; ``like``: what gave the styles.
+    """Decode every content with every style; ``like`` is what gave the styles.
 
     >>> from pyro_mlvae import MLPDecoder, NormalLikelihood
     >>> model = MLVAE(MLPDecoder((4,), content_dim=2, style_dim=1), NormalLikelihood(), 2, 1)
@@ -177,18 +177,16 @@ def generate(
     ):
         if value is None:
             index = torch.arange(count, device=like.device)
-            own = (
-                Groups(index, count)
-                if groups is None
-                else groups.to(like.device, like.dtype).members(index)
-            )
+            own = Groups(index, count)
+            if groups is not None:
+                own = groups.to(like.device, like.dtype).members(index)
             with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
                 torch.manual_seed(mixed_seed(seed, len(given)))
                 value = prior(own).expand([count]).sample()
         elif value.ndim != 2 or not len(value):
             raise InputError(
-                f"{name} must be of shape [n, {dim}] with n of at least 1, got {list(value.shape)}: leave "
-                f"it out to draw from the prior"
+                f"{name} must be of shape [n, {dim}] with n of at least 1, got {list(value.shape)}: "
+                f"leave it out to draw from the prior"
             )
         given.append(value)
     return swap(model, *given)
@@ -247,6 +245,6 @@ def _line(ends: Tensor, steps: int) -> Tensor:
 def _require_shape(name: str, value: Tensor, shape: tuple[int, ...], what: str) -> None:
     if tuple(value.shape) != shape:
         raise InputError(
-            f"{name} must be of shape {list(shape)}, {what}, got {list(value.shape)}: the last dimension "
-            f"is the model's {name}_dim"
+            f"{name} must be of shape {list(shape)}, {what}, got {list(value.shape)}: the last "
+            f"dimension is the model's {name}_dim"
         )

@@ -51,8 +51,6 @@ def embed(guide: GroupedGuide, data: GroupedDataset) -> dict[str, np.ndarray]:
 def _names(names: list) -> np.ndarray:
     """Names as an array that can be saved without pickling: numbers if all are, text otherwise."""
     array = np.asarray(names)
-    return (
-        array
-        if array.ndim == 1 and array.dtype.kind in "iufb"
-        else np.asarray(list(map(str, names)))
-    )
+    if array.ndim == 1 and array.dtype.kind in "iufb":
+        return array
+    return np.asarray(list(map(str, names)))

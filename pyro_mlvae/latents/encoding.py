@@ -51,7 +51,7 @@ class Codes:
 
 
 def experts(guide: GroupedGuide, codes: Codes) -> Normal:
-    """What each observation alone says of its group's content, as a Normal: its factor of the product.
+    """What each observation alone says of its group's content: its factor of the product.
 
     A guide that multiplies no Normals has no such factors, and gives its content posterior of each
     observation instead.
@@ -88,7 +88,11 @@ def encode(
     """
     with in_mode(guide, training=False):
         features = torch.cat([guide.encode(chunk) for _, chunk in _chunks(guide, x, batch_size)])
-        groups = _groups_of(guide, x)
+        like = next(guide.parameters())
+        if isinstance(x, GroupedDataset):
+            groups = x.groups().to(like.device, like.dtype)
+        else:
+            groups = Groups(torch.arange(len(x), device=like.device), len(x))
         return Codes(features, groups, *guide.codes(features, groups))
 
 
@@ -113,18 +117,13 @@ def group_content(
     >>> group_content(guide, codes, torch.arange(3), torch.tensor([0, 1, 1])).mean.shape
     torch.Size([2, 2])
     """
-    features, groups = _regrouped(codes, index, group)
-    with in_mode(guide, training=False):
-        return guide.checked_content(features, groups)
-
-
-def _regrouped(codes: Codes, index: Tensor | None, group: Tensor | None) -> tuple[Tensor, Groups]:
     device = codes.features.device
     if index is None:
         index = torch.arange(len(codes.features), device=device)
     index = index.to(device)
     group = codes.groups.group[index] if group is None else group.to(device)
-    return codes.features[index], codes.groups.regrouped(index, group)
+    with in_mode(guide, training=False):
+        return guide.checked_content(codes.features[index], codes.groups.regrouped(index, group))
 
 
 @torch.no_grad()
@@ -192,17 +191,10 @@ def device_of(module: torch.nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def _groups_of(guide: GroupedGuide, x: GroupedDataset | Tensor) -> Groups:
-    like = next(guide.parameters())
-    if isinstance(x, GroupedDataset):
-        return x.groups().to(like.device, like.dtype)
-    return Groups(torch.arange(len(x), device=like.device), len(x))
-
-
 def _chunks(
     guide: GroupedGuide, x: GroupedDataset | Tensor, batch_size: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """``x`` a piece at a time, where the guide is and in its dtype, with the place of each piece."""
+    """``x`` a piece at a time, on the guide's device and in its dtype, with its place."""
     require_positive(batch_size=batch_size)
     if not len(x):
         raise InputError(

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 
 def load_matplotlib() -> None:
-    """Import matplotlib; MPLBACKEND stays as it is, and counts for others where it names a backend."""
+    """Import matplotlib; MPLBACKEND stays as it is, and counts where it names a backend."""
     if "matplotlib" in sys.modules:
         return
     named = os.environ.pop("MPLBACKEND", None)

@@ -33,7 +33,7 @@ PANEL, LINE, BESIDE = "#f3f3f3", "#222222", "#bbbbbb"
 def cells(
     rows: float, columns: int, title: str, look: Look, *, left: float = 0.4, top: float = 0.6
 ) -> tuple[Figure, Axes]:
-    """A figure with a cell of size one for each observation, and so much room, in inches, for labels.
+    """A figure with a cell of size one for each observation, and room, in inches, for labels.
 
     One pair of axes draws far faster than hundreds.
     """
@@ -52,15 +52,8 @@ def cells(
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect=cell_height / cell_width)
     axes.axis("off")
     if look.note:
-        axes.text(
-            columns / 2,
-            rows + 0.05,
-            look.note,
-            ha="center",
-            va="top",
-            fontsize=8.5,
-            color="#555555",
-        )
+        note: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "color": "#555555"}
+        axes.text(columns / 2, rows + 0.05, look.note, **note)
     return figure, axes
 
 
@@ -80,7 +73,7 @@ def name_above(axes: Axes, x: float, text: str, colour: str = "black", size: flo
 
 @plain
 def name_left(axes: Axes, y: float, text: str, colour: str, look: Look) -> None:
-    """Text along the left of the cells, around ``y`` cells from the top; upright where it is too long."""
+    """Text along the left, around ``y`` cells from the top; upright where it is too long."""
     fits = LETTER * len(text) <= _cell_size(look, axes.get_xlim()[1])[1] * axes.get_ylim()[0]
     if not fits:
         text = text.replace(" ", "\n")

@@ -1,4 +1,4 @@
-"""Figures of a comparison of ELBO estimators: each takes elbos.json, as ``compare_elbos`` returns it.
+"""Figures of a comparison of ELBO estimators, of elbos.json as ``compare_elbos`` returns it.
 
 What is None there, because it is not defined or was not measured, is left out.
 """
@@ -15,8 +15,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from pyro_mlvae.plotting.estimator_looks import BLUE, VERMILION, look_of, wide_figure, with_legend
-from pyro_mlvae.plotting.style import CONTROL, plain, save_each, tidy
+from pyro_mlvae.plotting.estimator_looks import BLUE, VERMILION, look_of, with_legend
+from pyro_mlvae.plotting.style import CONTROL, plain, save_each, tidy, wide_figure
 
 Rows = Sequence[Mapping[str, Any]]
 STAGES = {"initial": "before training", "trained": "after training"}
@@ -29,7 +29,7 @@ PARTS = {
 
 @plain
 def tightness_figure(comparison: Mapping[str, Any]) -> Figure:
-    """The gap to the reference against the number of particles, with standard errors, at both stages."""
+    """The gap to the reference against the number of particles, at both stages."""
     figure = wide_figure(8.8, 3.7)
     for axes, (stage, when) in zip(figure.subplots(1, len(STAGES)), STAGES.items(), strict=True):
         rows = _stage(comparison, stage)
@@ -97,7 +97,8 @@ def trade_off_figure(comparison: Mapping[str, Any]) -> Figure:
         _plain_logarithm(right.yaxis)
     left.set_ylabel(f"gap, {comparison['units']} per observation")
     right.set_ylabel("signal / noise, content encoder")
-    ks = " to ".join(str(k) for k in _ends(rows))
+    counts = sorted({row["num_particles"] for row in rows})
+    ks = " to ".join(str(k) for k in dict.fromkeys((counts[0], counts[-1])))
     left.set_title(f"Tightness against time, {ks} particles", fontsize=10.5)
     right.set_title(f"Signal against time, {ks} particles", fontsize=10.5)
     return with_legend(figure, comparison)
@@ -157,15 +158,8 @@ def sandwich_figure(comparison: Mapping[str, Any]) -> Figure:
     counts = [row["num_particles"] for row in rows]
     for name, colour, label in (("upper", VERMILION, "EUBO"), ("lower", BLUE, "ELBO")):
         values, errors = [row[name] for row in rows], [row[f"{name}_error"] for row in rows]
-        axes.errorbar(
-            counts,
-            values,
-            errors,
-            color=colour,
-            marker="o",
-            capsize=2.0,
-            label=f"{label}, K weights",
-        )
+        look = {"color": colour, "label": f"{label}, K weights"}
+        axes.errorbar(counts, values, errors, marker="o", capsize=2.0, **look)
     evidence = rows[0]["log_evidence"]
     if evidence is not None:
         axes.axhline(evidence, color=CONTROL, linewidth=1.0, label="exact log evidence")
@@ -186,7 +180,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
 
 
 def draw_comparison(folder: Path, comparison: Mapping[str, Any]) -> dict[str, str]:
-    """Write every figure of a comparison into ``folder`` as PNG, but those of what was not measured.
+    """Write every figure of what a comparison measured into ``folder``, as PNG.
 
     Returns:
         Why, by name, of the figures that could not be drawn.
@@ -201,7 +195,7 @@ def _stage(comparison: Mapping[str, Any], stage: str) -> Rows:
 
 
 def _by_estimator(rows: Rows) -> list[tuple[str, Rows, float]]:
-    """Each estimator with its rows, and a factor that sets its markers a little apart from others'."""
+    """Each estimator with its rows, and a factor that sets its markers a little apart."""
     names = list(dict.fromkeys(row["estimator"] for row in rows))
     found: list[tuple[str, Rows, float]] = []
     for place, name in enumerate(names):
@@ -209,11 +203,6 @@ def _by_estimator(rows: Rows) -> list[tuple[str, Rows, float]]:
         own.sort(key=lambda row: row["num_particles"])
         found.append((name, own, 1.05 ** (place - (len(names) - 1) / 2)))
     return found
-
-
-def _ends(rows: Rows) -> tuple[int, ...]:
-    counts = sorted({row["num_particles"] for row in rows})
-    return (counts[0], counts[-1]) if len(counts) > 1 else (counts[0],)
 
 
 def _particles_axis(axes: Axes, rows: Rows) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pyro_mlvae.plotting.style import COLOURS, CONTROL, new_figure
+from pyro_mlvae.plotting.style import COLOURS, CONTROL
 
 Look = dict[str, Any]
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS
@@ -28,13 +28,6 @@ LOOKS: dict[str, Look] = {
     "stl": {"color": SKY, "marker": "*", "linestyle": "-"},
     "local": {"color": CONTROL, "marker": "X", "linestyle": "-."},
 }
-
-
-def wide_figure(width: float, height: float) -> Figure:
-    """A figure with room for a legend at its right."""
-    figure = new_figure(width, height)
-    figure.set_layout_engine("constrained", wspace=0.05, hspace=0.05)
-    return figure
 
 
 def look_of(name: str, linewidth: float = 1.4) -> Look:

@@ -1,4 +1,4 @@
-"""How the observations of a data set look: as pictures, line profiles or heat maps, and on which scale.
+"""How the observations of a data set look: pictures, line profiles or heat maps, and their scale.
 
 A picture is shown as it is. A vector has no pixels: it is a line through its features, and one of
 many features is a map of them, row by row.

@@ -18,17 +18,9 @@ from pyro_mlvae.plotting.style import new_figure, plain
 # Tol's "muted", with black for its pale grey: ten colours told apart with any kind of colour
 # vision.
 TOL_MUTED = (
-    "#332288",
-    "#CC6677",
-    "#117733",
-    "#DDCC77",
-    "#88CCEE",
-    "#882255",
-    "#44AA99",
-    "#999933",
-    "#AA4499",
-    "#000000",
-)
+    "#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE",
+    "#882255", "#44AA99", "#999933", "#AA4499", "#000000",
+)  # fmt: skip
 # Where there are more labels than colours, a colour comes again with another marker.
 MARKERS = "os^DvP*X"
 # Up to so many labels have a legend; more are named where they gather, if there is room: the middle
@@ -64,9 +56,8 @@ def latent_map(
     if untrained is not None:
         pairs = zip(("Content", "Style"), untrained, strict=True)
         maps += [(f"{site}, untrained encoder", codes) for site, codes in pairs]
-    chosen = (
-        torch.randperm(len(label), generator=torch.Generator().manual_seed(0))[:most].sort().values
-    )
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(label), generator=generator)[:most].sort().values
     label = label[chosen]
     rows = len(maps) // 2
     figure = new_figure(9.4, 4.3 * rows)
@@ -119,7 +110,7 @@ def _draw_points(axes: Axes, points: Sequence[np.ndarray], texts: Sequence[str])
 
 
 def _name_where_they_gather(axes: Axes, points: Sequence[np.ndarray], texts: Sequence[str]) -> None:
-    """Write the names of labels that gather in one place, the closest first, where they hide no other."""
+    """Write the names of labels that gather in one place, where they hide no other."""
     everything = np.concatenate(points)
     low, width = everything.min(0), np.ptp(everything, axis=0) + 1e-9
     shares = [(here - low) / width for here in points]

@@ -42,7 +42,7 @@ CHANCE: Look = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 1.0}
 
 @plain
 def evidence_figure(probe: Mapping[str, Any] | None, evidence: Mapping[str, Any]) -> Figure:
-    """What more observations of a group do to its content: to a probe's errors, and to the posterior.
+    """A probe's errors, and the posterior's scale, against the observations of a group.
 
     Args:
         probe: the ``probe`` of metrics.json; without it only the posterior is drawn.
@@ -148,14 +148,8 @@ def few_shot_figure(unseen: Mapping[str, Any]) -> Figure:
             _write_values(right, [offset], [auc])
     for axes, chance in ((left, unseen["chance"]), (right, 0.5)):
         axes.axhline(chance, **CHANCE)
-        axes.annotate(
-            "chance",
-            (1.0, chance),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="top",
-            fontsize=8.5,
-        )
+        note: Look = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
+        axes.annotate("chance", (1.0, chance), fontsize=8.5, **note)
         tidy(axes).grid(visible=False, axis="x")
         axes.set_ylim(0.0, 1.04)
     names = [f"{k} shot{'s' if k != '1' else ''}" for k in shots]
@@ -181,12 +175,11 @@ def _draw_errors(axes: Axes, probe: Mapping[str, Any]) -> None:
     ks: set[int] = set()
     smallest = 0.1
     for name, scores, look in curves:
-        # Rounded, so that a mean of ones that falls short by rounding makes no error of 1e-16.
         if not scores:
             continue
-        measured = {
-            int(k): score for k, score in sorted(scores.items(), key=_by_k) if score is not None
-        }
+        known = {int(k): score for k, score in scores.items() if score is not None}
+        measured = dict(sorted(known.items()))
+        # Rounded, so that a mean of ones that falls short by rounding makes no error of 1e-16.
         errors = [round(1.0 - score["accuracy"], 9) for score in measured.values()]
         axes.plot([*measured], errors, label=name, linewidth=1.5, **look)
         bars = [score["standard_error"] for score in measured.values()]
@@ -237,10 +230,6 @@ def _draw_scales(axes: Axes, evidence: Mapping[str, Any]) -> None:
         ticks(FormatStrFormatter("%.2g"))
     axes.set_title("Scale of content's posterior", fontsize=11)
     axes.legend(frameon=False, fontsize=8)
-
-
-def _by_k(entry: tuple[str, Any]) -> int:
-    return int(entry[0])
 
 
 def _tick_at(axes: Axes, ks: list[int]) -> None:

@@ -37,7 +37,7 @@ def interpolation_figure(
     vary: str = "grid",
     look: Look | None = None,
 ) -> Figure:
-    """What :func:`~pyro_mlvae.latents.decoding.interpolate` decodes, and the observations at the ends.
+    """What :func:`~pyro_mlvae.latents.decoding.interpolate` decodes, beside the ends.
 
     Args:
         content_x: the observations that give the ends of content, ``[2, *event_shape]``.
@@ -130,7 +130,7 @@ def traversal_figure(
     most: int = MOST_TRAVERSED,
     look: Look | None = None,
 ) -> Figure:
-    """What :func:`~pyro_mlvae.latents.decoding.traverse` decodes, the dimension that changes it most first.
+    """What :func:`~pyro_mlvae.latents.decoding.traverse` decodes, the largest changes first.
 
     Args:
         content_x: the observation that gave content, ``event_shape``.
@@ -199,7 +199,7 @@ def traversal_figure(
 
 
 def _mark(axes: Axes, own: float, values: Sequence[float], row: float, colour: str) -> None:
-    """A triangle below the cells where ``own`` lies between ``values``; beyond them, one at the edge."""
+    """A triangle where ``own`` lies between ``values``; beyond them, one at the edge."""
     middles = np.arange(len(values)) + 0.5
     at = float(np.interp(own, values, middles))
     if own < values[0]:

@@ -20,7 +20,7 @@ FEW_TO_MANY = ("#9ecae1", "#4f9bcb", "#1f6fa8", "#0b3d66", "#000000")
 
 @plain
 def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
-    """What intervals of content promise, against what they hold: on the diagonal, the two are the same.
+    """What intervals of content hold, against what they promise; equal on the diagonal.
 
     Args:
         calibration: the ``diagnostics.calibration`` of metrics.json.
@@ -59,7 +59,7 @@ def self_consistency_figure(calibration: Mapping[str, Any]) -> Figure:
 
 @plain
 def sbc_figure(found: Mapping[str, Any]) -> Figure:
-    """Histograms of ranks, one line a dimension, and the band of 99 % of the bars of an exact posterior.
+    """Histograms of ranks, a line a dimension, and the band of 99 % of an exact posterior's bars.
 
     Args:
         found: the ``diagnostics.simulation_based`` of metrics.json.

@@ -51,7 +51,7 @@ def draw_run(
     vae: tuple[MLVAE, GroupedGuide] | None = None,
     untrained: GroupedGuide | None = None,
 ) -> dict[str, str]:
-    """Draw every figure of a run into ``folder``, each by itself: one that fails costs none of the others.
+    """Draw every figure of a run into ``folder``; one that fails costs none of the others.
 
     Args:
         folder: where they go.
@@ -88,10 +88,8 @@ def draw_run(
             swap_figure, *vae, test, accumulate=True, of="a plain VAE"
         )
     unseen = metrics["unseen"]
-    if (
-        unseen is not None and unseen["ways"] is None
-    ):  # a single group, which there is none to tell from
-        unseen = None
+    if unseen is not None and unseen["ways"] is None:
+        unseen = None  # a single group, which there is none to tell from
     for part, name, draw in (
         (metrics["probe"], "probes", probe_figure),
         (metrics["active_units"], "active-units", activity_figure),
@@ -117,7 +115,7 @@ def _map(codes: Codes, test: GroupedDataset, untrained: GroupedGuide | None) -> 
 
 
 def _single_groups(data: GroupedDataset, count: int) -> Groups:
-    """Groups of one observation each, with the fields of ``data``'s, for priors that depend on them."""
+    """Groups of one observation each, with the fields that priors may depend on."""
     first = first_of_each_group(data.group, count)
     number = torch.arange(count)
     return data.groups(first[number % len(first)], number)
@@ -126,7 +124,7 @@ def _single_groups(data: GroupedDataset, count: int) -> Groups:
 def _walks(
     model: MLVAE, codes: Codes, test: GroupedDataset, look: Look
 ) -> dict[str, Callable[[], Figure]]:
-    """From one held-out observation to one of another group, and along each dimension of the first."""
+    """From one observation to one of another group, and along each dimension of the first."""
     ends = first_of_each_group(test.group, 2)
     if len(ends) < 2:
         return {}
@@ -134,13 +132,9 @@ def _walks(
     content, style = mean_of(codes.content)[place], mean_of(codes.style)[place]
 
     def traversal(which: str) -> Figure:
-        walk, own = (
-            traverse(model, content[0], style[0], which),
-            {"content": content, "style": style},
-        )
-        return traversal_figure(
-            x[0], x[0], walk, TRAVERSED, which=which, own=own[which][0], look=look
-        )
+        walk = traverse(model, content[0], style[0], which)
+        own = (content if which == "content" else style)[0]
+        return traversal_figure(x[0], x[0], walk, TRAVERSED, which=which, own=own, look=look)
 
     return {
         "interpolation": lambda: interpolation_figure(
@@ -173,9 +167,8 @@ def swap_figure(
         seed: of the choice of styles.
     """
     rows = first_of_each_group(data.group)
-    others = (
-        torch.ones(len(data), dtype=torch.bool).index_fill(0, rows, value=False).nonzero().flatten()
-    )
+    is_row = torch.zeros(len(data), dtype=torch.bool).index_fill(0, rows, value=True)
+    others = (~is_row).nonzero().flatten()
     if not len(others):  # of every group a single observation is held out
         others = rows
     generator = torch.Generator().manual_seed(seed)
@@ -184,15 +177,10 @@ def swap_figure(
     style = mean_of(encode(guide, data.subset(columns)).style)
     grid = swap(model, of_group if accumulate else own, style, data.observations(columns))
     source = "all held-out observations of a group" if accumulate else "one observation"
-    return swap_grid(
-        data.observations(rows),
-        data.observations(columns),
-        grid,
-        title=f"{of[:1].upper()}{of[1:]}: content from {source}"
-        if of
-        else f"Content from {source}",
-        look=look_of(data),
-    )
+    title = f"{of}: content from {source}" if of else f"content from {source}"
+    title = title[0].upper() + title[1:]
+    x = data.observations(rows), data.observations(columns)
+    return swap_grid(*x, grid, title=title, look=look_of(data))
 
 
 @plain
@@ -203,7 +191,7 @@ def reconstruction_figure(
     *,
     vae: tuple[MLVAE, GroupedGuide] | None = None,
 ) -> Figure:
-    """One observation of each of up to ten groups, from its own content, its group's, and a plain VAE's."""
+    """One observation a group, from its own content, its group's, and a plain VAE's."""
     chosen = first_of_each_group(data.group)
     x, alone = data.observations(chosen), data.subset(chosen)
     style = mean_of(encode(guide, alone).style)
@@ -222,7 +210,7 @@ def reconstruction_figure(
 
 
 def content_locs(guide: GroupedGuide, data: GroupedDataset, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Locs of content of the observations at ``index``: each from itself, and from all of its group."""
+    """Locs of content at ``index``: each from itself, and from all of its group."""
     codes = encode(guide, data)
     _, group = torch.unique(data.group, return_inverse=True)
     of_groups = mean_of(group_content(guide, codes))

@@ -80,7 +80,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 def wide_figure(width: float, height: float) -> Figure:
     """A figure whose panels stand well apart."""
     figure = new_figure(width, height)
-    figure.set_layout_engine("constrained", wspace=0.06)
+    figure.set_layout_engine("constrained", wspace=0.06, hspace=0.05)
     return figure
 
 
@@ -104,9 +104,8 @@ def save_each(folder: Path, figures: Mapping[str, Callable[[], Figure]]) -> dict
         path = folder / f"{name}.png"
         try:
             save_figure(draw(), path)
-        except (
-            Exception
-        ) as error:  # Whatever it is, what was trained and measured must not be lost to it.
+        except Exception as error:
+            # Whatever it is, what was trained and measured must not be lost to it.
             path.unlink(missing_ok=True)  # an older one would be taken for this run's
             failed[name] = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
     return failed
