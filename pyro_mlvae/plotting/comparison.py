@@ -158,7 +158,7 @@ def sandwich_figure(comparison: Mapping[str, Any]) -> Figure:
     counts = [row["num_particles"] for row in rows]
     for name, colour, label in (("upper", VERMILION, "EUBO"), ("lower", BLUE, "ELBO")):
         values, errors = [row[name] for row in rows], [row[f"{name}_error"] for row in rows]
-        look = {"color": colour, "label": f"{label}, K weights"}
+        look: dict[str, Any] = {"color": colour, "label": f"{label}, K weights"}
         axes.errorbar(counts, values, errors, marker="o", capsize=2.0, **look)
     evidence = rows[0]["log_evidence"]
     if evidence is not None:
