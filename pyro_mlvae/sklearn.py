@@ -89,9 +89,10 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             best weights are kept.
         elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
         evidence, augment, precision: of training.
-        beta_content, beta_style, warmup_steps, free_bits_content, free_bits_style, target_content,
-            target_style, target_weight, aggregate_style, hsic, style_cycle, pair_switching: weights
-            and terms of the objective, see :mod:`pyro_mlvae.penalties`.
+        beta_content, beta_style, free_bits_content, free_bits_style: weights of the divergences.
+        target_content, target_style, target_weight: their targets in nats, instead of weights.
+        warmup_steps: over how many steps these weights or targets rise from 0.
+        aggregate_style, hsic, style_cycle, pair_switching: see :mod:`pyro_mlvae.penalties`.
         device: "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
         random_state: of weights, minibatches, draws and ``score``; None: NumPy's global state.
         verbose: 1 writes the ELBO of every epoch to stderr.
