@@ -65,4 +65,7 @@ class Stopping(Checkpoint):
         super().save(*arguments)
         self.left -= 1
         if not self.left:
-            raise Stopped
+            self.end()
+
+    def end(self):
+        raise Stopped

@@ -71,6 +71,15 @@ def test_the_untrained_encoder_has_the_same_maps_below():
     assert torch.equal(first, last)
 
 
+def test_codes_of_many_dimensions_keep_their_neighbours_on_a_map():
+    label = torch.arange(60) % 3
+    codes = 9.0 * torch.eye(3)[label].repeat(1, 2) + torch.randn(60, 6)
+    content = latent_map(codes, codes, label, "abc").axes[0]
+    places = torch.cat([torch.as_tensor(dots.get_offsets()) for dots in content.collections])
+    nearest = torch.cdist(places, places).fill_diagonal_(torch.inf).argmin(1)
+    assert (nearest // 20 == torch.arange(60) // 20).all()
+
+
 def test_of_many_observations_the_same_are_chosen_for_every_map(monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -1,7 +1,7 @@
 """Runs that are interrupted, killed, or run out of disk end as if nothing had happened."""
 
 import functools
-import io
+import multiprocessing
 import os
 import random
 import resource
@@ -176,50 +176,42 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_runs(path, tmp_path):
     assert not canary.exists()
 
 
-# The command line, killed for real. A fork has the library imported already, so the time is the
-# run's own.
+# The command line, killed for real. A server forks the processes: it has imported the library
+# already, and has no threads that a test of this process may have started.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pyro_mlvae.cli.training", "pytest", "torch._dynamo"])
 
 
-class Killing(Checkpoint):
-    """A checkpoint after every step, of which the last is the last thing that its process does."""
-
-    def __init__(self, path, left):
-        super().__init__(path, every=0.0)
-        self.left = left
-
-    def save(self, *arguments):
-        super().save(*arguments)
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGKILL)
+class Killing(Stopping):
+    def end(self):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def command(arguments, kill_after=-1):
     """Run the command line; of what comes after training only that it writes is of interest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "Checkpoint", functools.partial(Killing, left=kill_after))
+    with pytest.MonkeyPatch.context() as patch, quickly():
+        patch.setattr(train_module, "Checkpoint", functools.partial(Killing, after=kill_after))
         patch.setattr(finishing, "evaluate", lambda *_, **__: full_metrics())
         return run(arguments)
 
 
-def child(arguments, kill_after=-1, stderr=None, **limits):
-    """Run the command line in a process of its own."""
-    process = os.fork()
-    if not process:
-        status = 70
-        try:
-            sys.stdout, sys.stderr = io.StringIO(), stderr or io.StringIO()
-            for what, limit in limits.items():
-                resource.setrlimit(getattr(resource, what), (limit, limit))
-            status = command(arguments, kill_after)
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+def command_of_child(arguments, kill_after, said, limits):
+    with open(said, "w") as sys.stderr, open(os.devnull, "w") as sys.stdout:  # noqa: PTH123
+        for what, limit in limits.items():
+            resource.setrlimit(getattr(resource, what), (limit, limit))
+        sys.exit(command(arguments, kill_after))
+
+
+def child(arguments, kill_after=-1, said=os.devnull, **limits):
+    """Run the command line in a process of its own, which writes its stderr to ``said``."""
+    process = SERVER.Process(target=command_of_child, args=(arguments, kill_after, said, limits))
+    process.start()
     return process
 
 
 def status_of(process):
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    process.join()
+    return process.exitcode
 
 
 def train_arguments(arrays, folder, epochs=12):  # of two steps
@@ -231,9 +223,7 @@ def train_arguments(arrays, folder, epochs=12):  # of two steps
 def arrays(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arrays")
     write_arrays(folder / "small.npz", 160)
-    # Whatever a run imports is imported before forks are made.
-    with quickly():
-        assert command(train_arguments(folder / "small.npz", folder / "run", 1)) == 0
+    assert status_of(child(train_arguments(folder / "small.npz", folder / "run", 1))) == 0
     return folder / "small.npz"
 
 
@@ -253,7 +243,7 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_happened(arrays, 
         begun = (folder / runs.CONFIG).is_file()
         process = child(resume if begun else train_arguments(arrays, folder))
         time.sleep(chance.uniform(0.0, seconds))
-        os.kill(process, signal.SIGKILL)
+        process.kill()
         # What had ended by itself before the kill had nothing to complain of.
         assert status_of(process) in (-signal.SIGKILL, 0)
     assert status_of(child(resume)) == 0
@@ -272,10 +262,8 @@ def test_killed_a_run_goes_on_with_its_own_data_alone_wherever_that_is(
     checkpoint = tmp_path / "killed" / runs.CHECKPOINT
 
     def said(arguments):
-        with (tmp_path / "said").open("w+") as file:
-            status = status_of(child(arguments, stderr=file))
-            file.seek(0)
-            return status, file.read().splitlines()[-1]
+        status = status_of(child(arguments, said=tmp_path / "said"))
+        return status, (tmp_path / "said").read_text().splitlines()[-1]
 
     (tmp_path / "here").mkdir()
     data = tmp_path / "here" / "small.npz"
@@ -318,11 +306,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(arrays, tmp_pat
     assert status_of(child(train_arguments(arrays, folder, 2))) == 0
     before = (folder / runs.CHECKPOINT).read_bytes()
     arguments = ["train", "--resume", str(folder), "--epochs", "9"]
-    with (tmp_path / "said").open("w+") as said:
-        process = child(arguments, RLIMIT_FSIZE=len(before) - 1000, stderr=said)
-        assert status_of(process) == 2
-        said.seek(0)
-        text = said.read()
+    limited = child(arguments, said=tmp_path / "said", RLIMIT_FSIZE=len(before) - 1000)
+    assert status_of(limited) == 2
+    text = (tmp_path / "said").read_text()
     full = f"pyro-mlvae: {folder / runs.CHECKPOINT} cannot be written (File too large)"
     assert text.splitlines()[-1].startswith(full)
     assert "Traceback" not in text

@@ -226,7 +226,7 @@ def uninterrupted(budget):
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("after", [1, 2, 8, 13])
+@pytest.mark.parametrize("after", [1, 2, 3, 8, 12, 13])
 def test_stopped_after_any_step_a_run_ends_with_the_same_best_weights(budget, after, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stopped):
