@@ -24,7 +24,6 @@ from pyro_mlvae.errors import InputError
 from pyro_mlvae.estimators import ElboTerms
 from pyro_mlvae.latents import decode, embed, encode
 from pyro_mlvae.latents.encoding import BATCH_SIZE
-from pyro_mlvae.ops import mean_of
 from pyro_mlvae.runs.config import RunConfig
 from pyro_mlvae.runs.minibatches import make_sampler, schedule
 from pyro_mlvae.runs.options import ModelOptions, ObjectiveOptions, TrainingOptions
@@ -32,12 +31,10 @@ from pyro_mlvae.training import EpochRecord, elbo_terms, fit, fused_adam
 
 # Before scikit-learn 1.6 it was a method.
 validate_data = getattr(validation, "validate_data", None) or BaseEstimator._validate_data
-_FINITE: Any = {
-    f"{'ensure' if hasattr(validation, 'validate_data') else 'force'}_all_finite": "allow-nan"
-}
+_FINITE = f"{'ensure' if hasattr(validation, 'validate_data') else 'force'}_all_finite"
+_TAKEN: Any = {"allow_nd": True, _FINITE: "allow-nan"}
 SCORE_DRAWS = 10
-# Parameters are the options of a run by the same names, less the seed, which is random_state, and
-# the plain VAE beside the model; data is given to fit.
+# Parameters are the options of a run, less the seed, which is random_state, and the plain VAE.
 _GROUPS = (ModelOptions, ObjectiveOptions, TrainingOptions)
 _DEFAULTS = {option.name: option.default for group in _GROUPS for option in fields(group)}
 del _DEFAULTS["seed"], _DEFAULTS["vae"]
@@ -50,14 +47,6 @@ SIGNATURE = Signature(
 )
 
 
-def _has_signature(function: Any) -> Any:
-    """What scikit-learn, help and notebooks take a function's parameters from."""
-    function.__signature__ = SIGNATURE.replace(
-        parameters=[Parameter("self", Parameter.POSITIONAL_ONLY), *SIGNATURE.parameters.values()]
-    )
-    return function
-
-
 class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Content, what the rows of a group share, and style, what each row adds (arXiv 1705.08841)::
 
@@ -67,47 +56,38 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         q(C_G | X_G) ∝ prod_i N(C_G; loc_c(x_i), scale_c(x_i))
         q(S_i | x_i) = N(loc_s(x_i), scale_s(x_i))
 
-    ``fit`` maximises the mean of the ELBO over the groups of a minibatch.
-
-    X is ``[n, features]`` or images, ``[n, channels, height, width]`` or ``[n, height, width]``. It
-    is computed with in float32, and uint8 is taken for pixels, which are scaled to [0, 1]. Networks
-    see standardised features, and images in [0, 1]; the ELBO is of X itself. ``groups`` names the
-    group of each row by any hashable value; without it every row is a group of its own, with a
-    warning.
+    ``fit`` maximises the mean of the ELBO over the groups of a minibatch. X is ``[n, features]`` or
+    images, ``[n, channels, height, width]`` or ``[n, height, width]``. It is computed with in
+    float32, uint8 as pixels of [0, 1]. Networks see standardised features, and images in [0, 1]; the
+    ELBO is of X itself. ``groups`` names the group of each row by any hashable value; without it
+    every row is a group of its own, with a warning.
 
     Args:
         content_dim: numbers that describe what a group shares.
-        style_dim: numbers that describe what a row adds; with more of them more of the content
-            leaks in.
-        model, guide, style_given_content, network, hidden: the pair, as ``pyro-mlvae train`` takes
-            it.
+        style_dim: numbers that describe what a row adds; with more of them more content leaks in.
+        model, guide, style_given_content, network, hidden: the pair.
         likelihood, likelihood_scale, library_size, missing: of x; "mask" leaves out NaN.
         sampler, groups_per_batch, observations_per_group: what is in a minibatch.
         steps, epochs, learning_rate: how long to train (2,000 steps by default), and Adam's step.
-        validation_fraction, patience: how much of X is held out to judge training by (of 100 rows
-            or more), and after how many measurements (of about 50) that were no better it ends; the
-            best weights are kept.
+        validation_fraction, patience: how much of X (of 100 rows or more) judges training, and
+            after how many of its 50 measurements without a better one it ends; the best stays.
         elbo, num_particles, alpha, inner: as :func:`~pyro_mlvae.make_estimator` takes them.
         evidence, augment, precision: of training.
-        beta_content, beta_style, free_bits_content, free_bits_style: weights of the divergences.
-        target_content, target_style, target_weight: their targets in nats, instead of weights.
-        warmup_steps: over how many steps these weights or targets rise from 0.
+        beta_content, beta_style, warmup_steps: weights of the divergences, and their rise from 0.
+        free_bits_content, free_bits_style: nats of a divergence per dimension that are free.
+        target_content, target_style, target_weight: divergences in nats, instead of weights.
         aggregate_style, hsic, style_cycle, pair_switching: see :mod:`pyro_mlvae.penalties`.
-        device: "cpu", "cuda", "cuda:N", or "auto": a GPU where there is one.
+        device: "cpu", "cuda", "cuda:N", or "auto", a GPU where there is one.
         random_state: of weights, minibatches, draws and ``score``; None: NumPy's global state.
         verbose: 1 writes the ELBO of every epoch to stderr.
 
-    All but the last three are options of a run by the same names, with the same values and
-    defaults: the page of settings explains each.
+    All but the last three are options of a run, with its defaults: the page of settings has each.
 
     Attributes:
         model_, guide_: the trained pair, Pyro modules.
-        history_, groups_: the :class:`History` of training; the names of its groups, sorted if
-            possible.
-        config_, event_shape_: the :class:`RunConfig` of the pair, seed included, and the shape of a
-            row.
-        n_features_in_, feature_names_in_: the size of X's second dimension, and its names if all
-            are text.
+        history_, groups_: the :class:`History` of training; the names of groups, sorted if possible.
+        config_, event_shape_: the :class:`RunConfig` of the pair, and the shape of a row.
+        n_features_in_, feature_names_in_: the size of X's second dimension; its names, if all text.
 
     Raises:
         ValueError: X is not finite numbers of the shape of ``fit``.
@@ -115,18 +95,16 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         DivergedError: training met a NaN. Both are ValueErrors.
         NotFittedError: ``fit`` has not been called.
 
-    The ELBO depends on the grouping, so a search must tell it to every step. Under metadata routing
-    ``fit`` and ``score`` ask for ``groups``, as GroupKFold does, unless other requests than these
-    are set::
+    The ELBO depends on the grouping, so a search must tell every step of it. Under metadata routing
+    ``fit`` and ``score`` ask for ``groups``, as GroupKFold does, unless told otherwise::
 
         with sklearn.config_context(enable_metadata_routing=True):
             model = MultiLevelVAE().set_fit_request(groups=True).set_score_request(groups=True)
             GridSearchCV(model, {"style_dim": [2, 4]}, cv=GroupKFold()).fit(X, groups=groups)
 
-    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. A
-    pickle holds weights on their device: call ``model_.cpu()`` and ``guide_.cpu()`` before, for a
-    machine without that. With a class of "path/to/file.py:Class" it opens only in the process that
-    wrote it.
+    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. Before a
+    pickle call ``model_.cpu()`` and ``guide_.cpu()``; with a class of "path/to/file.py:Class" it
+    opens only in the process that wrote it.
 
     >>> from sklearn.datasets import load_digits
     >>> from pyro_mlvae import MultiLevelVAE
@@ -142,10 +120,14 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     __metadata_request__fit = {"groups": True}  # noqa: RUF012
     __metadata_request__score = {"groups": True, "sample_weight": None}  # noqa: RUF012
 
-    @_has_signature
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         for name, value in (_DEFAULTS | SIGNATURE.bind(*args, **kwargs).arguments).items():
             setattr(self, name, value)
+
+    # What scikit-learn, help and notebooks take the parameters from.
+    __init__.__signature__ = SIGNATURE.replace(  # type: ignore[attr-defined]
+        parameters=[Parameter("self", Parameter.POSITIONAL_ONLY), *SIGNATURE.parameters.values()]
+    )
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> MultiLevelVAE:
         """Train anew on X in groups; y is ignored. After Ctrl-C what is trained is kept."""
@@ -156,8 +138,10 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         def show(record: EpochRecord) -> None:
             elbo = record.terms.per_observation()["elbo"]
-            said = f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row"
-            print(said, file=sys.stderr)
+            print(
+                f"epoch {record.epoch}, step {record.steps}: {elbo:.2f} nats per row",
+                file=sys.stderr,
+            )
 
         history = fit(
             model,
@@ -183,8 +167,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def transform(self, X: Any) -> np.ndarray:
         """The locs of content and style of each row by itself, ``[n, content_dim + style_dim]``."""
         data = self._data(X, None, alone=True)
-        codes = encode(self.guide_, data)
-        return torch.cat([mean_of(codes.content), mean_of(codes.style)], -1).cpu().numpy()
+        return encode(self.guide_, data).loc.cpu().numpy()
 
     def transform_groups(self, X: Any, groups: Any) -> np.ndarray:
         """The content locs of groups, from all their rows, in the order of ``np.unique``."""
@@ -195,10 +178,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """The decoder's mean of a row given content and style, in the shape of the rows of X."""
         validation.check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32, input_name="Z")
-        if Z.shape[1] != self._n_features_out:
-            raise InputError(
-                f"Z must have {self._n_features_out} columns, as codes have, got {Z.shape[1]}"
-            )
+        wanted = self._n_features_out
+        if Z.shape[1] != wanted:
+            raise InputError(f"Z must have {wanted} columns, as codes have, got {Z.shape[1]}")
         codes = torch.from_numpy(np.require(Z, requirements="W")).to(next(self.model_.parameters()))
         dims = [self.config_.content_dim, self.config_.style_dim]
         parts = [decode(self.model_, *part.split(dims, -1)) for part in codes.split(BATCH_SIZE)]
@@ -249,7 +231,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X = unmasked(as_numpy(X), self.missing)
         # Later values that float32 lacks are refused.
         dtypes = [np.float32, np.uint8, *([np.float64] if reset else [])]
-        X = validate_data(self, X, reset=reset, dtype=dtypes, allow_nd=True, **_FINITE)
+        X = validate_data(self, X, reset=reset, dtype=dtypes, **_TAKEN)
         if reset:
             self.event_shape_ = X.shape[1:]
         elif X.shape[1:] != self.event_shape_:

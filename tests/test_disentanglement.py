@@ -88,3 +88,14 @@ def test_data_that_does_not_know_its_style_is_not_measured():
     guide = ProductOfNormals(Turned(torch.eye(3)))
     assert disentanglement_metrics(guide, plain, known(10, 0)) is None
     assert disentanglement_metrics(guide, known(10, 0), plain) is None
+
+
+def test_a_factor_that_does_not_vary_does_not_count():
+    guide = ProductOfNormals(Turned(torch.eye(3)))
+    train, test = known(300, 0), known(300, 1)
+    test.x[:, 1] = 0.5
+    found = disentanglement_metrics(guide, train, test)
+    assert found["disentanglement"] > 0.9
+    assert found["mutual_information_gap"] > 0.7
+    test.x[:, 2] = 0.5
+    assert disentanglement_metrics(guide, train, test) is None

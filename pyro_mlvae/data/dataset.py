@@ -231,8 +231,7 @@ class GroupedDataset:
         """Split by groups: training sees no observation of those that are held out.
 
         Args:
-            hold_out: names of groups or of super-groups, as text; or the fraction of groups that
-                are held out, chosen at random.
+            hold_out: names of groups or super-groups, as text; or a fraction, chosen at random.
             seed: of that choice.
 
         Returns:

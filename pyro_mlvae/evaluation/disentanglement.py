@@ -18,13 +18,11 @@ from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
 from pyro_mlvae.data import GroupedDataset
-from pyro_mlvae.evaluation.factors import MOST_FITTED, KnowsStyle
+from pyro_mlvae.evaluation.factors import MOST_FITTED, has_the_factors_of, is_class
 from pyro_mlvae.guides import GroupedGuide
 from pyro_mlvae.latents.encoding import encode
-from pyro_mlvae.ops import mean_of
 
 _TREES = 50
 # Codes and factors that are numbers are counted in so many bins, of equal width.
@@ -36,8 +34,8 @@ def disentanglement_metrics(
 ) -> dict[str, float] | None:
     """DCI and the mutual information gap of a guide's latent, on the known factors of style.
 
-    Content and style are taken as one latent, whose dimensions are judged each by itself. A factor of
-    several columns counts as several factors.
+    Content and style are taken as one latent, whose dimensions are judged each by itself. A factor
+    of several columns counts as several, and one that does not vary in both parts does not count.
 
     Args:
         guide: a guide, trained or not.
@@ -46,12 +44,12 @@ def disentanglement_metrics(
         seed: of forests, and of the choice among observations.
 
     Returns:
-        ``disentanglement``, ``completeness``, ``informativeness`` (the mean over factors of R2, or of
-        the accuracy where a factor is a class) and ``mutual_information_gap``. None where the data does
-        not know its style.
+        ``disentanglement``, ``completeness``, ``informativeness`` (the mean over factors of R2, or
+        of the accuracy where a factor is a class) and ``mutual_information_gap``. None where the
+        parts do not know their style by the same factors, or fewer than two of them vary.
 
-    References: Eastwood, Williams (2018), "A framework for the quantitative evaluation of disentangled
-    representations"; Chen et al. (2018), arXiv 1802.04942.
+    References: Eastwood, Williams (2018), "A framework for the quantitative evaluation of
+    disentangled representations"; Chen et al. (2018), arXiv 1802.04942.
 
     >>> from pyro_mlvae import MLPEncoder, ProductOfNormals, load_dataset
     >>> train, test = load_dataset("glyphs").sample(200, seed=0).split(0.5, seed=0)
@@ -59,18 +57,19 @@ def disentanglement_metrics(
     >>> sorted(disentanglement_metrics(guide, train, test))
     ['completeness', 'disentanglement', 'informativeness', 'mutual_information_gap']
     """
-    if not (isinstance(train, KnowsStyle) and isinstance(test, KnowsStyle)):
-        return None
     some = train.sample(MOST_FITTED, seed=seed)
-    codes, held_out = _locs(guide, some), _locs(guide, test)
+    factors = [*_varying(some, test)] if has_the_factors_of(some, test) else []
+    if len(factors) < 2:
+        return None
+    codes, held_out = (encode(guide, part).loc.double().cpu().numpy() for part in (some, test))
     importances, scores, gaps = [], [], []
-    for (values, is_class), (truth, _) in zip(_factors(some), _factors(test), strict=True):
-        forest = _forest(is_class=is_class, seed=seed)
+    for values, truth, classes in factors:
+        forest = _forest(classes=classes, seed=seed)
         with threadpool_limits(1):
             forest.fit(codes, values)
             scores.append(forest.score(held_out, truth))
         importances.append(forest.feature_importances_)
-        gaps.append(information_gap(held_out, truth if is_class else _binned(truth)))
+        gaps.append(information_gap(held_out, truth if classes else _binned(truth)))
     disentanglement, completeness = of_importances(np.stack(importances, 1))
     return {
         "disentanglement": disentanglement,
@@ -81,7 +80,7 @@ def disentanglement_metrics(
 
 
 def of_importances(importance: np.ndarray) -> tuple[float, float]:
-    """Disentanglement and completeness of importances ``[dimensions, factors]``, at least two of each.
+    """Disentanglement and completeness of importances ``[dimensions, factors]``, two or more each.
 
     >>> of_importances(np.array([[2.0, 0.0], [0.0, 0.5], [0.0, 0.0]]))
     (1.0, 1.0)
@@ -119,23 +118,18 @@ def _binned(values: np.ndarray) -> np.ndarray:
     return np.digitize(values, np.linspace(values.min(), values.max(), _BINS + 1)[1:-1])
 
 
-def _locs(guide: GroupedGuide, data: GroupedDataset) -> np.ndarray:
-    codes = encode(guide, data)
-    parts = [mean_of(part).double().cpu().numpy() for part in (codes.content, codes.style)]
-    return np.concatenate(parts, 1)
+def _varying(train: Any, test: Any) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
+    """The columns of factors in both parts, and whether they are classes, where they vary."""
+    for name, value in train.style_factors.items():
+        of_parts = (data.style_factors[name].reshape(len(data), -1).cpu() for data in (train, test))
+        for known, truth in zip(*(columns.numpy().T for columns in of_parts), strict=True):
+            if np.ptp(known) and np.ptp(truth):
+                yield known, truth, is_class(value)
 
 
-def _factors(data: Any) -> Iterator[tuple[np.ndarray, bool]]:
-    """The columns of each factor, and whether they are classes."""
-    value: Tensor
-    for value in data.style_factors.values():
-        for column in value.reshape(len(data), -1).T:
-            yield column.cpu().numpy(), not value.is_floating_point()
-
-
-def _forest(*, is_class: bool, seed: int) -> Any:
+def _forest(*, classes: bool, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    kind = RandomForestClassifier if is_class else RandomForestRegressor
+    kind = RandomForestClassifier if classes else RandomForestRegressor
     # Every split sees all dimensions, else some use one that tells nothing.
     return kind(_TREES, min_samples_leaf=5, max_features=None, random_state=seed)

@@ -77,7 +77,7 @@ def factor_metrics(
         return None
     some: Any = train.sample(MOST_FITTED, seed=seed)
     classes = {
-        name: value.unique() for name, value in some.style_factors.items() if _is_class(value)
+        name: value.unique() for name, value in some.style_factors.items() if is_class(value)
     }
     target = np.concatenate(list(_columns(some, classes).values()), 1)
     codes = _codes(guide, some, mixed_seed(seed, 0), whole=whole)
@@ -85,7 +85,7 @@ def factor_metrics(
     kinds = ", ".join(f"{name}: {kind}" for name, (kind, _) in chosen.items())
     found: dict[str, Any] = {"regressor": kinds, **dict.fromkeys(tests)}
     for part, test in tests.items():
-        if isinstance(test, KnowsStyle) and _widths(test) == _widths(some):
+        if test is not None and has_the_factors_of(some, test):
             held_out = _codes(guide, test, mixed_seed(seed, 1), whole=whole)
             truth = _columns(test, classes)
             of = {
@@ -100,12 +100,20 @@ def factor_metrics(
     return found
 
 
-def _is_class(value: Tensor) -> bool:
+def is_class(value: Tensor) -> bool:
+    """Whether a factor is a class, not a number."""
     return not value.is_floating_point()
 
 
-def _widths(data: KnowsStyle) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape[1:]) for name, value in data.style_factors.items()}
+def has_the_factors_of(train: GroupedDataset, test: GroupedDataset) -> bool:
+    """Whether both data sets know their style, by the same factors."""
+    if not (isinstance(train, KnowsStyle) and isinstance(test, KnowsStyle)):
+        return False
+    widths, others = (
+        {name: value.shape[1:] for name, value in data.style_factors.items()}
+        for data in (train, test)
+    )
+    return widths == others
 
 
 def _columns(data: Any, classes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -135,7 +143,7 @@ def _codes(
         "content loc": content,
     }
     if whole:
-        found["latent"] = torch.cat([content, style["loc"]], -1)
+        found["latent"] = codes.loc
     return {name: code.double().cpu().numpy() for name, code in found.items()}
 
 

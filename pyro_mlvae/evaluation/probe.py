@@ -129,6 +129,7 @@ def probe_metrics(
     *,
     ks: Sequence[int] = (1, 2, 5, 10, 50),
     regroupings: int = 50,
+    whole: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Probe the style of single observations, and the content of k observations of a group.
@@ -138,6 +139,8 @@ def probe_metrics(
         train, test: observations on whose codes the probes are trained, and tested.
         ks: numbers of observations from which content is inferred.
         regroupings: of ``test``, for k > 1.
+        whole: whether content and style are read together, too, as ``latent``: of a VAE, whose
+            parts have no roles. From k observations the product of their Normals is read.
         seed: of draws, folds, classifiers and regroupings.
 
     Returns:
@@ -150,35 +153,6 @@ def probe_metrics(
         InputError: a label of ``test`` does not occur in ``train``, or that has a single one or
             fewer observations than folds.
     """
-    return _probed(guide, train, test, ks, regroupings, seed, whole=False)
-
-
-def vae_probe_metrics(
-    guide: GroupedGuide,
-    train: GroupedDataset,
-    test: GroupedDataset,
-    *,
-    ks: Sequence[int] = (1, 2, 5, 10, 50),
-    regroupings: int = 50,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """:func:`probe_metrics` of a VAE, whose parts have no roles, and ``"latent"``: both together.
-
-    From k observations of a group, the product of their Normals is read, as of an ML-VAE's content.
-    """
-    return _probed(guide, train, test, ks, regroupings, seed, whole=True)
-
-
-def _probed(
-    guide: GroupedGuide,
-    train: GroupedDataset,
-    test: GroupedDataset,
-    ks: Sequence[int],
-    regroupings: int,
-    seed: int,
-    *,
-    whole: bool,
-) -> dict[str, Any]:
     train_codes, test_codes = encode(guide, train), encode(guide, test)
     known = style_codes(train_codes, seed=mixed_seed(seed, 0))
     held_out = style_codes(test_codes, seed=mixed_seed(seed, 1))
@@ -214,6 +188,13 @@ def _probed(
         of_train = _whole_latent(guide, train_codes).loc
         found["latent"] = by_k("latent", of_train, latent.loc, product)
     return {"classifier": ", ".join(f"{name}: {kind}" for name, kind in kinds.items()), **found}
+
+
+def vae_probe_metrics(
+    guide: GroupedGuide, train: GroupedDataset, test: GroupedDataset, **options: Any
+) -> dict[str, Any]:
+    """:func:`probe_metrics` of a VAE, ``whole=True``, with its other ``options``."""
+    return probe_metrics(guide, train, test, whole=True, **options)
 
 
 def _scores_of_several(

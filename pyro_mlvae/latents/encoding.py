@@ -18,7 +18,7 @@ from pyro_mlvae.data.groups import Groups
 from pyro_mlvae.errors import InputError, require_positive
 from pyro_mlvae.estimators.programs import in_mode
 from pyro_mlvae.guides import GroupedGuide, ThreeLevelGuide
-from pyro_mlvae.ops import Evidence, moments, normal_from_parameters
+from pyro_mlvae.ops import Evidence, mean_of, moments, normal_from_parameters
 
 BATCH_SIZE = 4096
 
@@ -38,6 +38,11 @@ class Codes:
     groups: Groups
     content: TorchDistributionMixin
     style: TorchDistributionMixin
+
+    @property
+    def loc(self) -> Tensor:
+        """The locs of content and of style side by side, ``[N, content + style]``."""
+        return torch.cat([mean_of(self.content), mean_of(self.style)], -1)
 
     @cached_property
     def content_normal(self) -> Normal:
