@@ -1,4 +1,4 @@
-"""A step of examples/from_scratch.py: what training would cost in plain PyTorch, without the library.
+"""A step of examples/from_scratch.py: what training costs in plain PyTorch, without the library.
 
 A test shows that it computes what ``Objective`` computes, to rounding; so the ratio of their times
 is the price of Pyro and of everything that the library checks.

@@ -82,7 +82,7 @@ for name, own in {"Multi-Level VAE": config, "plain VAE": config.plain_vae()}.it
 
 
 def donor_read_off(code: torch.Tensor) -> float:
-    """How often a classifier, trained on the codes of half of the cells, tells the donors of the others."""
+    """How often a classifier trained on half of the cells' codes tells the others' donors."""
     half = Split.by_observations(test, 0.5, options.seed)
     probe = Probe.train(code[half.train], test.group[half.train], seed=options.seed)
     return probe.scores(code[half.test], test.group[half.test])["accuracy"]

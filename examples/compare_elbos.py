@@ -28,7 +28,8 @@ for exact in (True, False):
             snr = row["gradient_snr"]["content_encoder"]
             print(
                 f"{row['estimator']:12}{row['num_particles']:3} particles: "
-                f"gap {round(row['gap'], 4) + 0.0:7.4f} ± {row['standard_error']:.4f} nats an observation, "
+                f"gap {round(row['gap'], 4) + 0.0:7.4f} ± {row['standard_error']:.4f} nats an "
+                "observation, "
                 f"signal / noise of content {'undefined' if snr is None else f'{snr:.2f}'}, "
                 f"{row['ms_per_step']:.1f} ms"
             )

@@ -38,7 +38,7 @@ from pyro_mlvae.plotting.style import COLOURS, new_figure, tidy
 
 
 class OpinionPool(GroupedGuide):
-    """q(C_G | X_G) ∝ prod over i in G of N(C; loc_c(x_i), scale_c(x_i))^(1/n): each counts for 1/n."""
+    """q(C_G | X_G) ∝ prod over i in G of N(C; loc_c(x_i), scale_c(x_i))^(1/n)."""
 
     def content_posterior(self, features: Tensor, groups: Groups) -> TorchDistributionMixin:
         """As sure as one observation of the group is on average, however many there are."""
@@ -104,7 +104,8 @@ def main() -> None:
     axes.legend(frameon=False, fontsize=8)
     save_figure(figure, options.out)
     print(
-        "with five observations of a digit, the label that is read has grouped them: compare, no more"
+        "with five observations of a digit, the label that is read has grouped them: compare, no "
+        "more"
     )
 
 

@@ -32,7 +32,8 @@ size = 64 if options.data.startswith("folder:") else None
 data = load_dataset(options.data, options.data_root, download=options.download, image_size=size)
 train, test = data.split_groups(0.2, seed=0)
 print(
-    f"{len(train):,} pictures to train on, {len(test):,} of {(test.sizes > 0).sum():,} unseen people"
+    f"{len(train):,} pictures to train on, "
+    f"{len(test):,} of {(test.sizes > 0).sum():,} unseen people"
 )
 
 # Convolutional networks, chosen by the shape of the data; a person takes part with up to 8

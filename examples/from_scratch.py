@@ -129,7 +129,8 @@ def main() -> None:
             probe = LogisticRegression(max_iter=1000).fit(code[train].numpy(), digit[train].numpy())
             accuracy = probe.score(code[test].numpy(), digit[test].numpy())
             print(
-                f"a linear probe reads the digit off {name} of one drawing: {accuracy:.3f}, chance 0.10"
+                f"a linear probe reads the digit off {name} of one drawing: {accuracy:.3f}, "
+                "chance 0.10"
             )
 
         # Content of all the held-out drawings of a digit, in the styles of ten drawings.

@@ -1,7 +1,7 @@
 """Train on some alphabets; then tell the characters of an unseen one apart, from one drawing each.
 
 Run: python examples/omniglot_unseen.py --data folder:PATH --hold-out Korean
-     python examples/omniglot_unseen.py --data omniglot --data-root data --download --hold-out Korean
+     python examples/omniglot_unseen.py --data omniglot --download --hold-out Korean
 
 PATH holds a folder for each alphabet, which holds a folder for each character. --hold-out takes
 several alphabets, or none. Writes swap.png: characters of the held-out alphabets, each in the style
@@ -68,7 +68,7 @@ shape, content_dim, style_dim, channels = data.event_shape, 32, 16, (16, 32, 64)
 
 
 def build() -> tuple[MLVAE, ProductOfNormals]:
-    """The pair: content is inferred from a random part of its group, and style knows content and the pose.
+    """The pair: content is of a random part of its group, and style knows content and the pose.
 
     So content must say what the other drawings need, and need not say how they are turned.
     """

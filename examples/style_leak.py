@@ -45,7 +45,7 @@ from pyro_mlvae.runs import write_json
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is added to the objective, whether style knows content, and whether images are jittered."""
+    """What is added to the objective; whether style knows content, and images are jittered."""
 
     penalties: Sequence[Penalty] = field(default_factory=list)
     style_given_content: bool = True

@@ -62,7 +62,7 @@ epochs = 2 if options.smoke else -(-options.steps // batches)
 
 
 def trained(kind: str) -> tuple[MLVAE, GroupedGuide]:
-    """The pair of that name after training, from the same initial networks and on the same minibatches."""
+    """The pair of that name after training, from the same weights and on the same minibatches."""
     torch.manual_seed(options.seed)
     networks = (data.event_shape, CONTENT, STYLE)
     decoder, encoder = ConvDecoder(*networks), ConvEncoder(*networks)

@@ -58,7 +58,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     ``fit`` maximises the mean of the ELBO over the groups of a minibatch. X is ``[n, features]`` or
     images, ``[n, channels, height, width]`` or ``[n, height, width]``. It is computed with in
-    float32, uint8 as pixels of [0, 1]. Networks see standardised features, and images in [0, 1]; the
+    float32, uint8 as pixels of [0, 1]. Networks see standardised features, or images in [0, 1]; the
     ELBO is of X itself. ``groups`` names the group of each row by any hashable value; without it
     every row is a group of its own, with a warning.
 
@@ -85,7 +85,7 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     Attributes:
         model_, guide_: the trained pair, Pyro modules.
-        history_, groups_: the :class:`History` of training; the names of groups, sorted if possible.
+        history_, groups_: the :class:`History` of training; the groups, sorted if possible.
         config_, event_shape_: the :class:`RunConfig` of the pair, and the shape of a row.
         n_features_in_, feature_names_in_: the size of X's second dimension; its names, if all text.
 
@@ -102,9 +102,9 @@ class MultiLevelVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             model = MultiLevelVAE().set_fit_request(groups=True).set_score_request(groups=True)
             GridSearchCV(model, {"style_dim": [2, 4]}, cv=GroupKFold()).fit(X, groups=groups)
 
-    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. Before a
-    pickle call ``model_.cpu()`` and ``guide_.cpu()``; with a class of "path/to/file.py:Class" it
-    opens only in the process that wrote it.
+    ``n_jobs`` needs processes, joblib's default: Pyro's parameter store is not for threads. Call
+    ``model_.cpu()`` and ``guide_.cpu()`` before a pickle; with a class of "path/to/file.py:Class"
+    it opens only in the process that wrote it.
 
     >>> from sklearn.datasets import load_digits
     >>> from pyro_mlvae import MultiLevelVAE

@@ -22,7 +22,7 @@ both_models = pytest.mark.parametrize("make", LOADINGS.values(), ids=LOADINGS)
 
 
 def problem(make, sizes=SIZES, by=0.05):
-    """The solved model, its Pyro model with loadings to train, a guide that is ``by`` off, and a batch."""
+    """The solved model, its Pyro model with trainable loadings, a guide ``by`` off, and a batch."""
     solved = make(dim=5, content_dim=3, style_dim=2)
     model, guide = LinearGaussianModel(solved), LinearGaussianGuide.exact(solved)
     for name, value in list(model.decoder.named_buffers()):
@@ -37,7 +37,7 @@ def problem(make, sizes=SIZES, by=0.05):
 
 
 def exact_elbo(model, guide, batch):
-    """The ELBO of all groups together, in nats: a sum of squares, whose expectation is elementary."""
+    """The ELBO of all groups, in nats: a sum of squares, whose expectation is elementary."""
     decoder, noise = model.decoder, model.likelihood.scale
     _, style = said_of(guide, batch.x)
     posterior = posterior_of(guide, batch)
@@ -98,7 +98,7 @@ def standard_error(values):
 
 
 class FixedNoise(Messenger):
-    """Where the guide would draw at random, the next of these: ``loc + scale * noise``, over and over."""
+    """In the place of the guide's random draws, the next of these: ``loc + scale * noise``."""
 
     def __init__(self, **noise):
         super().__init__()

@@ -102,7 +102,7 @@ def pair(three_levels, dtype):
 
 
 def gradients(ranks, three_levels, dtype, estimator, penalties=(), at_once=None):
-    """Of every minibatch of an epoch: three groups, three, and one, of which one process has none."""
+    """Of every minibatch of an epoch: three groups, three, and one; one process has none of it."""
     model, guide = pair(three_levels, dtype)
     found, optimizer = [], KeepGradients()
     with pyro.get_param_store().scope():
@@ -123,7 +123,7 @@ def gradients(ranks, three_levels, dtype, estimator, penalties=(), at_once=None)
 
 
 def gradient_differences(two):
-    """Between the processes' gradient and that of one process on the union, relative to its largest."""
+    """Between the gradients of the processes and of one on the union, relative to the largest."""
     cases = {
         "trace": ("trace", {}),
         "mean-field": ("mean-field", {}),

@@ -97,8 +97,8 @@ def test_a_head_that_says_nothing_is_warned_of_in_one_sentence(constant, site, o
     assert activity[site] == 0
     (sentence,) = collapse_warnings(activity)
     assert sentence.startswith(
-        f"{site} has collapsed onto the prior: the loc of none of its {activity[f'{site}_dim']} dimensions "
-        f"varies between observations, and its divergence from the prior is "
+        f"{site} has collapsed onto the prior: the loc of none of its {activity[f'{site}_dim']} "
+        f"dimensions varies between observations, and its divergence from the prior is "
         f"{sum(activity[f'kl_{site}']):.2g} nats per"
     )
     assert f"try a smaller {other}_dim" in sentence
@@ -139,8 +139,8 @@ def test_while_the_elbo_still_rises_nothing_is_called_collapsed(constant):
     (sentence,) = collapse_warnings(activity, TrainingProgress(RISING, steps=27))
     assert "tells nothing yet" in sentence
     assert sentence.endswith(
-        "the run is undertrained: 3 epochs (27 steps), and the ELBO was still rising by 11 nats per "
-        "observation an epoch: train longer"
+        "the run is undertrained: 3 epochs (27 steps), and the ELBO was still rising by 11 nats "
+        "per observation an epoch: train longer"
     )
     assert "collapsed" not in sentence
     (sentence,) = collapse_warnings(activity, TrainingProgress(AT_REST, steps=369))

@@ -1,4 +1,4 @@
-"""A user's arrays, in an npz file or as npy files: what is read, what stays on disk, what is refused."""
+"""A user's arrays, in npz or npy files: what is read, what stays on disk, what is refused."""
 
 import io
 import pickle

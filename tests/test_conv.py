@@ -1,4 +1,4 @@
-"""Convolutional networks: every image size comes back exactly, and they serve the model and the guide."""
+"""Convolutional networks: every image size comes back, and they serve the model and the guide."""
 
 import pytest
 import torch

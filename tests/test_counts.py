@@ -1,4 +1,4 @@
-"""The likelihood of counts against scipy's negative binomial, alone and given an observation's total."""
+"""The likelihood of counts against scipy's negative binomial, alone and given the total."""
 
 import numpy as np
 import pyro
@@ -225,7 +225,7 @@ def test_the_encoder_sees_the_logarithms_of_counts():
 
 @pytest.fixture
 def of_shares():
-    """A model given totals, whose content and style are log shares, and cells of 10 to 1,000 counts."""
+    """A model given totals, content and style log shares, and cells of 10 to 1,000 counts."""
 
     class Shares(torch.nn.Module):
         def forward(self, content, style):

@@ -70,7 +70,7 @@ def test_numbers_of_any_kind_become_floating_point_with_their_values(dtype):
 
 @pytest.fixture
 def _every_warning():
-    """PyTorch gives some of its warnings once a process, which would be in whatever test is first."""
+    """PyTorch gives some warnings once a process, which would be in whatever test is first."""
     torch.set_warn_always(True)
     yield
     torch.set_warn_always(False)

@@ -1,4 +1,4 @@
-"""How observations are kept: pixels as bytes, large data on disk, and the same values either way."""
+"""How observations are kept: pixels as bytes, large data on disk, the same values either way."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The Normal by its log variance: the same density as PyTorch's, and the same gradients of any order."""
+"""The Normal by its log variance: PyTorch's density, and its gradients of any order."""
 
 import pyro.distributions as dist
 import pytest

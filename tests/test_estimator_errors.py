@@ -1,4 +1,4 @@
-"""What ELBO estimators refuse, each in one sentence; and that nothing is left changed behind them."""
+"""What ELBO estimators refuse, each in one sentence, and that nothing stays changed."""
 
 import pyro
 import pyro.distributions as dist

@@ -1,4 +1,4 @@
-"""ELBO estimators by their gradients: against closed forms, against each other, and draw by draw."""
+"""Gradients of ELBO estimators: against closed forms, against each other, and draw by draw."""
 
 from itertools import pairwise
 
@@ -75,7 +75,7 @@ def test_dreg_has_the_value_and_on_average_the_gradient_of_group_iwae(make):
 @both_models
 @pytest.mark.parametrize("name", ["trace", "group-iwae", "group-renyi", "local"])
 def test_the_gradient_is_that_of_the_very_value(make, name):
-    """By central differences, with the draws' noise held: so its mean is the gradient of the mean."""
+    """By central differences with the noise held, so its mean is the gradient of the mean."""
     _, model, guide, batch = problem(make)
     estimator = make_estimator(name, 3)
     torch.manual_seed(5)
@@ -116,7 +116,7 @@ def test_sticking_the_landing_leaves_out_the_score_draw_by_draw(make):
 
 @both_models
 def test_on_one_group_dreg_squares_the_weights_of_each_particles_path(make):
-    """Draw by draw: the guide's paths by the squares, the model's gradients by the weights themselves."""
+    """Draw by draw: the guide's paths by the squares, the model's gradients by the weights."""
     _, model, guide, batch = problem(make, torch.tensor([3]))
     noise = {"content": torch.randn(4, 1, 3).double(), "style": torch.randn(4, 3, 2).double()}
     with FixedNoise(**{site: [n] for site, n in noise.items()}):
@@ -154,7 +154,7 @@ def test_at_the_exact_posterior_the_guides_gradient_is_zero_on_every_draw(
 
 
 def test_the_guides_signal_to_noise_grows_with_particles_for_dreg_and_falls_for_group_iwae():
-    """As the root of their number, either way, where the guide's scales are five in a hundred too wide."""
+    """As the root of their number, either way, where the guide's scales are 5 % too wide."""
     _, model, guide, batch = problem(LinearGaussian.correlated, torch.tensor([1, 2, 3]), by=0.0)
     with torch.no_grad():
         guide.encoder.content_log_scale += 0.05

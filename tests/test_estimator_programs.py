@@ -1,4 +1,4 @@
-"""ELBO estimators on whatever Pyro can express: SVI, fit, plain functions, masks, plates, any store."""
+"""ELBO estimators on what Pyro can express: SVI, fit, functions, masks, plates, any store."""
 
 import pyro
 import pyro.distributions as dist
@@ -115,7 +115,7 @@ def test_on_plain_functions_whose_parameters_are_stored_already_it_is_trace_elbo
 @each_of_ours
 @one_or_three
 def test_what_is_masked_counts_for_nothing(name, num_particles, monkeypatch):
-    """Value and gradient are those of a batch without the observation, draws of all others being equal."""
+    """Value and gradient are those of a batch without the observation, with equal draws."""
     table = torch.randn(4, 10, 2).double()
 
     def noise(shape, dtype, device):
@@ -168,7 +168,7 @@ def test_fit_takes_each_and_its_history_adds_up(name, num_particles, programs):
 @pytest.mark.parametrize("name", PATHS)
 @one_or_three
 def test_parameters_that_the_store_shadows_are_held_constant_too(name, num_particles):
-    """A second pair of the same names, as in a notebook: the store keeps the first pair's parameters."""
+    """A second pair of the same names, as in a notebook: the store keeps the first's parameters."""
     for _ in range(2):
         _, model, guide, batch = problem(LinearGaussian.correlated, by=0.0)
         found = gradient(make_estimator(name, num_particles), model, guide, batch)

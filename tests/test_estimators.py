@@ -36,7 +36,7 @@ def test_the_closed_form_that_all_is_compared_with_is_the_evidence_at_the_exact_
     "name", [*WEIGHTED, "trace", "mean-field", "graph", "renyi", "stl", "local"]
 )
 def test_with_the_exact_guide_the_mean_is_the_evidence(make, name):
-    """Of those that are not the evidence draw by draw: their divergence of content is in closed form."""
+    """Some are not the evidence draw by draw: their divergence of content is in closed form."""
     solved, model, guide, batch = problem(make, by=0.0)
     values = draws(make_estimator(name, 2), model, guide, batch, calls=10, copies=50)
     evidence = solved.log_evidence(batch).sum()
@@ -101,7 +101,7 @@ def test_a_weight_for_each_group_is_far_tighter_than_one_for_all(make):
 
 
 class Minibatches:
-    """Eight ragged groups, and noise for three particles that belongs to groups and observations."""
+    """Eight ragged groups, and noise of groups and observations for three particles."""
 
     def __init__(self, make):
         self.solved, self.model, self.guide, self.full = problem(

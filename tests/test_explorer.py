@@ -126,7 +126,8 @@ CLICK = """view => {
     rows("content")[3].click();
     const one = pixels();
     rows("evidence")[2].click();
-    const three = pixels(), said = view.document.querySelector("[data-result] figcaption").textContent;
+    const three = pixels();
+    const said = view.document.querySelector("[data-result] figcaption").textContent;
     const slider = view.document.querySelector("[data-sliders=content] input");
     let moved = null;
     if (slider) {
@@ -135,7 +136,8 @@ CLICK = """view => {
         moved = pixels();
         rows("path")[8].click();
     }
-    return {one, three, said, moved, last: [...view.explorer.state.code], size: [big.width, big.height]};
+    const last = [...view.explorer.state.code], size = [big.width, big.height];
+    return {one, three, said, moved, last, size};
 }"""
 
 

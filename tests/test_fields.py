@@ -1,4 +1,4 @@
-"""Fields of groups and observations: in every view of a batch, and the same group in every minibatch."""
+"""Fields of groups and observations: in every view of a batch, and in every minibatch."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def data():
 
 
 def is_whole(batch):
-    """Every observation and every group has its own fields, by the names that x and group_id give."""
+    """Every observation and group has its own fields, by the names that x and group_id give."""
     rows = batch.x[:, 0].long()
     assert batch.of_observations["day"].tolist() == batch.x[:, 0].tolist()
     names = [sorted(AGE)[i] for i in batch.group_id.tolist()]

@@ -15,7 +15,7 @@ from pyro_mlvae.training import DivergedError, fused_adam
 
 
 class Spoiled(nn.Module):
-    """A decoder that is well until the call after ``calls``, and whose output or gradient then is not."""
+    """A decoder whose output or gradient is finite only until the call after ``calls``."""
 
     def __init__(self, decoder, how, calls):
         super().__init__()

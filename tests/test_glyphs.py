@@ -181,7 +181,8 @@ def test_coloured_drawings_know_their_ink_and_ground():
         ({"typefaces": []}, "typefaces must name at least one"),
         (
             {"scripts": ["Latin", "Georgian"], "typefaces": ["DejaVuSans", "STIXGeneral"]},
-            "no character of Georgian is in all of the typefaces DejaVuSans, STIXGeneral: leave out",
+            "no character of Georgian is in all of the typefaces DejaVuSans, STIXGeneral: leave "
+            "out",
         ),
         ({"image_size": 4}, "image_size must be from 8 to 256 pixels, got 4"),
         ({"image_size": 5000}, "image_size must be from 8 to 256 pixels, got 5000"),

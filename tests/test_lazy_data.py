@@ -1,4 +1,4 @@
-"""A data set of PyTorch's that is read when minibatches ask, and PyTorch's own loader over whole groups."""
+"""A data set of PyTorch's that is read lazily, and PyTorch's own loader over whole groups."""
 
 import pytest
 import torch

@@ -85,7 +85,8 @@ ACTIVITY = {
     "content": 2, "style": 1, "content_dim": 3, "style_dim": 2,
     "kl_content": [0.5, 2.0, 0.0], "kl_style": [0.0, 1.5], "threshold": 0.01,
     "variance_content": [0.02, 0.9, 0.001], "variance_style": [0.0, 0.5],
-    "scale_content": [0.9, 0.6, 1.0], "scale_content_of_groups": [0.5, 0.2, 1.0], "scale_style": [1.0, 0.3],
+    "scale_content": [0.9, 0.6, 1.0], "scale_content_of_groups": [0.5, 0.2, 1.0],
+    "scale_style": [1.0, 0.3],
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Minibatches of groups: with the noise fixed, the objective's mean over them is the full objective.
+"""Minibatches of groups: with fixed noise, the objective's mean over them is the full objective.
 
 Fixed noise turns "unbiased" into an equality: no average over draws stands between the two sides.
 """
@@ -28,7 +28,7 @@ each_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
 
 
 class Problem:
-    """Eight ragged groups, a model and a guide, and noise that belongs to groups and observations."""
+    """Eight ragged groups, a model and a guide, and noise of groups and observations."""
 
     def __init__(self, guide_name):
         solved = LinearGaussian.correlated(dim=5, content_dim=2, style_dim=2)
@@ -44,7 +44,7 @@ class Problem:
             self.guide = ProductOfNormals(MLPEncoder((5,), 2, 2, hidden=(7,))).double()
 
     def step(self, estimator, groups, observations=None):
-        """Loss and gradient on the batch of ``groups`` in that order, scaled as ``fit`` scales them."""
+        """Loss and gradient on the batch of ``groups`` in that order, scaled as in ``fit``."""
         groups = torch.as_tensor(groups)
         if observations is None:
             observations = torch.isin(self.full.group, groups).nonzero().flatten()
@@ -112,7 +112,7 @@ def test_moving_one_observation_to_another_group_does_matter(problem):
 
 @pytest.mark.parametrize("n", [2, 4])
 def test_a_subsampled_group_is_a_smaller_group_and_not_a_reweighted_one(n):
-    """As in the paper: what n of the observations give is exactly what a group of those n would give."""
+    """As in the paper: n of the observations give exactly what a group of those n gives."""
     problem = Problem("style alone")
     members = (problem.full.group == 6).nonzero().flatten()[:n]
     subsampled = problem.loss(Trace_ELBO, [6], members)

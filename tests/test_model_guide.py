@@ -216,7 +216,7 @@ def test_codes_are_the_posteriors_of_observations_taken_alone(kind, prior_expert
 
 
 def test_the_content_of_the_whole_group_is_not_what_codes_show_style(batch):
-    """The group's content would carry into style what the other observations say, its label included."""
+    """The group's content would carry what other observations say, the label too, into style."""
     guide = make_guide(StyleSeesContent)
     _, style = codes_of(guide, batch)
     of_group = posterior_of(guide, batch).loc[GROUP]

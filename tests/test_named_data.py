@@ -1,4 +1,4 @@
-"""Data sets known by name, from small files of the true format on disk; the network is never reached."""
+"""Data sets known by name, from small files of the true format, without the network."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Names of groups: whatever a file system can hold is held out, drawn and compared as plain text."""
+"""Names of groups: what a file system can hold is held out, drawn and compared as plain text."""
 
 import io
 import unicodedata

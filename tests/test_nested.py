@@ -1,4 +1,4 @@
-"""The nested bound: against the evidence of the solved models, the group-wise bound, and a loop by hand."""
+"""The nested bound against the evidence of solved models, the group-wise bound, and a loop."""
 
 import math
 
@@ -37,7 +37,7 @@ def estimate(model, guide, batch, draws, inner, seed=0, **options):
 
 @pytest.fixture(params=["one pass", "some draws a pass", "one draw a pass"])
 def room(request, monkeypatch):
-    """How much of x is decoded at once: everything, three times the batch, or no more than the batch."""
+    """How much of x is decoded at once: everything, three times the batch, or the batch."""
 
     def make(batch):
         rows = {"one pass": 10**6, "some draws a pass": 3, "one draw a pass": 1}[request.param]
@@ -88,7 +88,7 @@ def test_with_one_draw_of_style_it_is_the_group_wise_bound_draw_by_draw(make, dr
 
 @both_models
 def test_it_is_what_a_loop_over_groups_observations_and_draws_finds(make):
-    """The formula, from the very draws of the estimator, with densities from model and guide by name."""
+    """The formula, from the draws of the estimator, with densities of model and guide by name."""
     _, model, guide, batch = problem(make, torch.tensor([2, 1, 3]))
     draws, inner = 3, 4
     kept = []
@@ -300,7 +300,7 @@ def test_a_fault_of_the_program_is_not_hidden():
 
 
 def test_a_guide_of_draws_without_gradients_has_a_bound_but_is_not_trained():
-    """Content that is one of two values, x = content + noise: the evidence is a sum of two densities."""
+    """Content is one of two values, x = content + noise: the evidence sums two densities."""
     batch = GroupedBatch(torch.tensor([[0.3], [0.9], [-0.2]]).double(), torch.tensor([0, 0, 1]), 2)
 
     def story(batch, observe):

@@ -1,4 +1,4 @@
-"""The product of Normals against brute force: the densities multiplied on a grid, and normalised."""
+"""The product of Normals against densities that are multiplied and normalised on a grid."""
 
 import inspect
 

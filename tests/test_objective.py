@@ -1,4 +1,4 @@
-"""The objective as a Pyro ELBO: in a bare SVI, in fit, in parts, whatever the caller has switched off."""
+"""The objective as a Pyro ELBO: in a bare SVI, in fit, in parts, whatever is switched off."""
 
 import pyro
 import pyro.distributions as dist

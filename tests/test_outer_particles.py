@@ -104,7 +104,7 @@ def test_piwae_has_group_iwaes_gradient_for_the_model_and_miwaes_for_the_guide(m
 
 
 def test_piwae_survives_an_outer_particle_without_any_share():
-    """Far from the posterior in float32 all weight lies on one outer particle; the others stay finite."""
+    """Far from the posterior all weight lies on one outer particle; the others stay finite."""
     _, model, guide, batch = problem(LOADINGS["correlated"], by=3.0)
     model, guide, batch = model.float(), guide.float(), batch.to(dtype=torch.float32)
     weights = weights_of(model, guide, batch, 4).detach().unflatten(0, (4, 1)).logsumexp(1)

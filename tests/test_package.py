@@ -1,4 +1,4 @@
-"""The package as a whole: imports run one way, importing it changes nothing, and names are documented."""
+"""The package: imports run one way, importing it changes nothing, names are documented."""
 
 import ast
 import inspect

@@ -202,8 +202,9 @@ def test_free_bits_of_a_latent_of_scalars_are_those_of_one_dimension(scalar):
 def test_free_bits_with_a_mixture_prior_are_refused():
     latents = one_pass(*double_pair(mixture=True), small_batch())
     sentence = (
-        r"^free_bits need Normals with independent dimensions, but posterior and prior of 'content' are "
-        r"LogVarianceNormal and MixtureSameFamily: weigh that divergence with beta alone$"
+        r"^free_bits need Normals with independent dimensions, but posterior and prior of "
+        r"'content' are LogVarianceNormal and MixtureSameFamily: weigh that divergence with "
+        r"beta alone$"
     )
     with pytest.raises(InputError, match=sentence):
         WeightedKL("content", free_bits=0.1)(latents)

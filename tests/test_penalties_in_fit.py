@@ -1,4 +1,4 @@
-"""Penalties in ``fit``: under the objective's scale, beside any estimator, and never part of the ELBO."""
+"""Penalties in ``fit``: under the objective's scale, beside any estimator, not in the ELBO."""
 
 import math
 
@@ -82,7 +82,7 @@ def test_no_penalties_are_bit_for_bit_no_argument(penalties, estimator):
 
 
 def test_one_step_of_sgd_is_that_of_a_hand_written_computation():
-    """Penalties compose: the gradient is that of the ELBO's, less the sum of theirs, over the groups."""
+    """Penalties compose: the gradient is the ELBO's less the sum of theirs, over the groups."""
     penalties = [
         WeightedKL("content", 3.0),
         AggregateStyle(2.0),
@@ -187,7 +187,7 @@ def test_the_terms_are_the_elbos_of_the_very_draw():
 
 
 def test_beta_takes_the_place_of_the_elbos_own_weight():
-    """The mean-field estimator has the divergence in closed form, so at beta 0 it is gone, draw by draw."""
+    """The mean-field divergence is in closed form, so at beta 0 it is gone, draw by draw."""
     pair = double_pair()
     found, _ = gradient(
         [WeightedKL("style", 0.0), WeightedKL("content", 0.0)], make_estimator("mean-field")
@@ -339,8 +339,8 @@ def test_nan_from_a_penalty_stops_training_before_the_update_and_is_named(other)
 def test_estimators_without_a_differentiable_loss_are_refused(name, penalty):
     estimator = make_estimator(name, 2)
     sentence = (
-        f"^penalties need an estimator with a differentiable_loss, which {type(estimator).__name__} has "
-        f"not: use another, such as 'trace'$"
+        f"^penalties need an estimator with a differentiable_loss, which "
+        f"{type(estimator).__name__} has not: use another, such as 'trace'$"
     )
     pair = double_pair()
     before = weights(*pair)

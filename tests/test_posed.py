@@ -16,7 +16,7 @@ SHAPE, SIDE = (1, 16, 16), 64
 
 @pytest.fixture
 def coordinates():
-    """An image whose two channels are where each pixel is: bilinear interpolation of it is exact."""
+    """An image of where each pixel is, in two channels: bilinear interpolation of it is exact."""
     at = (torch.arange(SIDE, dtype=torch.float64) * 2 + 1) / SIDE - 1
     down, right = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([right, down])

@@ -1,4 +1,4 @@
-"""What holds whatever the numbers: products, evidence, batches, groups, samplers, splits, loaders."""
+"""What holds whatever the numbers: products, evidence, batches, samplers, splits, loaders."""
 
 import gzip
 import tempfile
@@ -43,7 +43,7 @@ def shuffled_groups(sizes, seed):
 
 @st.composite
 def experts(draw, dtype=torch.float64, exponent=3.0):
-    """``(loc, scale, group, num_groups)`` of ragged groups; scales from 10^-exponent to 10^exponent."""
+    """``(loc, scale, group, num_groups)`` of ragged groups, scales 10^-exponent to 10^exponent."""
     of, seed, dim = draw(sizes), draw(seeds), draw(st.integers(1, 3))
     group, source = shuffled_groups(of, seed), generator(seed + 1)
     loc = 10.0 * torch.randn(len(group), dim, generator=source, dtype=torch.float64)

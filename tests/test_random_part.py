@@ -1,4 +1,4 @@
-"""Content from a random part of the evidence: an ELBO for every part, on the solved model and beside it."""
+"""Content from a random part of the evidence: an ELBO for every part, also when solved."""
 
 import copy
 from itertools import combinations, product
@@ -28,7 +28,7 @@ SIZES = torch.tensor([1, 3, 2])
 
 
 def parts_of(size):
-    """Every part of a group of so many, with its probability: k is uniform, and so is the part given k."""
+    """Every part of a group, with its probability: k is uniform, and so is the part given k."""
     for k in range(1, size + 1):
         of_size = list(combinations(range(size), k))
         for part in of_size:
@@ -200,7 +200,7 @@ def test_a_guide_that_is_run_again_for_the_same_draws_has_the_same_part(name):
 
 
 def test_sticking_the_landing_has_no_variance_where_the_part_is_all_that_is_known():
-    """Groups of one have one part: of the exact posterior each draw gives the evidence, and no gradient."""
+    """Groups of one have one part: at the exact posterior each draw gives the evidence."""
     torch.manual_seed(0)
     solved, model, guide, batch = problem(
         LinearGaussian.correlated, torch.ones(4, dtype=torch.int64), by=0.0
@@ -233,8 +233,8 @@ def test_at_test_time_all_of_the_evidence_is_used_and_nothing_is_drawn_for_it(es
 def test_all_observations_are_reconstructed():
     _, model, guide, batch = parted_problem()
     nothing_else = torch.tensor([True, True, False, False, True, False])
-    trace = poutine.trace(poutine.replay(model, poutine.trace(
-        pin(guide, {"evidence_part": nothing_else})).get_trace(batch))).get_trace(batch)  # fmt: skip
+    guide_trace = poutine.trace(pin(guide, {"evidence_part": nothing_else})).get_trace(batch)
+    trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(batch)
     assert torch.equal(trace.nodes["x"]["value"], batch.x)
     assert trace.nodes["style"]["value"].shape[0] == len(batch)
 

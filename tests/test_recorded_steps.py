@@ -1,4 +1,4 @@
-"""Steps recorded as graphs: the same loss, terms and gradient as the eager step, and the same weights."""
+"""Steps recorded as graphs: loss, terms, gradient and weights are those of eager steps."""
 
 import pyro
 import pytest

@@ -690,7 +690,8 @@ LAYOUT = """view => {
     const page = view.document.documentElement, all = page.querySelectorAll.bind(page);
     for (const details of all("details")) details.open = true;
     const fetched = view.performance.getEntriesByType("resource").map(entry => entry.name);
-    const lines = cell => new Set([...cell.getClientRects()].map(line => Math.round(line.top))).size;
+    const tops = cell => [...cell.getClientRects()].map(line => Math.round(line.top));
+    const lines = cell => new Set(tops(cell)).size;
     const below = error => error.offsetTop > error.parentElement.firstChild.offsetTop + 5;
     return {
         outside: fetched.filter(name => !name.startsWith("data:")),

@@ -1,4 +1,4 @@
-"""How x is scaled, and the density of x in its own units; missing values against exact densities."""
+"""How x is scaled, the density of x in its own units, and missing values by exact densities."""
 
 import math
 import re
@@ -164,7 +164,10 @@ def test_vectors_that_float32_cannot_square_are_refused_by_their_column(factor, 
     first = columns[0]
     low, high = (re.escape(f"{end:.4g}") for end in (x[:, first].min(), x[:, first].max()))
     for names, where in (((), f"feature {first}"), (tuple("abc"), f"column '{'abc'[first]}'")):
-        said = f"size is between 1e-18 and 1e.18, .* but {where} has values from {low} to {high}: give it"
+        said = (
+            f"size is between 1e-18 and 1e.18, .* but {where} has values from {low} to {high}: "
+            "give it"
+        )
         with pytest.raises(InputError, match=said):
             scaling_of(replace(data, feature_names=names))
 
@@ -352,7 +355,7 @@ def test_missing_values_are_left_out_of_the_density_and_of_its_gradient(name):
 
 
 def test_the_evidence_of_what_is_observed_is_exact():
-    """log p(x, z) - log p(z | x) at any z, by Pyro and by linear algebra, is log N of the sub-vector."""
+    """log p(x, z) - log p(z | x) at any z is log N of the sub-vector, by linear algebra."""
     solved = LinearGaussian.correlated(dim=5, content_dim=2, style_dim=1, noise_scale=0.4)
     model = LinearGaussianModel(solved)
     model.likelihood = ObservedLikelihood(model.likelihood)

@@ -1,4 +1,4 @@
-"""How long runs train and what they are judged by: budget, validation part, patience, augmentation."""
+"""How long runs train, by what they are judged: budget, validation, patience, augmentation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Budgets in steps, patience, and the best weights: kept, given back, and found again after a kill."""
+"""Budgets in steps, patience, and the best weights: kept, given back, found after a kill."""
 
 import math
 from functools import cache

@@ -1,4 +1,4 @@
-"""The style cycle, pair switching and a divergence's target: each against a closed form or brute force."""
+"""The style cycle, pair switching and a divergence's target by closed forms or brute force."""
 
 import math
 from dataclasses import replace
@@ -150,8 +150,8 @@ def test_styles_of_zero_have_a_gradient():
 
 def test_pair_switching_without_a_pair_is_refused():
     sentence = (
-        r"^pair switching needs two observations of a group, but each of the minibatch's 4 groups has one: "
-        r"take more observations of a group, or leave this penalty out$"
+        r"^pair switching needs two observations of a group, but each of the minibatch's 4 groups "
+        r"has one: take more observations of a group, or leave this penalty out$"
     )
     with pytest.raises(InputError, match=sentence):
         PairSwitching(1.0)(of_styles(torch.randn(4, 2), torch.arange(4)))

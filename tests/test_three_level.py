@@ -1,4 +1,4 @@
-"""Three levels against brute force: model, guide, the exact evidence, and how it goes up and down."""
+"""Three levels against brute force: model, guide, exact evidence, how it goes up and down."""
 
 import pyro
 import pytest
@@ -39,7 +39,7 @@ def problem(make):
 
 
 def joint_covariance(solved, group):
-    """Of (A, the C of every group, all the x) of one super-group, whose members' groups are ``group``."""
+    """Of (A, every C, all the x) of one super-group, whose members' groups are ``group``."""
     two = solved.two_level
     within, groups, n = solved.within_scale.square().diag(), int(group.max()) + 1, len(group)
     between = torch.eye(3).double() - within
@@ -166,8 +166,8 @@ def test_the_pair_is_sound_and_learns_what_super_groups_share(style_given_conten
 
     before = [p.detach().clone() for p in [*model.parameters(), *guide.parameters()]]
     history = fit(model, guide, Steps(batch), epochs=2)
-    assert all(not torch.equal(a, b) for a, b in zip(before, [*model.parameters(), *guide.parameters()],
-                                                     strict=True))  # fmt: skip
+    after = [*model.parameters(), *guide.parameters()]
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert sorted(history.epochs[-1].terms.kl) == ["content", "style", "super_content"]
     terms = elbo_terms(model, guide, batch.to(dtype=torch.float32))
     assert sorted(terms.kl) == ["content", "style", "super_content"]
@@ -180,8 +180,10 @@ def test_sites_stand_in_the_plates_of_their_levels():
     guide_trace = poutine.trace(guide).get_trace(batch)
     model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(batch)
     for site, plate, size in (
-        ("super_content", "super-groups", 3), ("content", "groups", 6), ("style", "observations", 18),
-    ):  # fmt: skip
+        ("super_content", "super-groups", 3),
+        ("content", "groups", 6),
+        ("style", "observations", 18),
+    ):
         for trace in (guide_trace, model_trace):
             node = trace.nodes[site]
             assert [(f.name, f.dim, f.size) for f in node["cond_indep_stack"]] == [
@@ -228,7 +230,8 @@ def test_fit_takes_a_random_guide_to_the_exact_posterior_of_three_levels():
     estimate = Trace_ELBO(50, max_plate_nesting=1, vectorize_particles=True)
     gap = float(solved.log_evidence(batch).sum()) + estimate.loss(model, guide, batch)
     print(
-        f"gap {gap / len(batch):.5f} nats per observation, tau {guide.within_logit.sigmoid().sqrt()}"
+        f"gap {gap / len(batch):.5f} nats per observation, "
+        f"tau {guide.within_logit.sigmoid().sqrt()}"
     )
     assert -0.001 < gap / len(batch) < 0.02
     # The truth has not moved.

@@ -14,7 +14,7 @@ SIZES, PARENT = torch.tensor([1, 4, 2, 7, 1, 3]), torch.tensor([0, 2, 0, 1, 2, 0
 
 
 def problem(wrong=0.0):
-    """The solved model, a batch, and its exact guide, whose content scales are off by a factor e^wrong."""
+    """The solved model, a batch, and its exact guide with content scales off by e^wrong."""
     solved = ThreeLevelGaussian.correlated(
         dim=6, content_dim=3, style_dim=2, noise_scale=0.7, seed=3
     )
@@ -42,7 +42,7 @@ def test_at_the_exact_posterior_the_gradient_of_the_path_is_zero(name):
 
 
 def test_doubly_reparameterised_gradients_are_those_of_the_bound_on_average():
-    """The mean over 100 draws of each; the largest difference in standard errors is below 4.5, of 45."""
+    """The means over 100 draws of each; the largest of 45 differences is below 4.5 errors."""
     _, model, guide, batch = problem(wrong=0.3)
 
     def gradients(name):

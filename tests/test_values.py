@@ -1,4 +1,4 @@
-"""What users hold their groups, values and names in: taken for what it is, or refused in a sentence."""
+"""What users hold groups, values and names in: taken for what it is, or refused in words."""
 
 import logging
 
@@ -18,7 +18,7 @@ NUMBERS = np.array([7, 7, 9, 9])
 
 
 class Series:
-    """As pandas and polars have it: what holds the values is not a NumPy array, but can become one."""
+    """As pandas and polars have it: no NumPy array, but what can become one."""
 
     def __init__(self, values):
         self.values = np.array(values, dtype=object)

@@ -48,7 +48,7 @@ def shortest(module: types.ModuleType, name: str) -> str:
 
 
 def is_at_home(module: types.ModuleType, value: Any) -> bool:
-    """Whether the module, or one below it, defines the value; what it passes on is told elsewhere."""
+    """Whether the module, or one below it, defines the value and does not only pass it on."""
     home = getattr(value, "__module__", None)
     home = home if inspect.isclass(value) or inspect.isfunction(value) else module.__name__
     return f"{home}.".startswith(f"{module.__name__}.")
@@ -180,7 +180,7 @@ def lead_back(app: Sphinx, pagename: str, templatename: str, context: dict, doct
 
 
 def skip(app: Sphinx, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out what another library puts into a class, such as scikit-learn's ``set_fit_request``."""
+    """Leave out what another library puts into a class, such as ``set_fit_request``."""
     home = getattr(value, "__module__", None)
     return True if callable(value) and home and home.split(".")[0] == "sklearn" else None
 

@@ -42,7 +42,7 @@ def documentation(cls: type) -> dict[str, tuple[str, str]]:
 
 
 def grouped(cls: type) -> list[tuple[str, list[tuple[Field, str, str]]]]:
-    """The options of a command with their annotations and docstrings, by the titles of their groups."""
+    """The options of a command with annotations and docstrings, by the titles of their groups."""
     plain, groups = [], []
     for field in fields(cls):
         if is_dataclass(group := default(field)):

@@ -1,4 +1,4 @@
-"""Formulas as MathML, by the converter that comes with docutils: nothing to fetch, and no JavaScript."""
+"""Formulas as MathML, by the converter of docutils: nothing to fetch, and no JavaScript."""
 
 import re
 from html import escape

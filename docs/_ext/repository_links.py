@@ -1,4 +1,4 @@
-"""Links to files of the repository, which pages write as GitHub follows them: ``../examples/mnist.py``.
+"""Links to files of the repository, written as GitHub follows them: ``../examples/mnist.py``.
 
 On the site a module leads to its highlighted source, a folder of modules to its page in the
 reference, and an example or a benchmark to its place on the page that shows them all.
@@ -35,7 +35,7 @@ def anchor(script: str) -> str:
 
 
 def place(app: Sphinx, docname: str, path: str) -> str | None:
-    """Where the site shows the file or folder at ``path``, from page ``docname``; None if nowhere."""
+    """Where the site shows the file or folder ``path``, from page ``docname``; None if nowhere."""
     relative = app.builder.get_relative_uri
     parts = PurePosixPath(path.rstrip("/"))
     if parts.parts[0] in ("examples", "benchmarks"):

@@ -44,7 +44,8 @@ def evidence_metrics(
     >>> solved = LinearGaussian.orthogonal()
     >>> batch = solved.sample(torch.full((5,), 4))
     >>> data = GroupedDataset.from_arrays(batch.x, batch.group)
-    >>> one, four = evidence_metrics(LinearGaussianGuide.exact(solved), data, ks=(1, 4))["content_scale"]
+    >>> guide = LinearGaussianGuide.exact(solved)
+    >>> one, four = evidence_metrics(guide, data, ks=(1, 4))["content_scale"]
     >>> one > four
     True
     """

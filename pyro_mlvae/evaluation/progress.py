@@ -17,8 +17,9 @@ class TrainingProgress:
         elbo: the ELBO of each epoch, in nats per observation.
         steps: the number of steps in all, or None where it is not known.
 
-    >>> TrainingProgress([-67.6, -22.3, -10.9], steps=27).undertrained()
-    'undertrained: 3 epochs (27 steps), and the ELBO was still rising by 11 nats per observation an epoch'
+    >>> print(TrainingProgress([-67.6, -22.3, -10.9], steps=27).undertrained())
+    undertrained: 3 epochs (27 steps), and the ELBO was still rising by 11 nats per observation an
+    epoch
     >>> TrainingProgress([10.0] * 50, steps=450).undertrained() is None
     True
     """

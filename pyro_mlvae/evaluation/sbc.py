@@ -140,13 +140,15 @@ def check_sbc(
     if len(numbers) != 1 or min(numbers) < LEAST_IN_BIN * bins:
         raise InputError(
             f"ranks must hold, for every site, as many rows and at least {LEAST_IN_BIN * bins} "
-            f"(that is {LEAST_IN_BIN} a bin), got {sorted(numbers) or 'no site'}: simulate more groups"
+            f"(that is {LEAST_IN_BIN} a bin), got {sorted(numbers) or 'no site'}: simulate more "
+            "groups"
         )
     for site, rank in ranks.items():
         if int(rank.min()) < 0 or int(rank.max()) > draws:
             raise InputError(
-                f"ranks of {site!r} must lie in 0..draws = 0..{draws}, got values from {int(rank.min())} "
-                f"to {int(rank.max())}: pass the number of draws that run_sbc was given"
+                f"ranks of {site!r} must lie in 0..draws = 0..{draws}, got values from "
+                f"{int(rank.min())} to {int(rank.max())}: pass the number of draws that "
+                "run_sbc was given"
             )
     (number,) = numbers
     return {

@@ -1,4 +1,4 @@
-r"""Consistency of content with itself: do intervals from a few observations cover the whole group's?
+r"""Consistency of content: do intervals from a few observations cover the whole group's?
 
 A few observations give the content posterior :math:`N(m, s^2)`, the whole group :math:`N(M, S^2)`,
 in each dimension. A central interval of the first promises to hold content with probability
@@ -72,7 +72,8 @@ def self_consistency_metrics(
     >>> honest = self_consistency_metrics(expert, group, ks=[1, 3], levels=[0.9])
     >>> [round(coverage, 1) for coverage in honest["with_prior"][0]], honest["with_prior"][1]
     ([0.9], None)
-    >>> too_sure = self_consistency_metrics(Normal(seen, 0.5 * torch.ones_like(seen)), group, levels=[0.9])
+    >>> narrow = Normal(seen, 0.5 * torch.ones_like(seen))
+    >>> too_sure = self_consistency_metrics(narrow, group, levels=[0.9])
     >>> too_sure["with_prior"][0][0] < 0.8
     True
     """
@@ -85,7 +86,8 @@ def self_consistency_metrics(
         )
     if not all(0.0 < level < 1.0 for level in levels):
         raise InputError(
-            f"levels must lie between 0 and 1, got {list(levels)}: give each as a share, such as 0.9"
+            f"levels must lie between 0 and 1, got {list(levels)}: give each as a share, such as "
+            "0.9"
         )
     experts = Normal(expert.loc.double().cpu(), expert.scale.double().cpu())
     _, group, size = torch.unique(group.cpu(), return_inverse=True, return_counts=True)

@@ -43,8 +43,9 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
     node: Any = trace.nodes.get("x")
     if node is None or "was_observed" not in node["infer"]:
         raise InputError(
-            f"model must observe x at the site 'x', got the sites {[n for n, _ in sample_sites(trace)]}: "
-            f"take a model that observes x at one site of that name, with obs=batch.x"
+            f"model must observe x at the site 'x', got the sites "
+            f"{[n for n, _ in sample_sites(trace)]}: take a model that observes x at one site of "
+            "that name, with obs=batch.x"
         )
     observed = node["fn"]
     while hasattr(observed, "base_dist"):
@@ -52,7 +53,8 @@ def simulate(model: Program, batch: GroupedBatch) -> tuple[Trace, GroupedBatch]:
     if isinstance(observed, CountsGivenTotal):
         raise InputError(
             "model must say where all of x comes from, but with library_size it takes the total of "
-            "each observation as given: leave library_size out, or do without data that the model draws"
+            "each observation as given: leave library_size out, or do without data that the model "
+            "draws"
         )
     x: Tensor = node["value"]
     if x.shape != batch.x.shape:

@@ -58,7 +58,7 @@ def of_pairs(
 
     >>> import torch
     >>> value, same = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 0, 1, 1])
-    >>> round(of_pairs(value, same, torch.arange(4)), 4)  # 0.5 / sqrt(2): of two things, not of four
+    >>> round(of_pairs(value, same, torch.arange(4)), 4)  # 0.5 / sqrt(2): of two, not of four
     0.3536
     """
     deviation = value.double() - value.double().mean()

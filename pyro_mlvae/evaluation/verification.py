@@ -111,8 +111,9 @@ def _draw_pairs(
     same_weight, different_weight = (own_size - 1).double() * may, (total - own_size).double() * may
     if not (same_weight.any() and different_weight.any()):
         raise InputError(
-            f"verification needs two groups, and one of them with two observations, got {len(size)} "
-            f"group(s) of at most {int(size.max()) if len(size) else 0}: give it more of the data"
+            f"verification needs two groups, and one of them with two observations, got "
+            f"{len(size)} group(s) of at most {int(size.max()) if len(size) else 0}: give it more "
+            "of the data"
         )
     place = torch.multinomial(same_weight, pairs, replacement=True, generator=generator)
     step = 1 + below(own_size[place] - 1, generator)

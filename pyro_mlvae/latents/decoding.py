@@ -185,8 +185,8 @@ def generate(
                 value = prior(own).expand([count]).sample()
         elif value.ndim != 2 or not len(value):
             raise InputError(
-                f"{name} must be of shape [n, {dim}] with n of at least 1, got {list(value.shape)}: "
-                f"leave it out to draw from the prior"
+                f"{name} must be of shape [n, {dim}] with n of at least 1, got "
+                f"{list(value.shape)}: leave it out to draw from the prior"
             )
         given.append(value)
     return swap(model, *given)

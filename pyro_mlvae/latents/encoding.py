@@ -166,7 +166,8 @@ def gather_evidence(
     >>> guide = ProductOfNormals(MLPEncoder((4,), content_dim=2, style_dim=1))
     >>> x = torch.rand(5, 4)
     >>> apart = gather_evidence(guide, x[:2]) + gather_evidence(guide, x[2:])
-    >>> torch.allclose(guide.content_from(apart).mean, guide.content_from(gather_evidence(guide, x)).mean)
+    >>> together = gather_evidence(guide, x)
+    >>> torch.allclose(guide.content_from(apart).mean, guide.content_from(together).mean)
     True
     """
     if group is None:

@@ -54,7 +54,8 @@ def require_figure_path(path: Path) -> None:
     >>> require_figure_path(Path("figure.jpg"))
     Traceback (most recent call last):
     ...
-    pyro_mlvae.errors.InputError: a figure must end in .png, .pdf or .svg, got 'figure.jpg': rename it
+    pyro_mlvae.errors.InputError: a figure must end in .png, .pdf or .svg, got 'figure.jpg': rename
+        it
     """
     if path.suffix.lower() not in UNDATED:
         raise InputError(f"a figure must end in .png, .pdf or .svg, got {str(path)!r}: rename it")

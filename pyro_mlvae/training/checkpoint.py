@@ -136,8 +136,8 @@ class Checkpoint:
         except InputError:
             raise
         except (
-            SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError,
-            OverflowError,
+            SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError,
+            AttributeError, OverflowError,
         ) as error:  # fmt: skip
             reason = printable(" ".join(str(error).split())[:500])
             raise InputError(
